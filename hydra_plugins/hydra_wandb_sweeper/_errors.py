@@ -1,0 +1,47 @@
+"""Errors that reach the user. Each names the thing, its value, the rule and the next step.
+
+They derive from Hydra's CompactHydraException, for which Hydra prints the message alone instead of a traceback.
+"""
+
+from __future__ import annotations
+
+from hydra.errors import CompactHydraException
+
+
+class SweepError(CompactHydraException):
+    """Base of everything this plugin raises on purpose."""
+
+
+class SettingError(SweepError):
+    """A setting below `hydra.sweeper` is unknown, malformed or contradicts another one."""
+
+    def __init__(self, field: str, value: object, rule: str) -> None:
+        super().__init__(f"hydra.sweeper.{field}={value!r}: {rule}")
+        self.field = field
+        self.value = value
+        self.rule = rule
+
+
+class SearchSpaceError(SweepError):
+    """A parameter of the search space can't be translated."""
+
+    def __init__(self, key: str, value: object, rule: str) -> None:
+        super().__init__(f"Search space, parameter '{key}' = {value}: {rule}")
+        self.key = key
+        self.rule = rule
+
+
+class ServerError(SweepError):
+    """The sweep server answered with a lasting error; `status` is the HTTP status (200 for a GraphQL error)."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class ServerUnreachableError(SweepError):
+    """The sweep server gave no usable answer within the configured time."""
+
+
+class SweepFailedError(SweepError):
+    """The sweep ended, but not as it should have: too many failed trials, or work that nobody could do."""

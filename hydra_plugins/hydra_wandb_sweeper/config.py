@@ -1,0 +1,92 @@
+"""Everything a user can set below `hydra.sweeper`.
+
+Hydra imports this module at the start of every Hydra app, so it imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+
+
+@dataclass
+class MetricConf:
+    """What the sweep optimises; W&B's `metric`."""
+
+    # Name of the metric. A float returned by the task is recorded under it; of a returned mapping it is the key; a
+    # task that returns None may log it with wandb.log. null = the sweep file's, else "objective". W&B: metric.name
+    name: str | None = None
+    # minimize | maximize. null = the sweep file's, else minimize. W&B: metric.goal
+    goal: str | None = None
+
+
+@dataclass
+class WandbSweeperConf:
+    """hydra/sweeper=wandb"""
+
+    _target_: str = "hydra_plugins.hydra_wandb_sweeper.wandb_sweeper.WandbSweeper"
+
+    # --- what is searched ---
+    # grid | random | bayes. null = the sweep file's, else grid if every parameter lists its values, else random.
+    # W&B: method
+    method: str | None = None
+    metric: MetricConf = field(default_factory=MetricConf)
+    # Hydra key -> values: a Hydra sweep string ("1,2,3", "interval(0,1)"), a list, or a W&B parameter
+    # ({min: 0, max: 1, distribution: uniform}). The command line wins over it. W&B: parameters
+    params: dict[str, Any] | None = None
+    # Path of a W&B sweep file (YAML), relative to the working directory. Weaker than everything else set here.
+    sweep_file: str | None = None
+    # W&B's early_terminate, e.g. {type: hyperband, min_iter: 3}. null = the sweep file's, else none.
+    early_terminate: dict[str, Any] | None = None
+    # Most trials that are started. null = the sweep file's, else no limit (a grid ends by itself). W&B: run_cap
+    run_cap: int | None = None
+    # Seed of random search (embedded server) and of shuffle(...). null = a new one for every sweep.
+    seed: int | None = None
+
+    # --- where it is recorded ---
+    # W&B user or team. null = the sweep file's, else the default of the login. W&B: entity
+    entity: str | None = None
+    # W&B project. null = the sweep file's, else the job name (hydra.job.name). W&B: project
+    project: str | None = None
+    # Display name of the sweep. null = the sweep file's, else the job name. W&B: name
+    name: str | None = None
+    # Text shown with the sweep. W&B: description
+    description: str | None = None
+    # Tags of every run. W&B: tags
+    tags: list[str] = field(default_factory=list)
+    # auto (W&B if a login is found, else local) | wandb | local (the embedded server) | a URL of a W&B server
+    server: str = "auto"
+    # Join this sweep instead of making one: ID, PROJECT/ID, ENTITY/PROJECT/ID or the URL of its page.
+    sweep_id: str | None = None
+
+    # --- who does the work ---
+    # Agents in all. null = as many as the launcher runs at a time (basic: 1, joblib: n_jobs, submitit_local: one per
+    # CPU, submitit_slurm: has to be said), but never more than there are trials.
+    agents: int | None = None
+    # Agents side by side in one job of the launcher, sharing its resources.
+    agents_per_job: int = 1
+    # An agent ends after this many trials. null = no limit. W&B: wandb agent --count
+    trials_per_agent: int | None = None
+    # How trials are kept apart. fork: a process each, forked from the agent that has imported your code; spawn: a new
+    # interpreter each (code that has initialised CUDA on import needs it); none: inside the agent (for debuggers).
+    isolation: str = "fork"
+    # Wait for the end of the sweep and report. false: submit the agents and return (submitit launchers only).
+    wait: bool = True
+
+    # --- what happens when something fails ---
+    # How often a failed or killed trial is run again, under the same run id.
+    max_retries: int = 1
+    # Largest share of failed trials (retries used up), 0..1: beyond it the sweep is stopped and the exit status is 1.
+    max_failure_rate: float = 0.5
+    # An agent with this many failures in a row stops and hands those trials to others: its node may be broken.
+    max_consecutive_failures: int = 3
+
+
+ConfigStore.instance().store(
+    group="hydra/sweeper",
+    name="wandb",
+    node=WandbSweeperConf,
+    provider="hydra_wandb_sweeper",
+)
