@@ -1,0 +1,75 @@
+# Every target works in a fresh clone with Python >= 3.10: what it needs is installed into .venv first,
+# and again only when pyproject.toml or PYTHON changes.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# The interpreter's name is part of the stamp, so that `make test PYTHON=python3.12` doesn't quietly use the
+# environment of another one.
+CREATED := $(VENV)/.created-with-$(subst /,_,$(PYTHON))
+EXAMPLE_INSTALLED := $(VENV)/.example-installed
+TEST_INSTALLED := $(VENV)/.test-installed
+
+ifndef OUTPUT_DIR
+OUTPUT_DIR := multirun/example/$(shell date +%Y-%m-%d_%H-%M-%S)
+endif
+
+# Nothing here is to reach a real W&B account: no settings from the environment, and no login from ~/.netrc.
+unexport $(filter WANDB_%,$(.VARIABLES))
+export NETRC := /dev/null
+
+.DEFAULT_GOAL := help
+.PHONY: help example test lint format types wheel install clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+example: $(EXAMPLE_INSTALLED) ## sweep 24 configurations of example_app on this machine, without an account
+	@echo "Output directory: $(OUTPUT_DIR)"
+	$(BIN)/python example_app/train.py -m hydra/sweeper=wandb \
+		epochs=10,50,30 batch_size=128 dropout=0.01,0.2,0.5,0.8 lr=1e-3,1e-4 \
+		hydra.sweeper.server=local "hydra.sweep.dir='$(OUTPUT_DIR)'"
+	@echo "Output directory: $(OUTPUT_DIR)"
+
+test: lint types ## lint, check types and run the tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(TEST_INSTALLED) ## check style
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: $(TEST_INSTALLED) ## put style right where that can be done automatically
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+types: $(TEST_INSTALLED) ## check types
+	$(BIN)/mypy
+
+wheel: $(TEST_INSTALLED) ## build an sdist, and a wheel from it, into dist/
+	$(BIN)/python -m build
+
+install: $(TEST_INSTALLED) ## only install what the targets above need
+
+clean: ## remove .venv, built packages and caches
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# --clear: an environment of another interpreter, or a half-made one, goes with its stamps.
+$(CREATED):
+	@command -v '$(PYTHON)' >/dev/null \
+		|| { echo "PYTHON=$(PYTHON) was not found; name a Python >= 3.10: make … PYTHON=/path/to/python3" >&2; exit 1; }
+	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+		|| { echo "PYTHON=$(PYTHON) is $$('$(PYTHON)' --version 2>&1), but Python >= 3.10 is needed:" \
+			"make … PYTHON=python3.12" >&2; exit 1; }
+	@'$(PYTHON)' -m venv --clear $(VENV) \
+		|| { echo "$(PYTHON) can't make virtual environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; \
+			exit 1; }
+	@touch '$@'
+
+$(EXAMPLE_INSTALLED): $(CREATED) pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[example]'
+	@touch $@
+
+$(TEST_INSTALLED): $(CREATED) pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $@
