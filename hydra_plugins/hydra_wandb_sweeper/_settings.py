@@ -59,6 +59,7 @@ class Settings:
     max_retries: int
     max_failure_rate: float
     max_consecutive_failures: int
+    server_patience_min: float
 
 
 def read_settings(
@@ -104,6 +105,7 @@ def read_settings(
         max_retries=raw["max_retries"],
         max_failure_rate=raw["max_failure_rate"],
         max_consecutive_failures=raw["max_consecutive_failures"],
+        server_patience_min=raw["server_patience_min"],
     )
     _check_merged(settings)
     if settings.join is not None:
@@ -201,6 +203,7 @@ _RULES: Mapping[str, _Rule] = {
         lambda v: isinstance(v, int | float) and not math.isnan(v) and 0 <= v <= 1, "must be a number from 0 to 1"
     ),
     "max_consecutive_failures": _POSITIVE,
+    "server_patience_min": _Rule(lambda v: isinstance(v, int | float) and v >= 0, "must be a number of minutes >= 0"),
 }
 _METRIC_RULES: Mapping[str, _Rule] = {"name": _TEXT, "goal": _one_of("minimize", "maximize")}
 

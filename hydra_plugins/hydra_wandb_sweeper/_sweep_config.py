@@ -60,7 +60,7 @@ def make_sweep_config(settings: Settings, space: SearchSpace, program: Program) 
         "run_cap": settings.run_cap,
         "early_terminate": dict(settings.early_terminate) if settings.early_terminate else None,
         "parameters": parameters,
-        "command": _command(template, program, settings.seed),
+        "command": _command(template, program, settings),
     }
     return {key: value for key, value in config.items() if value is not None}
 
@@ -69,8 +69,8 @@ def _fits_grid(spec: Mapping[str, Any]) -> bool:
     return "values" in spec or "value" in spec or spec.get("distribution") in _GRID_BOUNDS
 
 
-def _command(template: Template, program: Program, seed: int | None) -> list[str]:
-    literals = [f"{_TEMPLATE_ARGUMENT}{template.to_json()}"]
+def _command(template: Template, program: Program, settings: Settings) -> list[str]:
+    literals = [f"{_TEMPLATE_ARGUMENT}{template.to_json()}", f"--metric={settings.metric_name}"]
     if program.hydra_overrides:
         # `$` would be expanded by W&B's agent in `${envvar:…}`.
         literals.append("--hydra=" + json.dumps(program.hydra_overrides).replace("$", "\\u0024"))
@@ -78,8 +78,8 @@ def _command(template: Template, program: Program, seed: int | None) -> list[str
         value = getattr(program, flag)
         if value is not None:
             literals.append(f"--{flag.replace('_', '-')}={value}")
-    if seed is not None:
-        literals.append(f"--seed={seed}")
+    if settings.seed is not None:
+        literals.append(f"--seed={settings.seed}")
     return ["${env}", "${interpreter}", "-m", _ENTRY_MODULE, *literals, "${program}", "${args_json_file}"]
 
 

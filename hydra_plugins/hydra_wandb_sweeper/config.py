@@ -80,8 +80,10 @@ class WandbSweeperConf:
     max_retries: int = 1
     # Largest share of failed trials (retries used up), 0..1: beyond it the sweep is stopped and the exit status is 1.
     max_failure_rate: float = 0.5
-    # An agent with this many failures in a row stops and hands those trials to others: its node may be broken.
-    max_consecutive_failures: int = 3
+    # An agent in which this many trials fail in a row stops and hands them to others: its node may be broken.
+    max_consecutive_failures: int = 5
+    # How long an agent keeps asking a server that can't be reached before it gives up, in minutes.
+    server_patience_min: float = 30.0
 
 
 ConfigStore.instance().store(

@@ -1,0 +1,304 @@
+"""An agent: claims trials one after another until there are none, and runs each.
+
+A lifecycle in verbs: register -> (claim -> run -> settle)* -> leave. Offers in the ledger (retries, trials of dead
+agents) come before new trials from the server.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ._client import Command, SweepClient
+from ._errors import ServerError, ServerUnreachableError
+from ._isolation import Isolation, TrialProcess, Wakeup
+from ._ledger import Ledger, SweepRecord, Trial, read_result
+from ._outcome import FAILED, FINISHED, STOPPED
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class AgentSettings:
+    """What an agent may decide by itself.
+
+    max_retries, max_failure_rate, max_consecutive_failures, trials_per_agent: as in config.WandbSweeperConf.
+    heartbeat_s: how often the server hears of a running trial. idle_s: longest wait between two questions for work.
+    grace_s: between SIGTERM and SIGKILL for a trial that has to stop.
+    """
+
+    max_retries: int
+    max_failure_rate: float
+    max_consecutive_failures: int
+    trials_per_agent: int | None
+    heartbeat_s: float = 5.0
+    idle_s: float = 5.0
+    grace_s: float = 30.0
+
+
+@dataclass
+class AgentSummary:
+    """What an agent did. ended: why it left, as a sentence."""
+
+    name: str
+    trials: int = 0
+    failures: int = 0
+    ended: str = ""
+
+
+@dataclass(frozen=True)
+class _Work:
+    """The answer to a claim: a trial, or why there is none."""
+
+    trial: Trial | None = None
+    leave: str | None = None
+
+
+@dataclass
+class _Streak:
+    """Trials that failed one after another in this agent, each as it was before it came here."""
+
+    trials: dict[int, Trial] = field(default_factory=dict)
+
+    def add(self, trial: Trial) -> None:
+        self.trials.setdefault(trial.number, trial)
+
+
+class Agent:
+    """Runs trials until the work is done.
+
+    client: calls to the sweep's server. ledger: this agent's. isolation: how trials are run. wakeup: set it to make
+    the agent stop (see stop).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        sweep: SweepRecord,
+        settings: AgentSettings,
+        *,
+        client: SweepClient,
+        ledger: Ledger,
+        isolation: Isolation,
+        wakeup: Wakeup,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._sweep = sweep
+        self._settings = settings
+        self._client = client
+        self._ledger = ledger
+        self._isolation = isolation
+        self._wakeup = wakeup
+        self._clock = clock
+        self._summary = AgentSummary(name)
+        self._streak = _Streak()
+        self._stop_reason: str | None = None
+        self._agent_id: str | None = None
+        self._unclaimed: list[Command] = []  # trials that the server handed out together with another one
+
+    def stop(self, reason: str) -> None:
+        """Stop as soon as possible, handing over the running trial. May be called from a signal handler."""
+        self._stop_reason = self._stop_reason or reason
+        self._wakeup.set()
+
+    def run(self) -> AgentSummary:
+        """Work until there is nothing left to do, and return what was done."""
+        self._ledger.record("agent_started", host=socket.gethostname(), pid=os.getpid(), job=_job_id())
+        try:
+            self._agent_id = self._client.create_agent(self._sweep.sweep, socket.gethostname())
+            self._summary.ended = self._work()
+        except (ServerError, ServerUnreachableError) as error:
+            log.error("%s", error)
+            self._summary.ended = str(error)
+        finally:
+            self._summary.ended = self._summary.ended or "interrupted"
+            self._ledger.record("agent_ended", reason=self._summary.ended, trials=self._summary.trials)
+        log.info("Agent %s ends: %s", self._summary.name, self._summary.ended)
+        return self._summary
+
+    def _work(self) -> str:
+        idle_s = 0.2
+        while True:
+            if self._stop_reason:
+                return self._stop_reason
+            if self._summary.trials == self._settings.trials_per_agent:
+                return f"it has run hydra.sweeper.trials_per_agent={self._summary.trials} trials"
+            work = self._claim()
+            if work.leave:
+                return work.leave
+            if work.trial is None:
+                self._wakeup.wait(idle_s)
+                idle_s = min(idle_s * 2, self._settings.idle_s)
+                continue
+            idle_s = 0.2
+            self._run(work.trial)
+            if len(self._streak.trials) >= self._settings.max_consecutive_failures:
+                return self._give_up()
+
+    # --- claim ---
+
+    def _claim(self) -> _Work:
+        offered = self._ledger.take_offer()
+        if offered is not None:
+            return _Work(offered)
+        if self._agent_id is None:
+            return _Work(leave="the sweep is not running any more")
+        expected = self._sweep.expected_trials
+        if expected is not None and not self._unclaimed and self._ledger.claimed_count() >= expected:
+            return _Work(leave="every trial has been claimed")
+        commands = self._unclaimed or self._client.heartbeat(self._agent_id, ())
+        for position, command in enumerate(commands):
+            if command.kind in ("run", "resume"):
+                self._unclaimed = commands[position + 1 :]
+                return _Work(self._number(command))
+            if command.kind == "exit":
+                # A trial may have been offered since the look above, by an agent that failed meanwhile.
+                late = self._ledger.take_offer()
+                return _Work(late) if late else _Work(leave="the server has no more trials")
+        self._unclaimed = []
+        return _Work()
+
+    def _number(self, command: Command) -> Trial | None:
+        trial = self._ledger.number_trial(command.run_id, command.args)
+        # Lost to an agent that took the same trial's offer: the server knows nothing of the ledger.
+        return trial if self._ledger.begin(trial) else None
+
+    # --- run ---
+
+    def _run(self, trial: Trial) -> None:
+        self._summary.trials += 1
+        started = self._clock()
+        result_path = self._ledger.result_path(trial)
+        process = self._isolation.start(trial, result_path)
+        try:
+            stopped = self._watch(trial, process)
+        except BaseException:
+            # submitit's checkpoint and time-out arrive as exceptions from its signal handlers.
+            self._hand_over(trial, process, "the agent was interrupted")
+            raise
+        if self._stop_reason and not process.wait(0):
+            self._hand_over(trial, process, self._stop_reason)
+            return
+        result = self._result(trial, process, result_path, stopped)
+        self._settle(trial, result, self._clock() - started)
+
+    def _watch(self, trial: Trial, process: TrialProcess) -> bool:
+        """Wait for the end of a trial; True if the server told it to stop."""
+        heartbeat_s = self._settings.heartbeat_s
+        next_beat = self._clock() + heartbeat_s
+        while not process.wait(max(0.0, next_beat - self._clock())):
+            if self._stop_reason:
+                return False
+            if self._clock() < next_beat:
+                continue
+            next_beat = self._clock() + heartbeat_s
+            if self._is_told_to_stop(trial):
+                log.info("Trial %d: the server says stop.", trial.number)
+                process.terminate(self._settings.grace_s)
+                return True
+        return False
+
+    def _is_told_to_stop(self, trial: Trial) -> bool:
+        if self._agent_id is None:
+            return False
+        try:
+            commands = self._client.heartbeat(self._agent_id, (trial.run_id,), patient=False)
+        except (ServerError, ServerUnreachableError) as error:
+            # The trial doesn't need the agent's connection: it goes on, and the next beat tries again.
+            log.warning("Trial %d goes on without the server: %s", trial.number, error)
+            return False
+        self._unclaimed += [c for c in commands if c.kind in ("run", "resume")]
+        return any(c.kind == "stop" and c.run_id == trial.run_id for c in commands)
+
+    def _hand_over(self, trial: Trial, process: TrialProcess, reason: str) -> None:
+        process.terminate(self._settings.grace_s)
+        if read_result(self._ledger.result_path(trial)):
+            result = self._result(trial, process, self._ledger.result_path(trial), stopped=False)
+            if result["state"] == FINISHED:
+                self._settle(trial, result, duration_s=0.0)
+                return
+        log.warning("Trial %d is handed over: %s", trial.number, reason)
+        self._ledger.offer(replace(trial, attempt=trial.attempt + 1, resumes=True), reason)
+
+    # --- settle ---
+
+    def _result(self, trial: Trial, process: TrialProcess, path: Path, stopped: bool) -> dict[str, Any]:
+        """Return how the attempt went; if its process couldn't say, record its death in its run."""
+        result = read_result(path)
+        if result is not None and not stopped:
+            return result
+        error = "stopped by the server" if stopped else _death(process.exit_code)
+        code = 255 if stopped else 128 - process.exit_code if process.exit_code < 0 else process.exit_code
+        try:
+            self._client.record_death(self._sweep.sweep, trial.run_id, code, error)
+        except (ServerError, ServerUnreachableError) as failure:
+            log.warning("Trial %d: its end can't be recorded in its run: %s", trial.number, failure)
+        state = STOPPED if stopped else FAILED
+        return {"state": state, "metrics": {}, "error": error, "error_line": error, "output_dir": None}
+
+    def _settle(self, trial: Trial, result: dict[str, Any], duration_s: float) -> None:
+        """Record the end of an attempt and decide what becomes of the trial."""
+        failed = result["state"] == FAILED
+        retry = failed and trial.failures < self._settings.max_retries
+        self._ledger.record("ended", trial, **result, duration_s=round(duration_s, 3), final=not retry)
+        metric = result["metrics"].get(self._sweep.metric_name)
+        log.info("Trial %d %s%s", trial.number, result["state"], "" if metric is None else f": {metric:g}")
+        if not failed:
+            self._streak = _Streak()
+            return
+        log.warning("Trial %d (attempt %d): %s", trial.number, trial.attempt, result["error_line"])
+        self._summary.failures += 1
+        self._streak.add(trial)
+        if retry:
+            again = replace(trial, attempt=trial.attempt + 1, failures=trial.failures + 1, resumes=True)
+            self._ledger.offer(again, f"retry {again.failures} of {self._settings.max_retries}")
+        else:
+            self._count_failed(trial)
+
+    def _count_failed(self, trial: Trial) -> None:
+        failed = self._ledger.mark_failed(trial)
+        total = self._sweep.expected_trials or max(self._ledger.claimed_count(), 10)
+        if failed <= self._settings.max_failure_rate * total:
+            return
+        reason = (
+            f"{failed} of {total} trials failed (hydra.sweeper.max_failure_rate={self._settings.max_failure_rate})"
+        )
+        self._ledger.record("sweep_stopped", reason=reason)
+        log.error("The sweep is stopped: %s", reason)
+        self._client.end_sweep(self._sweep.sweep)
+        self._stop_reason = self._stop_reason or reason
+
+    def _give_up(self) -> str:
+        """Too many trials in a row failed here: give them to other agents, as they came."""
+        if self._stop_reason:
+            return self._stop_reason
+        for trial in self._streak.trials.values():
+            self._ledger.unmark_failed(trial)
+            self._ledger.offer_again(trial, "its agent gave up")
+        return (
+            f"{len(self._streak.trials)} trials failed one after another "
+            f"(hydra.sweeper.max_consecutive_failures={self._settings.max_consecutive_failures})"
+        )
+
+
+def _death(exit_code: int) -> str:
+    if exit_code >= 0:
+        return f"The trial's process ended with status {exit_code} without a result"
+    number = -exit_code
+    try:
+        name = signal.Signals(number).name
+    except ValueError:  # real-time signals have no names
+        name = f"signal {number}"
+    hint = " (out of memory?)" if number == signal.SIGKILL else ""
+    return f"The trial's process was killed by {name}{hint}"
+
+
+def _job_id() -> str | None:
+    return os.environ.get("SLURM_JOB_ID")

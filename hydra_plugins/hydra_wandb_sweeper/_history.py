@@ -1,0 +1,101 @@
+"""What has happened in a sweep, as the ledger's events tell it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ._ledger import Trial
+
+RUNNING = "running"
+QUEUED = "queued"
+
+
+@dataclass
+class TrialHistory:
+    """One trial; everything is of its latest attempt. Times are seconds since the epoch."""
+
+    trial: Trial
+    state: str = RUNNING
+    agent: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    error_line: str | None = None
+    output_dir: str | None = None
+    started: float = 0.0
+    duration_s: float | None = None
+
+
+@dataclass
+class AgentHistory:
+    """One agent. ended: why it left, None while it has not said so."""
+
+    name: str
+    host: str
+    ended: str | None = None
+
+
+class History:
+    """Folds events, each given once, into the present state of a sweep."""
+
+    def __init__(self) -> None:
+        self.trials: dict[int, TrialHistory] = {}
+        self.agents: dict[str, AgentHistory] = {}
+        self.stop_reason: str | None = None
+
+    def add(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Take in events in the order of their times."""
+        for event in events:
+            handle = getattr(self, f"_on_{event['event']}", None)
+            if handle is not None:
+                handle(event)
+
+    def counts(self) -> Counter[str]:
+        """Return how many trials are in each state."""
+        return Counter(t.state for t in self.trials.values())
+
+    def open_trials_of(self, agent: str) -> list[TrialHistory]:
+        """Return the trials that an agent has claimed and not accounted for."""
+        return [t for t in self.trials.values() if t.agent == agent and t.state == RUNNING]
+
+    def _on_agent_started(self, event: Mapping[str, Any]) -> None:
+        self.agents[event["by"]] = AgentHistory(event["by"], event["host"])
+
+    def _on_agent_ended(self, event: Mapping[str, Any]) -> None:
+        self.agents[event["by"]].ended = event["reason"]
+
+    def _on_sweep_stopped(self, event: Mapping[str, Any]) -> None:
+        self.stop_reason = event["reason"]
+
+    def _on_claimed(self, event: Mapping[str, Any]) -> None:
+        trial = Trial(
+            event["trial"], event["attempt"], event["run_id"], event["args"], event["failures"], event["resumes"]
+        )
+        if self._is_news(event):
+            self.trials[trial.number] = TrialHistory(trial, RUNNING, event["by"], started=event["time"])
+
+    def _on_unclaimed(self, event: Mapping[str, Any]) -> None:
+        known = self.trials.get(event["trial"])
+        if known and known.agent == event["by"] and known.trial.attempt == event["attempt"]:
+            del self.trials[event["trial"]]
+
+    def _on_offered(self, event: Mapping[str, Any]) -> None:
+        known = self.trials.get(event["trial"])
+        if known and event["attempt"] > known.trial.attempt:
+            known.state = QUEUED
+
+    def _on_ended(self, event: Mapping[str, Any]) -> None:
+        if not self._is_news(event):
+            return
+        known = self.trials[event["trial"]]
+        known.state = event["state"] if event["final"] else QUEUED
+        known.metrics = event["metrics"]
+        known.error_line = event["error_line"]
+        known.output_dir = event["output_dir"] or known.output_dir
+        known.duration_s = event["duration_s"]
+
+    def _is_news(self, event: Mapping[str, Any]) -> bool:
+        """False for what a slow clock or a slow file system brings after a later attempt's events."""
+        known = self.trials.get(event["trial"])
+        return known is None or event["attempt"] >= known.trial.attempt

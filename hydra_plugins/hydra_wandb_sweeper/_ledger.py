@@ -1,0 +1,326 @@
+"""The record of a sweep's trials, kept in the sweep directory by its agents, with no process in charge of it.
+
+Agents on many machines share it through a file system that may be NFS. It therefore relies on two things only: that
+creating a hard link fails if the name is taken (so exactly one agent gets a trial number, an attempt, an offer), and
+that each file of events has a single writer.
+
+    sweep.json             what the sweep is (SweepRecord)
+    trials/NNNNNN.json     one per trial: its number belongs to whoever created the file
+    runs/RUN_ID            the trial number of a run
+    attempts/NNNNNN.K      one per attempt: the K-th run of a trial belongs to whoever created the file
+    offers/NNNNNN.K.json   an attempt that any agent may take
+    failed/NNNNNN          trials whose retries are used up
+    events/NAME.jsonl      what happened, in the words of one agent (or of the supervisor)
+    results/NNNNNN.K.json  what a trial's process says of its end
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ._client import SweepRef
+from ._errors import SweepError
+from ._server import ServerRef
+from ._template import Template
+
+DIRECTORY = ".sweep"
+_SUBDIRECTORIES = ("trials", "runs", "attempts", "offers", "failed", "events", "results", "jobs")
+
+
+@dataclass(frozen=True)
+class SweepRecord:
+    """What every process of a sweep needs to know of it; holds no credential.
+
+    expected_trials: how many there will be, None if only the server knows. swept: names of the parameters that
+    differ between trials. url: of the sweep's page.
+    """
+
+    sweep: SweepRef
+    server: ServerRef
+    url: str
+    name: str
+    method: str
+    metric_name: str
+    metric_goal: str
+    template: Template
+    parameters: Mapping[str, Any]
+    expected_trials: int | None
+    tags: tuple[str, ...] = ()
+
+    @property
+    def swept(self) -> tuple[str, ...]:
+        """Names of the parameters that differ between trials, nested ones dotted."""
+        return tuple(name for name, spec in _flat_names(self.parameters) if "value" not in spec)
+
+
+def _flat_names(parameters: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for name, spec in parameters.items():
+        if "parameters" in spec:
+            yield from _flat_names(spec["parameters"], f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", spec
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One attempt at one configuration.
+
+    number: hydra.job.num. attempt: 0 for the first. failures: failed attempts so far that count against max_retries.
+    args: W&B parameter name -> value. resumes: the run exists already.
+    """
+
+    number: int
+    attempt: int
+    run_id: str
+    args: Mapping[str, Any] = field(default_factory=dict)
+    failures: int = 0
+    resumes: bool = False
+
+    @property
+    def label(self) -> str:
+        """The name of the attempt in the ledger."""
+        return f"{self.number:06d}.{self.attempt}"
+
+
+class Ledger:
+    """One process's view of a sweep's ledger.
+
+    directory: the sweep directory. writer: name of this process's file of events, unique in the sweep.
+    """
+
+    def __init__(self, directory: Path, writer: str, clock: Callable[[], float] = time.time) -> None:
+        self.directory = directory
+        self._root = directory / DIRECTORY
+        self._writer = writer
+        self._clock = clock
+        self._next_number_hint = 0
+
+    @classmethod
+    def create(cls, directory: Path, record: SweepRecord, writer: str) -> Ledger:
+        """Make the ledger of a new sweep. Errors: SweepError if the directory holds another sweep's."""
+        root = directory / DIRECTORY
+        if (root / "sweep.json").exists():
+            raise SweepError(
+                f"hydra.sweep.dir={directory} already holds a sweep. Choose another hydra.sweep.dir "
+                "(Hydra's default has the time in it)."
+            )
+        for name in _SUBDIRECTORIES:
+            (root / name).mkdir(parents=True, exist_ok=True)
+        _write(root / "sweep.json", {**asdict(record), "template": record.template.to_json()})
+        return cls(directory, writer)
+
+    def sweep(self) -> SweepRecord:
+        """Read what the sweep is."""
+        data = json.loads((self._root / "sweep.json").read_text(encoding="utf-8"))
+        data["sweep"] = SweepRef(**data["sweep"])
+        data["server"] = ServerRef(**data["server"])
+        data["template"] = Template.from_json(data["template"])
+        data["tags"] = tuple(data["tags"])
+        return SweepRecord(**data)
+
+    # --- claims ---
+
+    def number_trial(self, run_id: str, args: Mapping[str, Any]) -> Trial:
+        """Give a run that the server handed out its trial number: the lowest free one, from 0.
+
+        For a run that has a number already (the server hands it out again) it is the next attempt at that trial.
+        """
+        known = self._root / "runs" / run_id
+        if known.exists():
+            return self._next_attempt(int(known.read_text()), run_id, args)
+        number = self._first_free_number()
+        content = {"number": number, "run_id": run_id, "args": dict(args)}
+        while not _create(self._root / "trials" / f"{number:06d}.json", {**content, "number": number}):
+            number += 1
+        self._next_number_hint = number + 1
+        _create(known, number)
+        return Trial(number, 0, run_id, args)
+
+    def claimed_count(self) -> int:
+        """Return how many trials have a number."""
+        self._next_number_hint = self._first_free_number()
+        return self._next_number_hint
+
+    def _first_free_number(self) -> int:
+        """Numbers are taken from 0 without gaps: gallop, then bisect. O(log n) looks, not a listing per claim."""
+        low, step = self._next_number_hint, 1
+        while self._is_taken(low + step - 1):
+            low, step = low + step, step * 2
+        high = low + step - 1
+        while low < high:
+            middle = (low + high) // 2
+            if self._is_taken(middle):
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def _is_taken(self, number: int) -> bool:
+        return (self._root / "trials" / f"{number:06d}.json").exists()
+
+    def _next_attempt(self, number: int, run_id: str, args: Mapping[str, Any]) -> Trial:
+        attempt = 0
+        while (self._root / "attempts" / f"{number:06d}.{attempt}").exists():
+            attempt += 1
+        return Trial(number, attempt, run_id, args, resumes=attempt > 0)
+
+    def begin(self, trial: Trial) -> bool:
+        """Claim an attempt; False if another agent was faster. Exactly one caller gets True."""
+        # Recorded first: if this process dies right after the claim, its events still tell what it had claimed.
+        self.record("claimed", trial, args=trial.args, failures=trial.failures, resumes=trial.resumes)
+        mine = _create(self._root / "attempts" / trial.label, {"by": self._writer, "time": self._clock()})
+        if not mine:
+            self.record("unclaimed", trial)
+        return mine
+
+    def unclaimed_trials(self) -> list[Trial]:
+        """Return trials that have a number but that nobody ever claimed: their agent died in between."""
+        attempts = {entry.name.partition(".")[0] for entry in os.scandir(self._root / "attempts")}
+        names = sorted(e.name.partition(".")[0] for e in os.scandir(self._root / "trials") if e.name[0] != ".")
+        missing = (name for name in names if name not in attempts)
+        found = (json.loads((self._root / "trials" / f"{name}.json").read_text()) for name in missing)
+        return [Trial(data["number"], 0, data["run_id"], data["args"]) for data in found]
+
+    # --- offers ---
+
+    def offer(self, trial: Trial, reason: str) -> None:
+        """Let any agent take this attempt."""
+        self.record("offered", trial, reason=reason, failures=trial.failures)
+        _create(self._root / "offers" / f"{trial.label}.json", asdict(trial))
+
+    def offer_again(self, trial: Trial, reason: str) -> None:
+        """Offer the attempt after the last one that was claimed, unless it is on offer already."""
+        attempt = self._next_attempt(trial.number, trial.run_id, trial.args).attempt
+        again = replace(trial, attempt=attempt, resumes=True)
+        if not (self._root / "offers" / f"{again.label}.json").exists():
+            self.offer(again, reason)
+
+    def take_offer(self) -> Trial | None:
+        """Claim the offered attempt with the lowest trial number, None if there is none."""
+        offers = self._root / "offers"
+        for name in sorted(entry.name for entry in os.scandir(offers) if entry.name.endswith(".json")):
+            try:
+                trial = Trial(**json.loads((offers / name).read_text(encoding="utf-8")))
+            except FileNotFoundError:
+                continue  # another agent took it between the listing and the reading
+            mine = self.begin(trial)
+            (offers / name).unlink(missing_ok=True)
+            if mine:
+                return trial
+        return None
+
+    def has_offers(self) -> bool:
+        """True if some attempt waits for an agent."""
+        return any(entry.name.endswith(".json") for entry in os.scandir(self._root / "offers"))
+
+    # --- results of trial processes ---
+
+    def result_path(self, trial: Trial) -> Path:
+        """Where the process of an attempt writes its result."""
+        return self._root / "results" / f"{trial.label}.json"
+
+    def job_path(self, name: str) -> Path:
+        """A directory for one job's own files, outside the trials' directories."""
+        path = self._root / "jobs" / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    # --- failures ---
+
+    def mark_failed(self, trial: Trial) -> int:
+        """Count a trial whose retries are used up; returns how many there are now."""
+        _create(self._root / "failed" / f"{trial.number:06d}", 0)
+        return sum(1 for _ in os.scandir(self._root / "failed"))
+
+    def unmark_failed(self, trial: Trial) -> None:
+        """The trial gets another chance after all."""
+        (self._root / "failed" / f"{trial.number:06d}").unlink(missing_ok=True)
+
+    # --- events ---
+
+    def record(self, event: str, trial: Trial | None = None, **details: Any) -> None:
+        """Append an event; it is on disk when this returns."""
+        line: dict[str, Any] = {"event": event, "time": self._clock(), "by": self._writer}
+        if trial is not None:
+            line |= {"trial": trial.number, "attempt": trial.attempt, "run_id": trial.run_id}
+        data = json.dumps({**line, **details}).encode() + b"\n"
+        path = self._root / "events" / f"{self._writer}.jsonl"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            os.write(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class EventReader:
+    """Reads the events of all writers, each once."""
+
+    def __init__(self, directory: Path) -> None:
+        self._events = directory / DIRECTORY / "events"
+        self._offsets: dict[str, int] = {}
+
+    def new_events(self) -> list[dict[str, Any]]:
+        """Return what was written since the last call, in order of time."""
+        events: list[dict[str, Any]] = []
+        for entry in os.scandir(self._events):
+            events.extend(self._read(entry.name, entry.path))
+        return sorted(events, key=lambda event: float(event["time"]))
+
+    def _read(self, name: str, path: str) -> Iterator[dict[str, Any]]:
+        offset = self._offsets.get(name, 0)
+        with open(path, "rb") as file:
+            file.seek(offset)
+            data = file.read()
+        # A writer may be in the middle of a line; the rest of it is read the next time.
+        complete = data[: data.rfind(b"\n") + 1]
+        self._offsets[name] = offset + len(complete)
+        for line in complete.splitlines():
+            yield json.loads(line)
+
+
+def _write(path: Path, content: object) -> None:
+    """Write JSON so that readers see all of it or nothing."""
+    temporary = _temporary(path)
+    temporary.write_text(json.dumps(content), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _create(path: Path, content: object) -> bool:
+    """Create a JSON file with all its content; False if the name is taken. Atomic on NFS too."""
+    temporary = _temporary(path)
+    temporary.write_text(json.dumps(content), encoding="utf-8")
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        # NFS repeats a request whose answer was lost: then the link is ours although it says it exists.
+        return os.stat(temporary).st_nlink == 2
+    else:
+        return True
+    finally:
+        temporary.unlink()
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+
+
+def write_result(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a trial's result so that readers see all of it or nothing."""
+    _write(path, dict(content))
+
+
+def read_result(path: Path) -> dict[str, Any] | None:
+    """Read a trial's result, None if its process left none."""
+    try:
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return result

@@ -1,0 +1,96 @@
+"""How an attempt at a trial went, and what of it is recorded."""
+
+from __future__ import annotations
+
+import math
+import sys
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.core.utils import JobReturn
+
+from ._errors import SweepError
+
+FINISHED = "finished"
+FAILED = "failed"
+STOPPED = "stopped"
+# W&B's SDK sends this exit code for a run that ended by KeyboardInterrupt, which is how it stops a run itself.
+STOPPED_CODE = 255
+
+
+class Outcome:
+    """How an attempt went, as far as it is known."""
+
+    def __init__(self) -> None:
+        self.metrics: dict[str, float] = {}
+        self.summary: dict[str, Any] = {}
+        self.error: str | None = None
+        self.output_dir: str | None = None
+        self.exit_code = 0
+
+    @property
+    def error_line(self) -> str | None:
+        """The last line of the traceback: type and message."""
+        return self.error.strip().splitlines()[-1] if self.error else None
+
+    def take(self, job_return: JobReturn, metric_name: str) -> None:
+        """Take over what the task returned or raised."""
+        try:
+            value = job_return.return_value
+        except Exception as error:  # noqa: BLE001 (the task's own exception, kept by run_job)
+            self.fail("".join(traceback.format_exception(error)))
+        else:
+            self.metrics = as_metrics(value, metric_name)
+
+    def exited(self, exit_: SystemExit) -> None:
+        """The task called sys.exit: a failure unless its status says success."""
+        if exit_.code not in (None, 0):
+            self.fail(f"SystemExit: the task called sys.exit({exit_.code!r})")
+
+    def stopped(self) -> None:
+        """The server (through W&B's SDK) or a person told the task to stop."""
+        self.error, self.exit_code = "KeyboardInterrupt: the run was told to stop", STOPPED_CODE
+
+    def fail(self, error: str) -> None:
+        """The attempt failed; the error is printed, so that it is in the run's console log too."""
+        self.error, self.exit_code = error, 1
+        print(error, file=sys.stderr, flush=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as the agent reads it. metrics: every number in the run's summary."""
+        numbers = {k: v for k, v in self.summary.items() if _is_number(v)}
+        return {
+            "state": {0: FINISHED, STOPPED_CODE: STOPPED}.get(self.exit_code, FAILED),
+            "metrics": {**numbers, **self.metrics},
+            "error": self.error,
+            "error_line": self.error_line,
+            "output_dir": self.output_dir,
+        }
+
+
+def as_metrics(value: object, metric_name: str) -> dict[str, float]:
+    """Return what a task returned as named numbers: a float under the metric's name, a mapping as it is, None as {}.
+
+    NumPy and torch scalars count as floats. Errors: SweepError for anything else.
+    """
+    if value is None:
+        return {}
+    if isinstance(value, Mapping):
+        return {str(name): _as_float(number, f"'{name}'") for name, number in value.items()}
+    return {metric_name: _as_float(value, "its result")}
+
+
+def _as_float(value: object, what: str) -> float:
+    try:
+        if isinstance(value, str | bytes):
+            raise TypeError(value)
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise SweepError(
+            f"The task returned {value!r} as {what}; a task returns a number, a mapping of names to numbers, or None."
+        ) from None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)

@@ -1,0 +1,156 @@
+"""Everything about a sweep that can be decided before it exists."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
+
+from ._client import SweepClient, SweepRef
+from ._dispatch import LauncherTraits, job_count, launcher_traits
+from ._errors import SettingError
+from ._search_space import SearchSpace, build_search_space
+from ._server import ServerRef, choose_server, start_if_local
+from ._settings import Settings, SweepPath, read_settings
+from ._sweep_config import Program, flat_parameters, make_sweep_config, read_template
+from ._template import Template
+from ._validate import validate
+
+log = logging.getLogger(__name__)
+
+# How long the supervisor's own calls wait for a server that doesn't answer: somebody is watching.
+START_PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked sweep, before anything was created. existing: the sweep to join, None for a new one."""
+
+    settings: Settings
+    server: ServerRef
+    config: Mapping[str, Any]
+    template: Template
+    expected_trials: int | None
+    traits: LauncherTraits
+    jobs: int
+    existing: SweepRef | None = None
+
+
+def make_plan(hydra_context: HydraContext, config: DictConfig, arguments: Sequence[str]) -> Plan:
+    """Read and check everything that can be checked before something is created.
+
+    Errors: SettingError, SearchSpaceError, and Hydra's own for overrides that don't compose.
+    """
+    raw = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
+    assert isinstance(raw, dict)
+    settings = read_settings(
+        {str(k): v for k, v in raw.items()}, job_name=config.hydra.job.name, load_sweep_file=_load_yaml
+    )
+    traits = launcher_traits(config)
+    server = choose_server(settings.server, Path(config.hydra.runtime.cwd))
+    loader = hydra_context.config_loader
+    if settings.join is not None:
+        job_count(settings, traits, None)  # contradictions first: what follows talks to the server
+        return _plan_join(settings, settings.join, server, traits, hydra_context, config, arguments)
+    space = build_search_space(
+        sweep_file_parameters=settings.sweep_file_parameters,
+        params=settings.params,
+        arguments=arguments,
+        config_loader=loader,
+        seed=settings.seed,
+    )
+    for warning in space.warnings:
+        log.warning("%s", warning)
+    sweep_config = make_sweep_config(settings, space, _program(config))
+    template = read_template(sweep_config)
+    expected = _expected_trials(sweep_config, space)
+    jobs = job_count(settings, traits, expected)
+    validate(loader, config, template, sweep_config)
+    return Plan(settings, server, sweep_config, template, expected, traits, jobs)
+
+
+def _expected_trials(sweep_config: Mapping[str, Any], space: SearchSpace) -> int | None:
+    cap: int | None = sweep_config.get("run_cap")
+    size = space.grid_size if sweep_config["method"] == "grid" else None
+    return min((n for n in (cap, size) if n is not None), default=None)
+
+
+def _plan_join(
+    settings: Settings,
+    path: SweepPath,
+    server: ServerRef,
+    traits: LauncherTraits,
+    hydra_context: HydraContext,
+    config: DictConfig,
+    arguments: Sequence[str],
+) -> Plan:
+    """Plan to work on a sweep that exists; overrides from the command line are fixed for all trials run here."""
+    start_if_local(server, "127.0.0.1")
+    client = SweepClient(server.open(), patience_s=START_PATIENCE_S)
+    ref = SweepRef(
+        path.entity or settings.entity or client.default_entity(), path.project or settings.project, path.sweep_id
+    )
+    info = client.get_sweep(ref)
+    if info is None:
+        raise SettingError(
+            "sweep_id", ref.path, f"there is no such sweep on {server.place}; check entity and project"
+        )
+    if info.state not in ("PENDING", "RUNNING", "PAUSED"):
+        raise SettingError("sweep_id", ref.path, f"the sweep is {info.state.lower()}; nothing is left to run")
+    template = read_template(info.config, _fixed_overrides(arguments, dict(flat_parameters(info.config))))
+    validate(hydra_context.config_loader, config, template, info.config)
+    return Plan(
+        settings, server, info.config, template, None, traits, job_count(settings, traits, None), existing=ref
+    )
+
+
+def _fixed_overrides(arguments: Sequence[str], swept: Mapping[str, Any]) -> list[str]:
+    fixed = []
+    for override in OverridesParser.create().parse_overrides(list(arguments)):
+        if override.is_sweep_override() or override.key_or_group in swept:
+            raise SettingError(
+                "sweep_id",
+                override.input_line,
+                "an existing sweep decides what is swept; fix other keys only",
+            )
+        fixed.append(f"{override.get_key_element()}={override.get_value_element_as_str()}")
+    return fixed
+
+
+def _load_yaml(path: Path) -> Mapping[str, Any]:
+    # OmegaConf's loader reads 1e-3 as a number; PyYAML's reads it as a string.
+    loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    return {str(k): v for k, v in loaded.items()} if isinstance(loaded, dict) else {}
+
+
+def _program(config: DictConfig) -> Program:
+    """How this app was started, for W&B's own agent to start it again."""
+    flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    flags.add_argument("--config-path", "-cp")
+    flags.add_argument("--config-dir", "-cd")
+    flags.add_argument("--config-name", "-cn")
+    given, _ = flags.parse_known_args(sys.argv[1:])
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    own = ("hydra.sweeper", "hydra/sweeper", "hydra.launcher", "hydra/launcher", "hydra.mode")
+    overrides = [o for o in config.hydra.overrides.hydra if not o.lstrip("+~").startswith(own)]
+    return Program(
+        script=_relative(sys.argv[0], Path(config.hydra.runtime.cwd)),
+        module=spec.name if spec is not None else None,
+        config_name=given.config_name,
+        config_path=given.config_path,
+        config_dir=given.config_dir,
+        hydra_overrides=tuple(overrides),
+    )
+
+
+def _relative(script: str, cwd: Path) -> str:
+    path = Path(script).absolute()
+    return str(path.relative_to(cwd)) if path.is_relative_to(cwd) else str(path)

@@ -1,0 +1,112 @@
+"""What a sweep leaves behind: optimization_results.yaml and trials.csv in the sweep directory."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from ._history import QUEUED, RUNNING, History, TrialHistory
+from ._ledger import SweepRecord
+from ._outcome import FAILED, FINISHED, STOPPED
+from ._sweep_config import flat_args
+
+RESULTS_FILE = "optimization_results.yaml"
+TRIALS_FILE = "trials.csv"
+_STATES = (FINISHED, FAILED, STOPPED, RUNNING, QUEUED)
+
+
+@dataclass(frozen=True)
+class SweepResults:
+    """What `sweep()` returns. summary: the content of optimization_results.yaml; trials: the rows of trials.csv."""
+
+    summary: Mapping[str, Any]
+    trials: tuple[Mapping[str, Any], ...]
+
+
+def collect(sweep: SweepRecord, history: History, directory: Path) -> SweepResults:
+    """Summarise a sweep from its history. directory: the sweep directory."""
+    trials = [history.trials[number] for number in sorted(history.trials)]
+    best = best_trial(sweep, trials)
+    counts = history.counts()
+    summary = {
+        "name": "wandb",
+        "sweep_id": sweep.sweep.sweep_id,
+        "sweep_path": sweep.sweep.path,
+        "sweep_url": sweep.url,
+        "method": sweep.method,
+        "metric": {"name": sweep.metric_name, "goal": sweep.metric_goal},
+        "best_value": best.metrics[sweep.metric_name] if best else None,
+        "best_params": _args(sweep, best) if best else None,
+        "best_overrides": _overrides(sweep, best) if best else None,
+        "best_run_id": best.trial.run_id if best else None,
+        "best_dir": best.output_dir if best else None,
+        "trials": {state: counts[state] for state in _STATES},
+    }
+    return SweepResults(summary, tuple(_row(sweep, trial, history) for trial in trials))
+
+
+def best_trial(sweep: SweepRecord, trials: list[TrialHistory]) -> TrialHistory | None:
+    """Return the finished trial with the best metric, None if none has one."""
+    name = sweep.metric_name
+    valued = [t for t in trials if t.state == FINISHED and not math.isnan(t.metrics.get(name, math.nan))]
+    if not valued:
+        return None
+    choose = max if sweep.metric_goal == "maximize" else min
+    return choose(valued, key=lambda t: t.metrics[name])
+
+
+def _args(sweep: SweepRecord, trial: TrialHistory) -> dict[str, Any]:
+    args = flat_args(trial.trial.args, {"parameters": sweep.parameters})
+    return {name: value for name, value in args.items() if name in sweep.swept}
+
+
+def _overrides(sweep: SweepRecord, trial: TrialHistory) -> list[str]:
+    return sweep.template.overrides(flat_args(trial.trial.args, {"parameters": sweep.parameters}))
+
+
+def _row(sweep: SweepRecord, history: TrialHistory, sweep_history: History) -> dict[str, Any]:
+    agent = sweep_history.agents.get(history.agent)
+    started = datetime.fromtimestamp(history.started, tz=timezone.utc).isoformat(timespec="seconds")
+    return {
+        "number": history.trial.number,
+        "run_id": history.trial.run_id,
+        "state": history.state,
+        **_args(sweep, history),
+        **{f"metric.{name}": value for name, value in history.metrics.items()},
+        "started": started,
+        "duration_s": history.duration_s,
+        "attempts": history.trial.attempt + 1,
+        "agent": history.agent,
+        "host": agent.host if agent else "",
+        "directory": history.output_dir or "",
+        "error": history.error_line or "",
+    }
+
+
+def write(results: SweepResults, directory: Path) -> None:
+    """Write both files; a reader sees the old or the new one, never half of one."""
+    _replace(directory / RESULTS_FILE, OmegaConf.to_yaml(OmegaConf.create(dict(results.summary))))
+    columns = list(dict.fromkeys(name for row in results.trials for name in row))
+    leading = [c for c in columns if not c.startswith("metric.")]
+    metrics = sorted(c for c in columns if c.startswith("metric."))
+    at = leading.index("started") if "started" in leading else len(leading)
+    temporary = directory / f".{TRIALS_FILE}.{os.getpid()}"
+    with open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=[*leading[:at], *metrics, *leading[at:]])
+        writer.writeheader()
+        writer.writerows(results.trials)
+    os.replace(temporary, directory / TRIALS_FILE)
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

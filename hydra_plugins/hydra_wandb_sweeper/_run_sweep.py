@@ -1,0 +1,146 @@
+"""A sweep from the command line to its results: check everything, then create, then run, then report."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.singleton import Singleton
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from ._agent import AgentSettings
+from ._client import SweepClient
+from ._dispatch import make_dispatch
+from ._errors import SweepFailedError
+from ._history import History
+from ._job import AgentJob
+from ._ledger import Ledger, SweepRecord
+from ._plan import START_PATIENCE_S, Plan, make_plan
+from ._progress import Progress
+from ._results import RESULTS_FILE, TRIALS_FILE, SweepResults, collect, write
+from ._server import start_if_local
+from ._settings import Settings
+from ._supervisor import Supervisor
+from ._sweep_config import to_yaml
+from ._trial import TaskContext
+from ._validate import first_overrides
+from ._wandb_run import uses_wandb
+
+log = logging.getLogger(__name__)
+
+
+def run_sweep(
+    hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig, arguments: Sequence[str]
+) -> SweepResults | None:
+    """See wandb_sweeper.WandbSweeper.sweep."""
+    plan = make_plan(hydra_context, config, arguments)
+    directory = _sweep_directory(config)
+    OmegaConf.save(config, directory / "multirun.yaml")
+    host = "0.0.0.0" if plan.traits.kind == "submitit_slurm" else "127.0.0.1"  # noqa: S104 (jobs run elsewhere)
+    start_if_local(plan.server, host)
+    access = plan.server.open()
+    client = SweepClient(access, patience_s=START_PATIENCE_S)
+    record = _create(plan, client, access.app_url)
+    ledger = Ledger.create(directory, record, writer="supervisor")
+    _announce(plan, record, directory)
+
+    context = TaskContext(
+        hydra_context, task_function, config, Singleton.get_state(), opens_run=uses_wandb(task_function)
+    )
+    job = _job(plan.settings, context, directory)
+    overrides = first_overrides(plan.template, plan.config)
+    dispatch = make_dispatch(config, hydra_context, plan.traits, overrides)
+    if not plan.settings.wait:
+        handles = dispatch.start(job, range(plan.jobs))
+        log.info("%d job(s) submitted; not waiting. Watch %s", len(handles), record.url)
+        return None
+    history = History()
+    progress = Progress(record, history)
+    supervisor = Supervisor(record, ledger, client, dispatch, job, history, progress.show)
+    try:
+        supervisor.see_through(plan.jobs)
+    finally:
+        results = collect(record, history, directory)
+        write(results, directory)
+    _report(results, record, directory)
+    failure = supervisor.failure(plan.settings.max_failure_rate)
+    if failure is not None:
+        raise SweepFailedError(f"The sweep failed: {failure}. See {directory / TRIALS_FILE}.")
+    return results
+
+
+def _sweep_directory(config: DictConfig) -> Path:
+    directory = Path(str(config.hydra.sweep.dir)).absolute()
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+def _create(plan: Plan, client: SweepClient, app_url: str) -> SweepRecord:
+    settings = plan.settings
+    ref = plan.existing or client.create_sweep(
+        to_yaml(plan.config), entity=settings.entity, project=settings.project, description=settings.description
+    )
+    metric = plan.config.get("metric") or {}
+    return SweepRecord(
+        sweep=ref,
+        server=plan.server,
+        url=f"{app_url}/{ref.entity}/{ref.project}/sweeps/{ref.sweep_id}",
+        name=settings.name,
+        method=plan.config["method"],
+        metric_name=metric.get("name") or settings.metric_name,
+        metric_goal=metric.get("goal") or settings.metric_goal,
+        template=plan.template,
+        parameters=plan.config.get("parameters") or {},
+        expected_trials=plan.expected_trials,
+        tags=settings.tags,
+    )
+
+
+def _job(settings: Settings, context: TaskContext, directory: Path) -> AgentJob:
+    return AgentJob(
+        context=context,
+        directory=directory,
+        settings=AgentSettings(
+            max_retries=settings.max_retries,
+            max_failure_rate=settings.max_failure_rate,
+            max_consecutive_failures=settings.max_consecutive_failures,
+            trials_per_agent=settings.trials_per_agent,
+        ),
+        isolation=settings.isolation,
+        agents_per_job=settings.agents_per_job,
+        server_patience_s=settings.server_patience_min * 60,
+    )
+
+
+def _announce(plan: Plan, record: SweepRecord, directory: Path) -> None:
+    size = f", {record.expected_trials} trials" if record.expected_trials is not None else ""
+    per_job = plan.settings.agents_per_job
+    agents = plan.jobs * per_job
+    verb = "Joined" if plan.existing else "Created"
+    log.info("%s sweep %s (%s%s) for %d agent(s).", verb, record.sweep.path, record.method, size, agents)
+    log.info("Sweep directory: %s", directory)
+    if record.server.is_local:
+        log.info(
+            "Recorded by the embedded server at %s, data in %s (for W&B: `wandb login`, hydra.sweeper.server=wandb).",
+            record.url,
+            record.server.place,
+        )
+    else:
+        log.info("Sweep page: %s", record.url)
+
+
+def _report(results: SweepResults, record: SweepRecord, directory: Path) -> None:
+    summary = results.summary
+    counts = ", ".join(f"{count} {state}" for state, count in summary["trials"].items() if count)
+    log.info("Sweep %s ended: %s.", record.sweep.path, counts or "no trial ran")
+    if summary["best_value"] is not None:
+        log.info("Best %s: %.6g (%s)", record.metric_name, summary["best_value"], " ".join(summary["best_overrides"]))
+        log.info("Its directory: %s", summary["best_dir"])
+    elif summary["trials"]["finished"]:
+        log.warning(
+            "No trial has a metric '%s'; return it from the task, log it, or set hydra.sweeper.metric.name.",
+            record.metric_name,
+        )
+    log.info("Results: %s, %s", directory / RESULTS_FILE, directory / TRIALS_FILE)

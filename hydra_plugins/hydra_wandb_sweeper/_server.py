@@ -1,0 +1,126 @@
+"""Which server a sweep lives on, and how every process of the sweep gets access without carrying a credential.
+
+A ServerRef can be pickled into jobs and written to disk: it holds no secret. Each process opens it for itself: the
+embedded server's key is in a file that only its owner can read, W&B's in the environment or in netrc.
+"""
+
+from __future__ import annotations
+
+import configparser
+import netrc
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ._client import ServerAccess
+from ._errors import ServerUnreachableError, SettingError
+
+WANDB_CLOUD_URL = "https://api.wandb.ai"
+_LOCAL_DIRECTORY = ".wandb_sweep_server"
+
+
+@dataclass(frozen=True)
+class ServerRef:
+    """kind: 'local' (embedded; `place` is its directory) or 'wandb' (`place` is the API's URL)."""
+
+    kind: str
+    place: str
+
+    @property
+    def is_local(self) -> bool:
+        """True for the embedded server."""
+        return self.kind == "local"
+
+    def open(self, environ: Mapping[str, str] = os.environ) -> ServerAccess:
+        """Return access for this process. Errors: ServerUnreachableError, SettingError (no login)."""
+        if self.is_local:
+            return _open_local(Path(self.place))
+        key = find_login(self.place, environ)
+        if key is None:
+            raise SettingError("server", self.place, _no_login_rule(self.place))
+        return ServerAccess(self.place, _app_url(self.place, environ), key)
+
+
+def choose_server(setting: str, project_dir: Path, environ: Mapping[str, str] = os.environ) -> ServerRef:
+    """Return the server that `hydra.sweeper.server` means; nothing is started yet.
+
+    project_dir: the directory below which the embedded server keeps its data.
+    Errors: SettingError if W&B is asked for and no login is found.
+    """
+    if setting == "local":
+        return ServerRef("local", str(project_dir / _LOCAL_DIRECTORY))
+    url = setting if "://" in setting else wandb_base_url(environ)
+    if find_login(url, environ) is not None:
+        return ServerRef("wandb", url)
+    if setting == "auto":
+        return ServerRef("local", str(project_dir / _LOCAL_DIRECTORY))
+    raise SettingError("server", setting, _no_login_rule(url))
+
+
+def start_if_local(server: ServerRef, host: str) -> None:
+    """Start the embedded server if it is meant and doesn't run. host: the address it listens on."""
+    if server.is_local:
+        from wandb_sweep_server.launch import ensure_running
+
+        ensure_running(Path(server.place), host=host)
+
+
+def wandb_base_url(environ: Mapping[str, str]) -> str:
+    """Return the W&B server in use: WANDB_BASE_URL, else `wandb login --host`'s settings file, else W&B cloud."""
+    if url := environ.get("WANDB_BASE_URL"):
+        return url.rstrip("/")
+    config_dir = environ.get("WANDB_CONFIG_DIR") or str(_home(environ) / ".config" / "wandb")
+    parser = configparser.ConfigParser()
+    try:
+        parser.read(Path(config_dir) / "settings")
+        url = parser.get("default", "base_url", fallback=None)
+    except configparser.Error:
+        url = None
+    return (url or WANDB_CLOUD_URL).rstrip("/")
+
+
+def find_login(url: str, environ: Mapping[str, str]) -> str | None:
+    """Return the API key for a W&B server where `wandb login` would have put it, None if there is none."""
+    if key := environ.get("WANDB_API_KEY"):
+        return key
+    host = urlsplit(url).hostname or ""
+    home = _home(environ)
+    for path in filter(None, (environ.get("NETRC"), str(home / ".netrc"), str(home / "_netrc"))):
+        try:
+            entry = netrc.netrc(path).authenticators(host)
+        except (OSError, netrc.NetrcParseError):
+            continue
+        if entry and entry[2]:
+            return entry[2]
+    return None
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("HOME") or Path.home())
+
+
+def _no_login_rule(url: str) -> str:
+    return (
+        f"no login for {url} (neither WANDB_API_KEY nor a netrc entry); run `wandb login`, "
+        "or use hydra.sweeper.server=local for the embedded server"
+    )
+
+
+def _app_url(url: str, environ: Mapping[str, str]) -> str:
+    if app := environ.get("WANDB_APP_URL"):
+        return app.rstrip("/")
+    return "https://wandb.ai" if url == WANDB_CLOUD_URL else url
+
+
+def _open_local(directory: Path) -> ServerAccess:
+    from wandb_sweep_server.launch import read_address
+
+    address = read_address(directory)
+    if address is None:
+        raise ServerUnreachableError(
+            f"The embedded sweep server of {directory} isn't running. Start the sweep again with the same "
+            f"command, or run `python -m wandb_sweep_server --dir {directory}`."
+        )
+    return ServerAccess(address.url, address.url, address.api_key)

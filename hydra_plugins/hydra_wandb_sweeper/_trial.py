@@ -1,0 +1,139 @@
+"""One attempt at a trial, in the process that runs it: compose, run the task as Hydra would, record the result."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, run_job, setup_globals
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+from ._ledger import SweepRecord, Trial, write_result
+from ._outcome import Outcome
+from ._sweep_config import flat_args
+from ._wandb_run import open_run, record_and_finish, trial_environment, write_config_files
+
+
+@dataclass(frozen=True)
+class TaskContext:
+    """What Hydra hands to a launcher, as far as trials need it; the same for all trials of a sweep.
+
+    opens_run: the task opens its W&B run itself.
+    """
+
+    hydra_context: HydraContext
+    task_function: TaskFunction
+    config: DictConfig
+    singleton_state: Mapping[Any, Any]
+    opens_run: bool
+
+    def restore(self) -> None:
+        """Put Hydra's global state into a process that didn't inherit it."""
+        Singleton.set_state(dict(self.singleton_state))
+        setup_globals()
+
+
+def run_trial(context: TaskContext, sweep: SweepRecord, trial: Trial, result_path: Path, redirect: bool) -> int:
+    """Run one attempt and write its result to `result_path`; returns the exit code for this process.
+
+    redirect: send this process's output to trial.log in the trial's directory. The environment must let
+    `sweep.server` be opened.
+    """
+    tee = _Output(redirect)
+    outcome = Outcome()
+    try:
+        config = _compose(context, sweep, trial)
+        output_dir = _output_dir(config)
+        tee.to(output_dir / "trial.log")
+        _enter_run(context, sweep, trial, config, output_dir)
+        outcome.output_dir = str(output_dir)
+        outcome.take(_run_task(context, config), sweep.metric_name)
+    except SystemExit as exit_:
+        outcome.exited(exit_)
+    except KeyboardInterrupt:
+        outcome.stopped()
+    except Exception:  # noqa: BLE001 (whatever the user's code or its config raises is the trial's failure)
+        outcome.fail(traceback.format_exc())
+    try:
+        outcome.summary = record_and_finish(outcome.metrics, outcome.error_line, outcome.exit_code)
+    except Exception:  # noqa: BLE001 (a run that W&B can't record must not look like a success)
+        outcome.fail(traceback.format_exc())
+    _wait_for_user_threads()
+    write_result(result_path, outcome.to_dict())
+    tee.flush()
+    return outcome.exit_code
+
+
+def _compose(context: TaskContext, sweep: SweepRecord, trial: Trial) -> DictConfig:
+    overrides = sweep.template.overrides(flat_args(trial.args, {"parameters": sweep.parameters}))
+    config = context.hydra_context.config_loader.load_sweep_config(context.config, overrides)
+    with open_dict(config.hydra.job):
+        config.hydra.job.id = f"{sweep.sweep.sweep_id}_{trial.number}"
+        config.hydra.job.num = trial.number
+    return config
+
+
+def _output_dir(config: DictConfig) -> Path:
+    """The directory that Hydra's run_job will use."""
+    # hydra.sweep.subdir may interpolate hydra:…, which reads the global HydraConfig; run_job sets that too.
+    from hydra.core.hydra_config import HydraConfig
+
+    HydraConfig.instance().set_config(config)
+    path = Path(str(config.hydra.sweep.dir)) / str(config.hydra.sweep.subdir)
+    path.mkdir(parents=True, exist_ok=True)
+    return path.absolute()
+
+
+def _enter_run(context: TaskContext, sweep: SweepRecord, trial: Trial, config: DictConfig, output_dir: Path) -> None:
+    env = trial_environment(sweep.server.open(), sweep, trial, output_dir, os.environ)
+    write_config_files(env, trial.args, resolved_config(config))
+    os.environ.update(env)
+    if not context.opens_run:
+        open_run()
+
+
+def _run_task(context: TaskContext, config: DictConfig) -> JobReturn:
+    return run_job(
+        task_function=context.task_function,
+        config=config,
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+        hydra_context=context.hydra_context,
+    )
+
+
+class _Output:
+    """Sends the process's standard output and error to a file, below Python too (C libraries, subprocesses)."""
+
+    def __init__(self, redirect: bool) -> None:
+        self._redirect = redirect
+
+    def to(self, path: Path) -> None:
+        """From now on write to the end of `path`."""
+        if not self._redirect:
+            return
+        self.flush()
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        os.close(descriptor)
+
+    def flush(self) -> None:
+        """Write out what Python has buffered."""
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+
+
+def _wait_for_user_threads() -> None:
+    """Let non-daemon threads of the task end, as they would at the end of an ordinary script."""
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()

@@ -1,0 +1,206 @@
+"""A trial's W&B run, as seen from inside the trial's process.
+
+Runs of code that doesn't know W&B are opened here before the task begins, so that they get W&B's system metrics and
+console log. Code that uses W&B itself opens its own run: everything W&B lets the environment decide (run id, sweep,
+project, name, group, tags, config) is set beforehand, so it is the same run. Imports wandb only where it is needed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from ._client import ServerAccess
+from ._ledger import SweepRecord, Trial
+
+if TYPE_CHECKING:
+    import wandb
+
+# W&B refuses longer names.
+_MAX_NAME_CHARS = 128
+_ERROR_KEY = "trial_error"
+
+
+def uses_wandb(task_function: Any) -> bool:
+    """True if the user's code will open its W&B run itself.
+
+    That is so if it has imported wandb by now (call this before this plugin does), or if a function of the task's
+    module names it (`import wandb` inside a function).
+    """
+    if "wandb" in sys.modules:
+        return True
+    return any("wandb" in code.co_names for code in _code_of_module(task_function))
+
+
+def _code_of_module(task_function: Any) -> Iterator[CodeType]:
+    function = task_function
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    siblings = getattr(function, "__globals__", {}).values()
+    module = getattr(function, "__module__", None)
+    pending = [f.__code__ for f in (function, *siblings) if isinstance(f, FunctionType) and f.__module__ == module]
+    while pending:
+        code = pending.pop()
+        yield code
+        pending.extend(constant for constant in code.co_consts if isinstance(constant, CodeType))
+
+
+def trial_environment(
+    access: ServerAccess, sweep: SweepRecord, trial: Trial, output_dir: Path, environ: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the variables that make any W&B run of this process the trial's run.
+
+    environ: the present environment; a run group that the user set in it is kept.
+    """
+    env = {
+        "WANDB_BASE_URL": access.url,
+        "WANDB_API_KEY": access.api_key,
+        "WANDB_ENTITY": sweep.sweep.entity,
+        "WANDB_PROJECT": sweep.sweep.project,
+        "WANDB_SWEEP_ID": sweep.sweep.sweep_id,
+        "WANDB_RUN_ID": trial.run_id,
+        "WANDB_NAME": run_name(sweep, trial),
+        "WANDB_RUN_GROUP": environ.get("WANDB_RUN_GROUP") or f"sweep-{sweep.sweep.sweep_id}",
+        "WANDB_DIR": str(output_dir),
+        "WANDB_SWEEP_PARAM_PATH": str(output_dir / "wandb" / f"sweep-params-{trial.run_id}.yaml"),
+        "WANDB_CONFIG_PATHS": str(output_dir / "wandb" / f"hydra-config-{trial.run_id}.yaml"),
+    }
+    tags = ",".join(filter(None, (environ.get("WANDB_TAGS"), *sweep.tags)))
+    if tags:
+        env["WANDB_TAGS"] = tags
+    if trial.resumes:
+        env["WANDB_RESUME"] = "allow"
+    if sweep.server.is_local:
+        # wandb 0.19 and 0.22 report errors to W&B's Sentry otherwise: nothing leaves the machine without a login.
+        env["WANDB_ERROR_REPORTING"] = "false"
+    return env
+
+
+def run_name(sweep: SweepRecord, trial: Trial) -> str:
+    """Return a run's display name: what makes the trial different, '3: lr=0.1,model=mlp'."""
+    flat = _flatten(trial.args)
+    text = ",".join(f"{name}={_short(flat[name])}" for name in sweep.swept if name in flat)
+    return f"{trial.number}: {text}"[:_MAX_NAME_CHARS] if text else str(trial.number)
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _flatten(args: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in args.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def write_config_files(env: Mapping[str, str], args: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Write the two files from which W&B takes a run's config: the swept values (locked) and the Hydra config."""
+    Path(env["WANDB_SWEEP_PARAM_PATH"]).parent.mkdir(parents=True, exist_ok=True)
+    write_config_file(env["WANDB_SWEEP_PARAM_PATH"], args)
+    write_config_file(env["WANDB_CONFIG_PATHS"], beside_swept(config, args))
+
+
+def write_config_file(path: str, values: Mapping[str, Any]) -> None:
+    """Write names and values in the format of W&B's own config files."""
+    content = {name: {"value": value} for name, value in values.items()}
+    text = yaml.safe_dump({"wandb_version": 1, **content}, sort_keys=False, allow_unicode=True)
+    Path(path).write_text(text, encoding="utf-8")
+
+
+def beside_swept(config: Mapping[str, Any], swept: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config that leaves every swept key as the sweep has it.
+
+    W&B's grid search recognises what has been done by these keys, so they must not change. A config group that is
+    swept (`model: mlp`) shares its name with the config it chose (`model: {width: 64}`); the latter's values move to
+    dotted keys (`model.width: 64`), which is how W&B's pages show nested config anyway.
+    """
+    result: dict[str, Any] = {}
+    for key, value in config.items():
+        if str(key) not in swept:
+            result[str(key)] = value
+        elif isinstance(value, Mapping):
+            leaves = _leaves(value, f"{key}.")
+            result |= {name: leaf for name, leaf in leaves.items() if name not in swept}
+    return result
+
+
+def _leaves(config: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            leaves |= _leaves(value, f"{prefix}{key}.")
+        else:
+            leaves[f"{prefix}{key}"] = value
+    return leaves
+
+
+def resolved_config(config: DictConfig) -> dict[str, Any]:
+    """Return the task's part of a composed config with interpolations resolved, as far as JSON can say it."""
+    task_config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    try:
+        plain = OmegaConf.to_container(task_config, resolve=True, enum_to_str=True)
+    except Exception:  # noqa: BLE001 (interpolations that only the task can resolve are recorded as they stand)
+        plain = OmegaConf.to_container(task_config, resolve=False, enum_to_str=True)
+    assert isinstance(plain, dict)
+    return {str(key): _jsonable(value) for key, value in plain.items()}
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _jsonable(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_jsonable(v) for v in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def open_run() -> wandb.Run:
+    """Open the trial's run as the environment describes it, resuming it if the task has opened and finished it."""
+    import wandb
+
+    run = wandb.init(resume="allow" if _was_opened_here() else None)
+    if _ERROR_KEY in _summary(run):
+        # From an attempt that failed; if this one fails too it gets its own.
+        run.summary[_ERROR_KEY] = None
+    return run
+
+
+def _summary(run: wandb.Run) -> dict[str, Any]:
+    summary: Any = run.summary
+    return {name: summary.get(name) for name in summary.keys()}  # noqa: SIM118 (no mapping, though it looks like one)
+
+
+def _was_opened_here() -> bool:
+    """True if a run of this trial has been opened in this attempt's or an earlier one's process."""
+    directory = Path(os.environ["WANDB_DIR"]) / "wandb"
+    return any(directory.glob(f"run-*-{os.environ['WANDB_RUN_ID']}"))
+
+
+def record_and_finish(metrics: Mapping[str, float], error: str | None, exit_code: int) -> dict[str, Any]:
+    """Record the task's metrics (and error) in the trial's run, finish it, and return the run's scalar summary.
+
+    Whatever the task did with its run, this ends with one finished run: it may be open still, or finished already.
+    """
+    import wandb
+
+    run = wandb.run if wandb.run is not None else open_run()
+    logged = _summary(run)
+    if new := {name: value for name, value in metrics.items() if name not in logged}:
+        run.log(new)
+    # A logged value reaches the summary as define_metric() says (min, max, …); the task's return value is final.
+    for name, value in metrics.items():
+        run.summary[name] = value
+    if error is not None:
+        run.summary[_ERROR_KEY] = error
+    summary = _summary(run)
+    run.finish(exit_code=exit_code)
+    return {k: v for k, v in summary.items() if isinstance(v, int | float | str) and not k.startswith("_")}
