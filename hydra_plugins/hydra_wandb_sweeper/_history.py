@@ -75,11 +75,6 @@ class History:
         if self._is_news(event):
             self.trials[trial.number] = TrialHistory(trial, RUNNING, event["by"], started=event["time"])
 
-    def _on_unclaimed(self, event: Mapping[str, Any]) -> None:
-        known = self.trials.get(event["trial"])
-        if known and known.agent == event["by"] and known.trial.attempt == event["attempt"]:
-            del self.trials[event["trial"]]
-
     def _on_offered(self, event: Mapping[str, Any]) -> None:
         known = self.trials.get(event["trial"])
         if known and event["attempt"] > known.trial.attempt:

@@ -173,20 +173,27 @@ class Ledger:
 
     def begin(self, trial: Trial) -> bool:
         """Claim an attempt; False if another agent was faster. Exactly one caller gets True."""
-        # Recorded first: if this process dies right after the claim, its events still tell what it had claimed.
-        self.record("claimed", trial, args=trial.args, failures=trial.failures, resumes=trial.resumes)
         mine = _create(self._root / "attempts" / trial.label, {"by": self._writer, "time": self._clock()})
-        if not mine:
-            self.record("unclaimed", trial)
+        if mine:
+            self.record("claimed", trial, args=trial.args, failures=trial.failures, resumes=trial.resumes)
         return mine
 
-    def unclaimed_trials(self) -> list[Trial]:
-        """Return trials that have a number but that nobody ever claimed: their agent died in between."""
-        attempts = {entry.name.partition(".")[0] for entry in os.scandir(self._root / "attempts")}
-        names = sorted(e.name.partition(".")[0] for e in os.scandir(self._root / "trials") if e.name[0] != ".")
-        missing = (name for name in names if name not in attempts)
-        found = (json.loads((self._root / "trials" / f"{name}.json").read_text()) for name in missing)
-        return [Trial(data["number"], 0, data["run_id"], data["args"]) for data in found]
+    def silent_trials(self, told: Mapping[int, int]) -> list[Trial]:
+        """Return trials whose last claim no event tells of: their agent died right after it, or before it.
+
+        told: trial number -> last attempt that events tell of. Looks at every trial: for when all agents are gone.
+        """
+        claimed: dict[int, int] = {}
+        for entry in os.scandir(self._root / "attempts"):
+            number, _, attempt = entry.name.partition(".")
+            claimed[int(number)] = max(int(attempt), claimed.get(int(number), -1))
+        silent = []
+        for entry in sorted(os.scandir(self._root / "trials"), key=lambda e: e.name):
+            number = int(entry.name.partition(".")[0])
+            if number not in told or told[number] < claimed.get(number, -1):
+                data = json.loads(Path(entry.path).read_text(encoding="utf-8"))
+                silent.append(Trial(number, 0, data["run_id"], data["args"]))
+        return silent
 
     # --- offers ---
 
@@ -198,7 +205,7 @@ class Ledger:
     def offer_again(self, trial: Trial, reason: str) -> None:
         """Offer the attempt after the last one that was claimed, unless it is on offer already."""
         attempt = self._next_attempt(trial.number, trial.run_id, trial.args).attempt
-        again = replace(trial, attempt=attempt, resumes=True)
+        again = replace(trial, attempt=attempt, resumes=attempt > 0)
         if not (self._root / "offers" / f"{again.label}.json").exists():
             self.offer(again, reason)
 

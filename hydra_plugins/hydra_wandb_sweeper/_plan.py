@@ -52,7 +52,7 @@ def make_plan(hydra_context: HydraContext, config: DictConfig, arguments: Sequen
     raw = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
     assert isinstance(raw, dict)
     settings = read_settings(
-        {str(k): v for k, v in raw.items()}, job_name=config.hydra.job.name, load_sweep_file=_load_yaml
+        {str(k): v for k, v in raw.items()}, job_name=config.hydra.job.name, load_sweep_file=load_yaml
     )
     traits = launcher_traits(config)
     server = choose_server(settings.server, Path(config.hydra.runtime.cwd))
@@ -125,7 +125,7 @@ def _fixed_overrides(arguments: Sequence[str], swept: Mapping[str, Any]) -> list
     return fixed
 
 
-def _load_yaml(path: Path) -> Mapping[str, Any]:
+def load_yaml(path: Path) -> Mapping[str, Any]:
     # OmegaConf's loader reads 1e-3 as a number; PyYAML's reads it as a string.
     loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     return {str(k): v for k, v in loaded.items()} if isinstance(loaded, dict) else {}

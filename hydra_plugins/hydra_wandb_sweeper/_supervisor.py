@@ -125,8 +125,9 @@ class Supervisor:
         """After all jobs: offer what their agents left open, wherever they were when they died."""
         for name in {t.agent for t in self.history.trials.values() if t.state == RUNNING}:
             self._offer_open_trials(name)
-        for trial in self.ledger.unclaimed_trials():
-            self.ledger.offer(trial, "its agent died before it began")
+        told = {number: t.trial.attempt for number, t in self.history.trials.items()}
+        for trial in self.ledger.silent_trials(told):
+            self.ledger.offer_again(trial, "its agent died before it began")
         self._read(reader)
 
     def _ended_count(self) -> int:

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, open_dict
 from ._ledger import SweepRecord, Trial, write_result
 from ._outcome import Outcome
 from ._sweep_config import flat_args
-from ._wandb_run import open_run, record_and_finish, trial_environment, write_config_files
+from ._wandb_run import open_run, record_and_finish, resolved_config, trial_environment, write_config_files
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,8 @@ def _parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Become the user's app."""
     command = command_line(sys.argv[1:], os.environ["WANDB_RUN_ID"], os.environ["WANDB_SWEEP_ID"])
+    # W&B's agent gives it relative to this directory, and the app may change directory (hydra.job.chdir).
+    os.environ["WANDB_SWEEP_PARAM_PATH"] = os.path.abspath(os.environ["WANDB_SWEEP_PARAM_PATH"])
     # exec, not a child: W&B's agent signals this process when the run shall stop.
     os.execv(command[0], command)  # noqa: S606
 

@@ -1,9 +1,9 @@
 """Everything a user can set below `hydra.sweeper`.
 
-Hydra imports this module at the start of every Hydra app, so it imports nothing heavy.
+Hydra imports this module at the start of every Hydra app, so it imports nothing heavy. Annotations must be objects
+here, not texts (`from __future__ import annotations`): Hydra executes the module before it is in sys.modules, where
+dataclasses would look names up, and again if it was imported before, when a text would find the second MetricConf.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,0 +1,156 @@
+"""Settings are refused by name, value and rule before anything exists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hydra_plugins.hydra_wandb_sweeper._errors import SettingError
+from hydra_plugins.hydra_wandb_sweeper._plan import load_yaml
+from hydra_plugins.hydra_wandb_sweeper._settings import Settings, parse_sweep_path, read_settings
+from tests.unit.sweeper.settings import make_settings, raw_settings
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("method", "tpe"),
+        ("metric_name", ""),
+        ("metric_goal", "max"),
+        ("early_terminate", {"type": "median"}),
+        ("run_cap", 0),
+        ("run_cap", True),
+        ("seed", -1),
+        ("entity", "a b"),
+        ("project", "a/b"),
+        ("name", " "),
+        ("tags", ["a,b"]),
+        ("tags", ["x" * 65]),
+        ("server", "cloud"),
+        ("sweep_id", "a/b/c/d/e"),
+        ("sweep_id", "a//b"),
+        ("agents", 0),
+        ("agents_per_job", 0),
+        ("trials_per_agent", 0),
+        ("isolation", "thread"),
+        ("max_retries", -1),
+        ("max_failure_rate", 1.5),
+        ("max_failure_rate", float("nan")),
+        ("max_consecutive_failures", 0),
+        ("server_patience_min", -1),
+    ],
+)
+def test_a_bad_value_is_refused_with_its_field_and_the_rule(field: str, value: Any) -> None:
+    with pytest.raises(SettingError) as caught:
+        make_settings(**{field: value})
+    message = str(caught.value)
+    assert message.startswith(f"hydra.sweeper.{field.replace('metric_', 'metric.')}=")
+    assert repr(value) in message
+    assert "must" in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "rule"),
+    [
+        ({"agents": 3, "agents_per_job": 2}, "agents", "multiple of hydra.sweeper.agents_per_job=2"),
+        ({"early_terminate": {"type": "hyperband"}}, "early_terminate", "metric.name"),
+        (
+            {"early_terminate": {"type": "hyperband", "brackets": 3}, "metric_name": "loss"},
+            "early_terminate",
+            "unknown key.*brackets",
+        ),
+        ({"sweep_id": "ab12", "method": "grid"}, "method", "sweep_id=ab12"),
+        ({"sweep_id": "ab12", "params": {"a": "1,2"}}, "params", "belongs to a new sweep"),
+        ({"sweep_id": "ab12", "run_cap": 3}, "run_cap", "belongs to a new sweep"),
+        ({"sweep_file": "nowhere.yaml"}, "sweep_file", "no such file"),
+    ],
+)
+def test_contradictions_are_refused(changes: dict[str, Any], field: str, rule: str) -> None:
+    with pytest.raises(SettingError, match=rule) as caught:
+        make_settings(**changes)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("ab12", (None, None, "ab12")),
+        ("proj/ab12", (None, "proj", "ab12")),
+        ("me/proj/ab12", ("me", "proj", "ab12")),
+        ("/me/proj/ab12", ("me", "proj", "ab12")),
+        ("me/proj/sweeps/ab12", ("me", "proj", "ab12")),
+        ("https://wandb.ai/me/proj/sweeps/ab12", ("me", "proj", "ab12")),
+        ("http://127.0.0.1:8080/me/proj/sweeps/ab12?nw=x", ("me", "proj", "ab12")),
+    ],
+)
+def test_every_form_of_a_sweep_path_is_understood(text: str, path: tuple[Any, ...]) -> None:
+    assert parse_sweep_path(text) == path
+
+
+# --- sweep files ---
+
+DOCUMENTED = """
+program: train.py
+method: random
+metric:
+  name: val_loss
+  goal: maximize
+name: from file
+run_cap: 7
+project: file-project
+parameters:
+  lr:
+    values: [1e-3, 1e-4]
+  batch_size:
+    value: 128
+  dropout:
+    min: 0
+    max: 0.8
+    distribution: uniform
+"""
+
+
+def from_file(tmp_path: Path, text: str, **changes: Any) -> Settings:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(text)
+    raw = raw_settings(sweep_file=str(path), **changes)
+    return read_settings(raw, job_name="app", load_sweep_file=load_yaml)
+
+
+def test_a_sweep_file_says_what_the_settings_don_t(tmp_path: Path) -> None:
+    settings = from_file(tmp_path, DOCUMENTED)
+    assert (settings.method, settings.metric_name, settings.metric_goal) == ("random", "val_loss", "maximize")
+    assert (settings.name, settings.run_cap, settings.project) == ("from file", 7, "file-project")
+    assert settings.sweep_file_parameters["batch_size"] == {"value": 128}
+
+
+def test_settings_win_over_the_sweep_file(tmp_path: Path) -> None:
+    settings = from_file(tmp_path, DOCUMENTED, method="bayes", metric_goal="minimize", project="mine", run_cap=2)
+    assert (settings.method, settings.metric_name, settings.metric_goal) == ("bayes", "val_loss", "minimize")
+    assert (settings.project, settings.run_cap) == ("mine", 2)
+
+
+def test_an_exponent_without_a_point_in_a_sweep_file_is_a_number(tmp_path: Path) -> None:
+    assert from_file(tmp_path, DOCUMENTED).sweep_file_parameters["lr"] == {"values": [0.001, 0.0001]}
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("method: grid", "mapping `parameters`"),
+        ("[1, 2]", "mapping `parameters`"),
+        ("methods: grid\nparameters: {a: {value: 1}}", "unknown key.* methods"),
+        ("method: tpe\nparameters: {a: {value: 1}}", "method: 'tpe' must be one of"),
+        ("metric: {goal: up}\nparameters: {a: {value: 1}}", "metric.goal: 'up' must be one of"),
+    ],
+)
+def test_a_malformed_sweep_file_is_refused_by_name(tmp_path: Path, text: str, rule: str) -> None:
+    with pytest.raises(SettingError, match=rule):
+        from_file(tmp_path, text)
+
+
+def test_project_and_name_default_to_the_job_name() -> None:
+    settings = make_settings()
+    assert (settings.project, settings.name) == ("app", "app")
