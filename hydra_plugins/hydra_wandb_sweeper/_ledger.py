@@ -184,16 +184,20 @@ class Ledger:
         told: trial number -> last attempt that events tell of. Looks at every trial: for when all agents are gone.
         """
         claimed: dict[int, int] = {}
-        for entry in os.scandir(self._root / "attempts"):
-            number, _, attempt = entry.name.partition(".")
+        for name in self._names("attempts"):
+            number, _, attempt = name.partition(".")
             claimed[int(number)] = max(int(attempt), claimed.get(int(number), -1))
         silent = []
-        for entry in sorted(os.scandir(self._root / "trials"), key=lambda e: e.name):
-            number = int(entry.name.partition(".")[0])
-            if number not in told or told[number] < claimed.get(number, -1):
-                data = json.loads(Path(entry.path).read_text(encoding="utf-8"))
-                silent.append(Trial(number, 0, data["run_id"], data["args"]))
+        for name in self._names("trials"):
+            trial = int(name.removesuffix(".json"))
+            if trial not in told or told[trial] < claimed.get(trial, -1):
+                data = json.loads((self._root / "trials" / name).read_text(encoding="utf-8"))
+                silent.append(Trial(trial, 0, data["run_id"], data["args"]))
         return silent
+
+    def _names(self, subdirectory: str) -> list[str]:
+        """Names in a subdirectory, sorted, without files that are being written."""
+        return sorted(e.name for e in os.scandir(self._root / subdirectory) if not e.name.startswith("."))
 
     # --- offers ---
 
@@ -212,7 +216,7 @@ class Ledger:
     def take_offer(self) -> Trial | None:
         """Claim the offered attempt with the lowest trial number, None if there is none."""
         offers = self._root / "offers"
-        for name in sorted(entry.name for entry in os.scandir(offers) if entry.name.endswith(".json")):
+        for name in self._names("offers"):
             try:
                 trial = Trial(**json.loads((offers / name).read_text(encoding="utf-8")))
             except FileNotFoundError:
@@ -225,7 +229,7 @@ class Ledger:
 
     def has_offers(self) -> bool:
         """True if some attempt waits for an agent."""
-        return any(entry.name.endswith(".json") for entry in os.scandir(self._root / "offers"))
+        return bool(self._names("offers"))
 
     # --- results of trial processes ---
 
@@ -244,7 +248,7 @@ class Ledger:
     def mark_failed(self, trial: Trial) -> int:
         """Count a trial whose retries are used up; returns how many there are now."""
         _create(self._root / "failed" / f"{trial.number:06d}", 0)
-        return sum(1 for _ in os.scandir(self._root / "failed"))
+        return len(self._names("failed"))
 
     def unmark_failed(self, trial: Trial) -> None:
         """The trial gets another chance after all."""
