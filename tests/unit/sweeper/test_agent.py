@@ -1,0 +1,351 @@
+"""What an agent decides, with a server, trials and time that the test commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hydra_plugins.hydra_wandb_sweeper._agent import Agent, AgentSettings, AgentSummary
+from hydra_plugins.hydra_wandb_sweeper._client import Command, SweepRef
+from hydra_plugins.hydra_wandb_sweeper._errors import ServerError, ServerUnreachableError
+from hydra_plugins.hydra_wandb_sweeper._history import History
+from hydra_plugins.hydra_wandb_sweeper._isolation import Wakeup
+from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger, Trial, write_result
+from tests.unit.sweeper.test_ledger import RECORD
+
+SETTINGS = AgentSettings(
+    max_retries=1, max_failure_rate=1.0, max_consecutive_failures=5, trials_per_agent=None, idle_s=0.01, grace_s=1.0
+)
+EXIT = [Command("exit")]
+
+
+class FakeServer:
+    """Hands out a grid of `size` trials."""
+
+    def __init__(self, size: int, is_running: bool = True) -> None:
+        self.left = [f"run{i}" for i in range(size)]
+        self.is_running = is_running
+        self.during: list[list[Command] | Exception] = []
+        self.claims: list[list[Command] | Exception] = []
+        self.beats: list[tuple[str, ...]] = []
+        self.deaths: list[tuple[str, int, str]] = []
+        self.ended = False
+
+    def create_agent(self, ref: SweepRef, host: str) -> str | None:
+        return "agent" if self.is_running else None
+
+    def heartbeat(self, agent_id: str, live_runs: tuple[str, ...], *, patient: bool = True) -> list[Command]:
+        self.beats.append(live_runs)
+        script = self.during if live_runs else self.claims
+        if script:
+            answer = script.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+        if live_runs:
+            return []
+        if not self.left or self.ended:
+            return EXIT
+        run = self.left.pop(0)
+        return [Command("run", run, {"lr": 0.1})]
+
+    def record_death(self, ref: SweepRef, run_id: str, exit_code: int, reason: str) -> None:
+        self.deaths.append((run_id, exit_code, reason))
+
+    def end_sweep(self, ref: SweepRef) -> None:
+        self.ended = True
+
+
+@dataclass
+class FakeProcess:
+    """A trial that needs `beats` waits to end."""
+
+    code: int
+    beats: int = 0
+    terminated: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        return -15 if self.terminated else self.code
+
+    def wait(self, timeout_s: float) -> bool:
+        if self.terminated or self.beats <= 0:
+            return True
+        self.beats -= 1
+        return False
+
+    def terminate(self, grace_s: float) -> None:
+        self.terminated = True
+
+
+Plan = Callable[[Trial], tuple[str | None, int]]
+
+
+@dataclass
+class FakeIsolation:
+    """plan: trial -> (state that its process leaves, or None if it dies silently; exit code)."""
+
+    plan: Plan
+    beats: int = 0
+    ran: list[str] = field(default_factory=list)
+    processes: list[FakeProcess] = field(default_factory=list)
+    on_start: Callable[[Trial], None] = lambda _: None
+
+    def start(self, trial: Trial, result_path: Path) -> FakeProcess:
+        self.ran.append(f"{trial.label}:{trial.run_id}")
+        state, code = self.plan(trial)
+        if state is not None:
+            error = None if state == "finished" else "boom"
+            metrics: Mapping[str, float] = {"loss": 1.0} if state == "finished" else {}
+            write_result(
+                result_path,
+                {"state": state, "metrics": metrics, "error": error, "error_line": error, "output_dir": "d"},
+            )
+        process = FakeProcess(code, self.beats)
+        self.processes.append(process)
+        self.on_start(trial)
+        return process
+
+
+def finishes(_: Trial) -> tuple[str | None, int]:
+    return "finished", 0
+
+
+def fails(_: Trial) -> tuple[str | None, int]:
+    return "failed", 1
+
+
+@dataclass
+class Bench:
+    """An agent and everything around it."""
+
+    directory: Path
+    server: FakeServer
+    isolation: FakeIsolation
+    settings: AgentSettings = SETTINGS
+    expected: int | None = None
+    now: float = 0.0
+
+    def agent(self, name: str = "agent-0") -> Agent:
+        def clock() -> float:
+            self.now += 10.0  # every look at the clock is later than the next heartbeat is due
+            return self.now
+
+        return Agent(
+            name,
+            replace(RECORD, expected_trials=self.expected),
+            self.settings,
+            client=self.server,  # type: ignore[arg-type]
+            ledger=Ledger(self.directory, name),
+            isolation=self.isolation,
+            wakeup=Wakeup(),
+            clock=clock,
+        )
+
+    def run(self, name: str = "agent-0") -> AgentSummary:
+        return self.agent(name).run()
+
+    def history(self) -> History:
+        history = History()
+        history.add(EventReader(self.directory).new_events())
+        return history
+
+    def states(self) -> list[str]:
+        trials = self.history().trials
+        return [trials[n].state for n in sorted(trials)]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    Ledger.create(tmp_path, RECORD, "supervisor")
+    return Bench(tmp_path, FakeServer(3), FakeIsolation(finishes))
+
+
+def test_an_agent_works_until_the_server_has_no_more_trials(bench: Bench) -> None:
+    summary = bench.run()
+    assert (summary.trials, summary.failures) == (3, 0)
+    assert bench.states() == ["finished"] * 3
+    assert bench.history().agents["agent-0"].ended == "the server has no more trials"
+
+
+def test_an_agent_leaves_without_asking_when_every_trial_is_claimed(bench: Bench) -> None:
+    bench.expected = 2
+    summary = bench.run()
+    assert summary.trials == 2
+    assert len([live for live in bench.server.beats if not live]) == 2
+
+
+def test_an_agent_that_comes_after_the_end_does_what_is_on_offer_and_leaves(bench: Bench) -> None:
+    bench.server.is_running = False
+    Ledger(bench.directory, "supervisor").offer(Trial(0, 1, "old", {"lr": 0.1}, resumes=True), "test")
+    summary = bench.run()
+    assert bench.isolation.ran == ["000000.1:old"]
+    assert summary.ended == "the sweep is not running any more"
+
+
+def test_an_agent_waits_while_the_server_has_nothing_for_now(bench: Bench) -> None:
+    bench.server.claims = [[], [], []]
+    assert bench.run().trials == 3
+
+
+def test_trials_per_agent_is_a_limit(bench: Bench) -> None:
+    bench.settings = replace(SETTINGS, trials_per_agent=2)
+    summary = bench.run()
+    assert summary.trials == 2
+    assert "trials_per_agent" in summary.ended
+
+
+def test_trials_handed_out_together_are_run_one_after_another(bench: Bench) -> None:
+    bench.server.claims = [[Command("run", "a", {}), Command("run", "b", {})]]
+    bench.server.left = []
+    assert bench.run().trials == 2
+    assert bench.isolation.ran == ["000000.0:a", "000001.0:b"]
+
+
+def test_a_failed_trial_is_run_again_under_the_same_run_id_and_number(bench: Bench) -> None:
+    bench.isolation.plan = lambda t: fails(t) if t.run_id == "run1" and t.attempt == 0 else finishes(t)
+    summary = bench.run()
+    assert bench.isolation.ran == ["000000.0:run0", "000001.0:run1", "000001.1:run1", "000002.0:run2"]
+    assert bench.states() == ["finished"] * 3
+    assert summary.failures == 1
+
+
+def test_a_trial_fails_for_good_when_its_retries_are_used_up(bench: Bench) -> None:
+    bench.isolation.plan = lambda t: fails(t) if t.run_id == "run1" else finishes(t)
+    bench.run()
+    assert bench.isolation.ran.count("000001.1:run1") == 1
+    assert bench.states() == ["finished", "failed", "finished"]
+
+
+def test_a_trial_that_dies_without_a_word_is_a_failure_that_its_run_shows(bench: Bench) -> None:
+    bench.settings = replace(SETTINGS, max_retries=0)
+    bench.isolation.plan = lambda _: (None, -9)
+    bench.server.left = ["run0"]
+    bench.run()
+    assert bench.states() == ["failed"]
+    (death,) = bench.server.deaths
+    assert death[:2] == ("run0", 137)
+    assert "SIGKILL (out of memory?)" in death[2]
+    assert bench.history().trials[0].error_line == death[2]
+
+
+def test_too_many_failures_stop_the_sweep_for_everybody(bench: Bench) -> None:
+    bench.settings = replace(SETTINGS, max_retries=0, max_failure_rate=0.2)
+    bench.server.left = [f"run{i}" for i in range(10)]
+    bench.expected = 10
+    bench.isolation.plan = fails
+    summary = bench.run()
+    assert summary.trials == 3
+    assert bench.server.ended
+    assert bench.history().stop_reason == "3 of 10 trials failed (hydra.sweeper.max_failure_rate=0.2)"
+
+
+def test_an_agent_on_a_bad_node_hands_its_trials_to_another_one(bench: Bench) -> None:
+    bench.settings = replace(SETTINGS, max_consecutive_failures=2)
+    bench.server.left = [f"run{i}" for i in range(4)]
+    bench.isolation.plan = fails
+    bad = bench.run("bad")
+    assert "2 trials failed one after another" in bad.ended
+    bench.isolation.plan = finishes
+    bench.run("good")
+    assert bench.states() == ["finished"] * 4
+    assert not list((bench.directory / ".sweep" / "failed").iterdir())
+
+
+def test_a_success_in_between_makes_a_node_good_again(bench: Bench) -> None:
+    bench.settings = replace(SETTINGS, max_retries=0, max_consecutive_failures=2)
+    bench.server.left = [f"run{i}" for i in range(6)]
+    bench.isolation.plan = lambda t: fails(t) if t.number % 2 else finishes(t)
+    assert bench.run().trials == 6
+
+
+def test_a_stop_of_the_server_ends_the_trial_and_is_no_failure(bench: Bench) -> None:
+    bench.server.left = ["run0"]
+    bench.isolation.beats = 3
+    bench.server.during = [[], [Command("stop", "run0")]]
+    summary = bench.run()
+    assert bench.isolation.processes[0].terminated
+    assert bench.states() == ["stopped"]
+    assert summary.failures == 0
+    assert bench.server.deaths[0][1] == 255
+
+
+def test_a_stop_for_another_run_is_not_ours(bench: Bench) -> None:
+    bench.isolation.beats = 2
+    bench.server.during = [[Command("stop", "someone-else")]]
+    bench.run()
+    assert bench.states() == ["finished"] * 3
+
+
+@pytest.mark.parametrize("error", [ServerUnreachableError("gone"), ServerError("refused", 403)])
+def test_a_trial_goes_on_while_the_server_is_away(bench: Bench, error: Exception) -> None:
+    bench.isolation.beats = 4
+    bench.server.during = [error, error]
+    bench.run()
+    assert bench.states() == ["finished"] * 3
+
+
+def test_a_server_that_stays_away_ends_the_agent_with_its_words(bench: Bench) -> None:
+    bench.server.claims = [ServerUnreachableError("no answer within 1800 s")]
+    summary = bench.run()
+    assert summary.ended == "no answer within 1800 s"
+    assert bench.history().agents["agent-0"].ended == summary.ended
+
+
+def test_an_agent_told_to_stop_hands_over_its_trial(bench: Bench) -> None:
+    bench.server.left = ["run0", "run1"]
+    bench.isolation.beats = 5
+    bench.isolation.plan = lambda t: (None, 0) if t.attempt == 0 else ("finished", 0)
+    agent = bench.agent("first")
+    bench.isolation.on_start = lambda _: agent.stop("it was told to by SIGTERM")
+    assert agent.run().ended == "it was told to by SIGTERM"
+    assert bench.states() == ["queued"]
+    bench.isolation.on_start = lambda _: None
+    bench.isolation.plan = finishes
+    bench.run("second")
+    assert bench.isolation.ran == ["000000.0:run0", "000000.1:run0", "000001.0:run1"]
+    assert bench.states() == ["finished", "finished"]
+    offer = bench.history().trials[0].trial
+    assert (offer.resumes, offer.failures) == (True, 0)
+
+
+def test_an_agent_that_is_interrupted_from_within_hands_over_too(bench: Bench) -> None:
+    class Checkpoint(BaseException):
+        pass
+
+    def interrupt(_: Trial) -> None:
+        raise Checkpoint
+
+    bench.isolation.plan = lambda _: (None, 0)
+    bench.isolation.beats = 1
+
+    class Interrupting(FakeProcess):
+        def wait(self, timeout_s: float) -> bool:
+            raise Checkpoint
+
+    start = bench.isolation.start
+
+    def start_interrupting(trial: Trial, path: Path) -> Any:
+        start(trial, path)
+        return Interrupting(0)
+
+    bench.isolation.start = start_interrupting  # type: ignore[method-assign]
+    with pytest.raises(Checkpoint):
+        bench.run()
+    assert bench.states() == ["queued"]
+    assert bench.history().agents["agent-0"].ended == "interrupted"
+
+
+def test_a_run_that_the_server_hands_out_again_while_it_is_on_offer_runs_once(bench: Bench) -> None:
+    ledger = Ledger(bench.directory, "supervisor")
+    first = ledger.number_trial("run0", {"lr": 0.1})
+    ledger.begin(first)
+    ledger.offer_again(first, "agent died")
+    bench.server.claims = [[Command("resume", "run0", {"lr": 0.1})], EXIT]
+    bench.run()
+    assert bench.isolation.ran[0] == "000000.1:run0"
+    assert len([r for r in bench.isolation.ran if r.endswith(":run0")]) <= 2

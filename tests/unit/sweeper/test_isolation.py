@@ -1,0 +1,152 @@
+"""Trials end with all they started, whatever they do about it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hydra_plugins.hydra_wandb_sweeper import _isolation
+from hydra_plugins.hydra_wandb_sweeper._isolation import ForkIsolation, Wakeup, fork_hazard
+from hydra_plugins.hydra_wandb_sweeper._ledger import Trial
+
+TRIAL = Trial(0, 0, "run")
+
+
+def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:
+    deadline = time.monotonic() + timeout_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)
+    return value
+
+
+@pytest.fixture
+def fork(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], int]], _isolation.TrialProcess]:
+    """Fork a function in place of a trial."""
+
+    def start(function: Callable[[], int], wakeup: Wakeup | None = None) -> _isolation.TrialProcess:
+        monkeypatch.setattr(_isolation, "run_trial", lambda *_, **__: function())
+        isolation = ForkIsolation(None, None, wakeup or Wakeup())  # type: ignore[arg-type]
+        return isolation.start(TRIAL, Path("unused"))
+
+    return start
+
+
+def ended(process: _isolation.TrialProcess) -> int:
+    wait_for(lambda: process.wait(1), "the trial ends")
+    return process.exit_code
+
+
+def is_alive(pid: int) -> bool:
+    """True for a process that runs; False for one that is gone or waits to be reaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_trial_s_exit_code_is_its_function_s(fork: Any) -> None:
+    assert ended(fork(lambda: 7)) == 7
+
+
+def test_a_trial_that_dies_by_a_signal_shows_it_as_a_negative_code(fork: Any) -> None:
+    def die() -> int:
+        os.kill(os.getpid(), signal.SIGSEGV)
+        return 0
+
+    assert ended(fork(die)) == -signal.SIGSEGV
+
+
+def test_a_stop_is_asked_for_politely_first(fork: Any, tmp_path: Path) -> None:
+    def polite() -> int:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(42))
+        (tmp_path / "ready").touch()
+        while True:
+            signal.pause()
+
+    process = fork(polite)
+    wait_for((tmp_path / "ready").exists, "the trial is ready")
+    process.terminate(grace_s=30)
+    assert process.exit_code == 42
+
+
+def test_a_trial_that_ignores_the_request_is_killed_after_the_grace_time(fork: Any, tmp_path: Path) -> None:
+    def stubborn() -> int:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        (tmp_path / "ready").touch()
+        while True:
+            signal.pause()
+
+    process = fork(stubborn)
+    wait_for((tmp_path / "ready").exists, "the trial is ready")
+    process.terminate(grace_s=0.2)
+    assert process.exit_code == -signal.SIGKILL
+
+
+def test_what_a_trial_left_running_ends_with_it(fork: Any, tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+
+    def leave_something_behind() -> int:
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        pid_file.write_text(str(child.pid))
+        return 0
+
+    assert ended(fork(leave_something_behind)) == 0
+    pid = int(pid_file.read_text())
+    wait_for(lambda: not is_alive(pid), "the trial's own process is gone")
+
+
+def test_a_trial_dies_with_its_agent(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    agent = os.fork()
+    if agent == 0:
+        _isolation.run_trial = lambda *_, **__: (pid_file.write_text(str(os.getpid())), time.sleep(600))  # type: ignore
+        ForkIsolation(None, None, Wakeup()).start(TRIAL, Path("unused"))  # type: ignore[arg-type]
+        time.sleep(600)
+        os._exit(0)
+    trial = int(wait_for(lambda: pid_file.exists() and pid_file.read_text(), "the trial runs"))
+    os.kill(agent, signal.SIGKILL)
+    os.waitpid(agent, 0)
+    wait_for(lambda: not is_alive(trial), "the trial is gone")
+
+
+def test_a_trial_does_not_inherit_the_agent_s_signal_handlers(fork: Any) -> None:
+    def handlers() -> int:
+        defaults = (signal.SIG_DFL, signal.default_int_handler)
+        numbers = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
+        return 0 if all(signal.getsignal(n) in defaults for n in numbers) else 1
+
+    before = signal.signal(signal.SIGUSR2, lambda *_: None)
+    try:
+        assert ended(fork(handlers)) == 0
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
+def test_waiting_for_a_trial_ends_when_the_agent_is_woken(fork: Any, tmp_path: Path) -> None:
+    wakeup = Wakeup()
+    process = fork(lambda: time.sleep(600) or 0, wakeup)
+    wakeup.set()
+    assert not process.wait(600)
+    process.terminate(grace_s=10)
+
+
+def test_an_agent_with_threads_must_not_fork() -> None:
+    import threading
+
+    release = threading.Event()
+    thread = threading.Thread(target=release.wait, name="of the user's code")
+    thread.start()
+    try:
+        assert "of the user's code" in (fork_hazard() or "")
+    finally:
+        release.set()
+        thread.join()
