@@ -167,6 +167,10 @@ class Agent:
 
     def _number(self, command: Command) -> Trial | None:
         trial = self._ledger.number_trial(command.run_id, command.args)
+        if self._ledger.has_finished(trial):
+            # The server missed the end of the run (its process died right after it) and offers it again.
+            self._client.record_end(self._sweep.sweep, trial.run_id, exit_code=0)
+            return None
         # Lost to an agent that took the same trial's offer: the server knows nothing of the ledger.
         return trial if self._ledger.begin(trial) else None
 

@@ -217,16 +217,21 @@ class SweepClient:
             return
         summary = json.loads(bucket.get("summaryMetrics") or "{}") or {}
         summary["trial_error"] = reason
-        body = {
+        body: dict[str, Any] = {
             "files": {
                 "output.log": {"offset": bucket.get("logLineCount") or 0, "content": [f"{reason}\n"]},
                 "wandb-summary.json": {"offset": 0, "content": [json.dumps(summary)]},
             },
-            "complete": True,
-            "exitcode": exit_code,
         }
+        self._end_run(ref, run_id, exit_code, body)
+
+    def record_end(self, ref: SweepRef, run_id: str, exit_code: int) -> None:
+        """End a run on the server that has ended elsewhere."""
+        self._end_run(ref, run_id, exit_code, {})
+
+    def _end_run(self, ref: SweepRef, run_id: str, exit_code: int, body: Mapping[str, Any]) -> None:
         path = f"/files/{ref.entity}/{ref.project}/{run_id}/file_stream"
-        self._post(path, body, self._patience_s)
+        self._post(path, {**body, "complete": True, "exitcode": exit_code}, self._patience_s)
 
     def _graphql(self, query: str, variables: Mapping[str, Any], patience_s: float | None = None) -> dict[str, Any]:
         body = {"query": query, "variables": dict(variables)}

@@ -237,6 +237,12 @@ class Ledger:
         """Where the process of an attempt writes its result."""
         return self._root / "results" / f"{trial.label}.json"
 
+    def has_finished(self, trial: Trial) -> bool:
+        """True if the attempt before this one finished: then there is nothing left to run."""
+        before = replace(trial, attempt=trial.attempt - 1)
+        result = read_result(self.result_path(before)) if trial.attempt > 0 else None
+        return result is not None and result["state"] == "finished"
+
     def job_path(self, name: str) -> Path:
         """A directory for one job's own files, outside the trials' directories."""
         path = self._root / "jobs" / name

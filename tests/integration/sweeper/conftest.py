@@ -106,15 +106,16 @@ class Project:
         """The same without waiting; returns the process and the sweep directory."""
         directory = self.directory / f"sweep{len(list(self.directory.glob('sweep*')))}"
         directory.mkdir()
-        process = subprocess.Popen(
-            [sys.executable, "app.py", "-m", "hydra/sweeper=wandb", f"hydra.sweep.dir={directory}", *arguments],
-            cwd=self.directory,
-            env=self.env,
-            stdout=open(directory / "supervisor.log", "w"),
-            stderr=subprocess.STDOUT,
-            text=True,
-            stdin=subprocess.DEVNULL,
-        )
+        with open(directory / "supervisor.log", "w") as log:
+            process = subprocess.Popen(
+                [sys.executable, "app.py", "-m", "hydra/sweeper=wandb", f"hydra.sweep.dir={directory}", *arguments],
+                cwd=self.directory,
+                env=self.env,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                text=True,
+                stdin=subprocess.DEVNULL,
+            )
         return process, directory
 
     def server(self) -> ServerAddress:
@@ -130,10 +131,16 @@ class Project:
 
     def python(self, code: str) -> str:
         """Run code with W&B's SDK pointed at this project's server; returns what it prints."""
+        return self._python(code, self.wandb_env())
+
+    def python_without_server(self, code: str) -> str:
+        """Run code that knows nothing of the server."""
+        return self._python(code, self.env)
+
+    def _python(self, code: str, env: dict[str, str]) -> str:
         done = subprocess.run(
-            [sys.executable, "-c", code], cwd=self.directory, env=self.wandb_env(), capture_output=True, text=True,
-            timeout=120,
-        )  # fmt: skip
+            [sys.executable, "-c", code], cwd=self.directory, env=env, capture_output=True, text=True, timeout=120
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

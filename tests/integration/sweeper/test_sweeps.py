@@ -76,8 +76,8 @@ def test_values_reach_the_task_with_their_types(project: Project) -> None:
         "@hydra.main(version_base='1.3', config_path='conf', config_name='config')\n"
         "def main(cfg):\n"
         "    with open('seen.jsonl', 'a') as f:\n"
-        "        f.write(json.dumps(OmegaConf.to_container(cfg.n)) if OmegaConf.is_config(cfg.n) else json.dumps(cfg.n))\n"
-        "        f.write('\\n')\n"
+        "        n = OmegaConf.to_container(cfg.n) if OmegaConf.is_config(cfg.n) else cfg.n\n"
+        "        f.write(json.dumps(n) + '\\n')\n"
         "    return 0.0\n"
         "main()\n"
     )

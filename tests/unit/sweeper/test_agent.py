@@ -56,6 +56,9 @@ class FakeServer:
     def record_death(self, ref: SweepRef, run_id: str, exit_code: int, reason: str) -> None:
         self.deaths.append((run_id, exit_code, reason))
 
+    def record_end(self, ref: SweepRef, run_id: str, exit_code: int) -> None:
+        self.deaths.append((run_id, exit_code, ""))
+
     def end_sweep(self, ref: SweepRef) -> None:
         self.ended = True
 
@@ -349,3 +352,12 @@ def test_a_run_that_the_server_hands_out_again_while_it_is_on_offer_runs_once(be
     bench.run()
     assert bench.isolation.ran[0] == "000000.1:run0"
     assert len([r for r in bench.isolation.ran if r.endswith(":run0")]) <= 2
+
+
+def test_a_finished_run_that_the_server_hands_out_again_is_not_run_again(bench: Bench) -> None:
+    bench.run()
+    ran = list(bench.isolation.ran)
+    bench.server.claims = [[Command("resume", "run0", {"lr": 0.1})]]
+    bench.run("another")
+    assert bench.isolation.ran == ran
+    assert bench.server.deaths == [("run0", 0, "")]
