@@ -21,6 +21,7 @@ from ._errors import ServerError, ServerUnreachableError
 from ._isolation import Isolation, TrialProcess, Wakeup
 from ._ledger import Ledger, SweepRecord, Trial, read_result
 from ._outcome import FAILED, FINISHED, STOPPED
+from ._wandb_run import run_name
 
 log = logging.getLogger(__name__)
 
@@ -252,12 +253,13 @@ class Agent:
         failed = result["state"] == FAILED
         retry = failed and trial.failures < self._settings.max_retries
         self._ledger.record("ended", trial, **result, duration_s=round(duration_s, 3), final=not retry)
-        metric = result["metrics"].get(self._sweep.metric_name)
-        log.info("Trial %d %s%s", trial.number, result["state"], "" if metric is None else f": {metric:g}")
         if not failed:
+            value = result["metrics"].get(self._sweep.metric_name)
+            what = "" if value is None else f", {self._sweep.metric_name}={value:.6g}"
+            log.info("Trial %s %s in %.1f s%s", run_name(self._sweep, trial), result["state"], duration_s, what)
             self._streak = _Streak()
             return
-        log.warning("Trial %d (attempt %d): %s", trial.number, trial.attempt, result["error_line"])
+        log.warning("Trial %s failed: %s", run_name(self._sweep, trial), result["error_line"])
         self._summary.failures += 1
         self._streak.add(trial)
         if retry:

@@ -41,6 +41,10 @@ class JobHandle(Protocol):
 class Dispatch(Protocol):
     """Brings jobs to run."""
 
+    @property
+    def blocks(self) -> bool:
+        """True if `start` returns when the jobs have ended."""
+
     def start(self, job: AgentJob, numbers: Sequence[int]) -> list[JobHandle]:
         """Start a job per number. A blocking launcher returns when they have ended, with no handles.
 
@@ -121,6 +125,8 @@ def make_dispatch(
 class LauncherDispatch:
     """Any launcher: an agent is a task for it, composed like a trial but with a directory of its own."""
 
+    blocks = True
+
     def __init__(self, config: DictConfig, context: HydraContext, overrides: list[str]) -> None:
         self._config = config
         # The user's callbacks are for trials; a job that hosts agents is none.
@@ -144,6 +150,8 @@ class LauncherDispatch:
 
 class SubmititDispatch:
     """submitit's executors, set up as hydra-submitit-launcher does, but not waited for."""
+
+    blocks = False
 
     def __init__(self, config: DictConfig, context: HydraContext, cluster: str) -> None:
         self._config = config

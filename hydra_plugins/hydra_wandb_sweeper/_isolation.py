@@ -103,6 +103,8 @@ class ForkIsolation:
         self._context = context
         self._sweep = sweep
         self._wakeup = wakeup
+        # Half a second that every trial would pay. Importing starts neither a thread nor W&B's service process.
+        import wandb  # noqa: F401
 
     def start(self, trial: Trial, result_path: Path) -> TrialProcess:
         """See Isolation.start."""

@@ -26,36 +26,36 @@ class Outcome:
         self.metrics: dict[str, float] = {}
         self.summary: dict[str, Any] = {}
         self.error: str | None = None
+        self.error_line: str | None = None
         self.output_dir: str | None = None
         self.exit_code = 0
-
-    @property
-    def error_line(self) -> str | None:
-        """The last line of the traceback: type and message."""
-        return self.error.strip().splitlines()[-1] if self.error else None
 
     def take(self, job_return: JobReturn, metric_name: str) -> None:
         """Take over what the task returned or raised."""
         try:
             value = job_return.return_value
         except Exception as error:  # noqa: BLE001 (the task's own exception, kept by run_job)
-            self.fail("".join(traceback.format_exception(error)))
+            self.fail(error)
         else:
             self.metrics = as_metrics(value, metric_name)
 
     def exited(self, exit_: SystemExit) -> None:
         """The task called sys.exit: a failure unless its status says success."""
         if exit_.code not in (None, 0):
-            self.fail(f"SystemExit: the task called sys.exit({exit_.code!r})")
+            self.fail(RuntimeError(f"the task called sys.exit({exit_.code!r})"))
 
     def stopped(self) -> None:
         """The server (through W&B's SDK) or a person told the task to stop."""
-        self.error, self.exit_code = "KeyboardInterrupt: the run was told to stop", STOPPED_CODE
+        self.error = self.error_line = "KeyboardInterrupt: the run was told to stop"
+        self.exit_code = STOPPED_CODE
 
-    def fail(self, error: str) -> None:
-        """The attempt failed; the error is printed, so that it is in the run's console log too."""
-        self.error, self.exit_code = error, 1
-        print(error, file=sys.stderr, flush=True)
+    def fail(self, error: Exception) -> None:
+        """The attempt failed; the traceback is printed, so that it is in the run's console log too."""
+        self.error = "".join(traceback.format_exception(error))
+        first_line = (str(error).strip().splitlines() or [""])[0]
+        self.error_line = f"{type(error).__name__}: {first_line}"
+        self.exit_code = 1
+        print(self.error, file=sys.stderr, flush=True)
 
     def to_dict(self) -> dict[str, Any]:
         """The result as the agent reads it. metrics: every number in the run's summary."""

@@ -57,8 +57,9 @@ def run_sweep(
         log.info("%d job(s) submitted; not waiting. Watch %s", len(handles), record.url)
         return None
     history = History()
-    progress = Progress(record, history)
-    supervisor = Supervisor(record, ledger, client, dispatch, job, history, progress.show)
+    # Jobs that block write to this terminal themselves.
+    show = (lambda _: None) if dispatch.blocks else Progress(record, history).show
+    supervisor = Supervisor(record, ledger, client, dispatch, job, history, show)
     try:
         supervisor.see_through(plan.jobs)
     finally:

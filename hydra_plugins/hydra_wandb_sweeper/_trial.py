@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from omegaconf import DictConfig, open_dict
 from ._ledger import SweepRecord, Trial, write_result
 from ._outcome import Outcome
 from ._sweep_config import flat_args
-from ._wandb_run import open_run, record_and_finish, resolved_config, trial_environment, write_config_files
+from ._wandb_run import open_run, prepare_run, record_and_finish, resolved_config, trial_environment
 
 
 @dataclass(frozen=True)
@@ -60,12 +59,12 @@ def run_trial(context: TaskContext, sweep: SweepRecord, trial: Trial, result_pat
         outcome.exited(exit_)
     except KeyboardInterrupt:
         outcome.stopped()
-    except Exception:  # noqa: BLE001 (whatever the user's code or its config raises is the trial's failure)
-        outcome.fail(traceback.format_exc())
+    except Exception as error:  # noqa: BLE001 (whatever the user's code or its config raises is the trial's failure)
+        outcome.fail(error)
     try:
         outcome.summary = record_and_finish(outcome.metrics, outcome.error_line, outcome.exit_code)
-    except Exception:  # noqa: BLE001 (a run that W&B can't record must not look like a success)
-        outcome.fail(traceback.format_exc())
+    except Exception as error:  # noqa: BLE001 (a run that W&B can't record must not look like a success)
+        outcome.fail(error)
     _wait_for_user_threads()
     write_result(result_path, outcome.to_dict())
     tee.flush()
@@ -94,8 +93,8 @@ def _output_dir(config: DictConfig) -> Path:
 
 def _enter_run(context: TaskContext, sweep: SweepRecord, trial: Trial, config: DictConfig, output_dir: Path) -> None:
     env = trial_environment(sweep.server.open(), sweep, trial, output_dir, os.environ)
-    write_config_files(env, trial.args, resolved_config(config))
     os.environ.update(env)
+    prepare_run(env, trial.args, resolved_config(config))
     if not context.opens_run:
         open_run()
 

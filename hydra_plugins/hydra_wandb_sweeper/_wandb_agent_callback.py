@@ -12,7 +12,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from ._outcome import Outcome
-from ._wandb_run import beside_swept, record_and_finish, resolved_config, uses_wandb, write_config_file
+from ._wandb_run import beside_swept, open_run, record_and_finish, resolved_config, use_run_config, uses_wandb
 
 
 class RunCallback(Callback):
@@ -26,20 +26,14 @@ class RunCallback(Callback):
 
     def on_job_start(self, config: DictConfig, *, task_function: Any, **kwargs: Any) -> None:
         """Called by Hydra right before the task."""
-        os.environ["WANDB_CONFIG_PATHS"] = self._write_config(config)
+        opens_run = uses_wandb(task_function)  # before this class imports wandb
         os.environ["WANDB_DIR"] = config.hydra.runtime.output_dir
-        if not uses_wandb(task_function):
-            import wandb
-
-            wandb.init()
-
-    def _write_config(self, config: DictConfig) -> str:
-        """Write the Hydra config where W&B will find it; W&B's agent has put the swept values beside it."""
+        # W&B's agent has put the swept values there.
         swept = yaml.safe_load(Path(os.environ["WANDB_SWEEP_PARAM_PATH"]).read_text(encoding="utf-8"))
         path = Path(config.hydra.runtime.output_dir) / "wandb" / "hydra-config.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_config_file(str(path), beside_swept(resolved_config(config), swept))
-        return str(path)
+        use_run_config(path, beside_swept(resolved_config(config), swept))
+        if not opens_run:
+            open_run()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Called by Hydra right after the task, whether it returned or raised."""

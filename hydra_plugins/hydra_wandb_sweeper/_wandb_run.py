@@ -70,7 +70,6 @@ def trial_environment(
         "WANDB_RUN_GROUP": environ.get("WANDB_RUN_GROUP") or f"sweep-{sweep.sweep.sweep_id}",
         "WANDB_DIR": str(output_dir),
         "WANDB_SWEEP_PARAM_PATH": str(output_dir / "wandb" / f"sweep-params-{trial.run_id}.yaml"),
-        "WANDB_CONFIG_PATHS": str(output_dir / "wandb" / f"hydra-config-{trial.run_id}.yaml"),
     }
     tags = ",".join(filter(None, (environ.get("WANDB_TAGS"), *sweep.tags)))
     if tags:
@@ -103,11 +102,25 @@ def _flatten(args: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def write_config_files(env: Mapping[str, str], args: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-    """Write the two files from which W&B takes a run's config: the swept values (locked) and the Hydra config."""
-    Path(env["WANDB_SWEEP_PARAM_PATH"]).parent.mkdir(parents=True, exist_ok=True)
-    write_config_file(env["WANDB_SWEEP_PARAM_PATH"], args)
-    write_config_file(env["WANDB_CONFIG_PATHS"], beside_swept(config, args))
+def prepare_run(env: Mapping[str, str], args: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Let every W&B run of this process start with the swept values (locked) and the Hydra config.
+
+    env: from trial_environment, in force already. args: as claimed. config: from resolved_config.
+    """
+    sweep_file = Path(env["WANDB_SWEEP_PARAM_PATH"])
+    sweep_file.parent.mkdir(parents=True, exist_ok=True)
+    write_config_file(str(sweep_file), args)
+    use_run_config(sweep_file.parent / f"hydra-config-{env['WANDB_RUN_ID']}.yaml", beside_swept(config, args))
+
+
+def use_run_config(path: Path, config: Mapping[str, Any]) -> None:
+    """Make `config` the base of the config of every W&B run of this process; it is kept in `path`."""
+    import wandb
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_config_file(str(path), config)
+    # Not by WANDB_CONFIG_PATHS: wandb 0.31 takes that variable's text for a list and fails.
+    wandb.setup(settings=wandb.Settings(config_paths=[str(path)]))
 
 
 def write_config_file(path: str, values: Mapping[str, Any]) -> None:

@@ -1,0 +1,221 @@
+"""Agents: registration, heartbeats, and the hand-out of trials."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from . import jsontext, run_states, scheduling
+from .clock import Clock, Liveness
+from .database import Database
+from .errors import ClientError
+from .projects import Projects
+from .records import Agent, Project, Run, Sweep, record, row_id_of
+from .run_states import Event
+from .runs import Runs
+from .scheduling import Action
+from .sweeps import Sweeps
+
+EXIT = {"type": "exit"}
+_MAX_LISTED = 10_000
+
+
+class Agents:
+    """The claiming side of sweeps."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        liveness: Liveness,
+        projects: Projects,
+        sweeps: Sweeps,
+        runs: Runs,
+        new_name: Callable[[], str],
+        unstarted_grace_s: float,
+        crash_timeout_s: float,
+    ) -> None:
+        self._db = database
+        self._clock = clock
+        self._liveness = liveness
+        self._projects = projects
+        self._sweeps = sweeps
+        self._runs = runs
+        self._new_name = new_name
+        self._unstarted_grace_s = unstarted_grace_s
+        self._crash_timeout_s = crash_timeout_s
+
+    def by_id(self, agent_id: int | None) -> Agent | None:
+        """The agent of a row number, or None."""
+        return record(Agent, self._db.row("SELECT * FROM agents WHERE id = ?", (agent_id,)))
+
+    def of_sweep(self, sweep: Sweep) -> list[Agent]:
+        """All agents that ever joined a sweep."""
+        rows = self._db.rows("SELECT * FROM agents WHERE sweep_id = ? ORDER BY id", (sweep.id,))
+        return [Agent(**dict(row)) for row in rows]
+
+    def register(self, sweep: Sweep, host: str) -> Agent:
+        """A new agent of the sweep, which runs from now on.
+
+        Raises:
+            ClientError: The sweep has ended. Agents know this by the words "is not running".
+        """
+        if sweep.state not in scheduling.OPEN:
+            raise ClientError(f"Sweep {sweep.name} is not running (its state is {sweep.state}).")
+        if sweep.state == scheduling.PENDING:
+            self._sweeps.set_state(sweep, scheduling.RUNNING)
+        now_s = self._clock.wall_s()
+        agent_id = self._db.insert(
+            "agents",
+            {
+                "sweep_id": sweep.id,
+                "name": self._new_name(),
+                "host": host,
+                "created_at": now_s,
+                "heartbeat_at": now_s,
+            },
+        )
+        agent = self.by_id(agent_id)
+        if agent is None:
+            raise LookupError(f"agent row {agent_id} is missing")
+        return agent
+
+    def heartbeat(self, agent_global_id: str, run_state: str | None) -> list[dict[str, Any]]:
+        """Take note of what an agent's runs do and answer with its next commands.
+
+        Args:
+            agent_global_id: As `register` gave it out.
+            run_state: JSON object `{run name: true}` of the runs alive now.
+
+        Returns:
+            W&B's agent commands. An unknown agent is told to exit: every version of the SDK understands
+            this, while an error keeps some of them trying for ever.
+        """
+        agent = self.by_id(row_id_of("Agent", agent_global_id))
+        sweep = None if agent is None else self._sweeps.by_id(agent.sweep_id)
+        if agent is None or sweep is None:
+            return [EXIT]
+        listed = _listed_names(run_state)
+        stops = self._take_note(agent, sweep, listed)
+        is_busy = bool(listed) or self._has_fresh_offer(agent, listed)
+        # Read again: what was noted may have ended the sweep.
+        sweep = self._sweeps.by_id(sweep.id) or sweep
+        return [*stops, *self._next_command(agent, sweep, is_busy=is_busy)]
+
+    def _take_note(self, agent: Agent, sweep: Sweep, listed: list[str]) -> list[dict[str, Any]]:
+        previous = json.loads(agent.listed)
+        stops = []
+        for name in listed:
+            run = self._runs.by_name(sweep.project_id, name)
+            if run is not None and self._is_to_stop(agent, run, newly_listed=name not in previous):
+                stops.append({"type": "stop", "run_id": name})
+        for name in sorted(set(previous) - set(listed)):
+            run = self._runs.by_name(sweep.project_id, name)
+            if run is not None and run.agent_id == agent.id and run.queued_at is None:
+                self._runs.apply(run, Event.LOST)
+        if sorted(listed) != sorted(previous):
+            columns = {"listed": json.dumps(sorted(listed)), "heartbeat_at": self._clock.wall_s()}
+            self._db.update("agents", agent.id, columns)
+        return stops
+
+    def _is_to_stop(self, agent: Agent, run: Run, *, newly_listed: bool) -> bool:
+        if run.agent_id != agent.id:
+            # Whoever lists a run last executes it; an agent that lost its run to another one while it
+            # was silent must not go on with it.
+            if not newly_listed:
+                return True
+            self._db.update("runs", run.id, {"agent_id": agent.id})
+        return bool(self._runs.apply(run, Event.LISTED).stop_requested)
+
+    def _has_fresh_offer(self, agent: Agent, listed: list[str]) -> bool:
+        """Whether the agent was just given a run; runs it was given long ago and never started are requeued."""
+        fresh = False
+        for run in self._runs.live_of_agent(agent.id):
+            if run.state != run_states.PENDING or run.name in listed:
+                continue
+            if self._clock.wall_s() - (run.offered_at or 0.0) < self._unstarted_grace_s:
+                fresh = True
+            else:
+                self._runs.apply(run, Event.LOST)
+        return fresh
+
+    def _next_command(self, agent: Agent, sweep: Sweep, *, is_busy: bool) -> list[dict[str, Any]]:
+        situation = self._sweeps.situation(sweep, agent_is_busy=is_busy)
+        action = scheduling.decide(situation)
+        if action is Action.RESUME:
+            return [self._offer_queued(agent, sweep)]
+        if action is Action.RUN:
+            return self._offer_new(agent, sweep)
+        if action is Action.EXIT:
+            if scheduling.is_complete(situation):
+                self._sweeps.set_state(sweep, scheduling.FINISHED)
+            return [EXIT]
+        return []
+
+    def _offer_queued(self, agent: Agent, sweep: Sweep) -> dict[str, Any]:
+        row = self._db.row(
+            "SELECT * FROM runs WHERE sweep_id = ? AND queued_at IS NOT NULL ORDER BY queued_at, id LIMIT 1",
+            (sweep.id,),
+        )
+        run = record(Run, row)
+        if run is None:
+            raise LookupError(f"sweep {sweep.name} has no queued run")
+        command = "run" if run.state == run_states.PENDING else "resume"
+        columns = {"state": run_states.PENDING, "queued_at": None, "stop_requested": 0, "exit_code": None}
+        self._db.update("runs", run.id, {**columns, **self._offer_columns(agent)})
+        self._liveness.touch(run.id)
+        return self._command(command, sweep, run.name, jsontext.loads(run.args or "{}"))
+
+    def _offer_new(self, agent: Agent, sweep: Sweep) -> list[dict[str, Any]]:
+        args = self._sweeps.config(sweep).search.args(sweep.next_trial)
+        if args is None:
+            return []
+        project = self._projects.by_id(sweep.project_id)
+        text = jsontext.dumps(args)
+        run = self._runs.create(project, None, sweep.id, {"args": text, "config": text, **self._offer_columns(agent)})
+        self._sweeps.advance(sweep)
+        if sweep.state == scheduling.PENDING:
+            self._sweeps.set_state(sweep, scheduling.RUNNING)
+        return [self._command("run", sweep, run.name, args)]
+
+    def _offer_columns(self, agent: Agent) -> dict[str, Any]:
+        self._db.execute("UPDATE agents SET run_count = run_count + 1 WHERE id = ?", (agent.id,))
+        return {"agent_id": agent.id, "offered_at": self._clock.wall_s()}
+
+    def _command(self, kind: str, sweep: Sweep, name: str, args: dict[str, Any]) -> dict[str, Any]:
+        program = self._sweeps.config(sweep).program
+        return {"type": kind, "run_id": name, "args": args, "program": program or ""}
+
+    def enqueue(self, sweep: Sweep, project: Project, args: dict[str, Any], display_name: str | None) -> Run:
+        """Queue a run whose arguments someone outside of the server chose.
+
+        Raises:
+            ClientError: The sweep has ended.
+        """
+        if sweep.state not in scheduling.OPEN:
+            raise ClientError(f"Sweep {sweep.name} is not running (its state is {sweep.state}).")
+        text = jsontext.dumps(args)
+        columns = {"args": text, "config": text, "queued_at": self._clock.wall_s(), "display_name": display_name}
+        return self._runs.create(project, None, sweep.id, columns)
+
+    def lose_silent_runs(self) -> None:
+        """Conclude that runs have died of which nothing was heard for too long."""
+        self._lose(run for run in self._runs.live() if self._is_silent(run))
+
+    def _is_silent(self, run: Run) -> bool:
+        return self._liveness.silence_s(run.id) > self._crash_timeout_s
+
+    def _lose(self, runs: Iterable[Run]) -> None:
+        for run in runs:
+            self._runs.apply(run, Event.LOST)
+
+
+def _listed_names(run_state: str | None) -> list[str]:
+    try:
+        value = jsontext.loads(run_state or "{}")
+    except ValueError as error:
+        raise ClientError(f"runState is not valid JSON: {error}") from error
+    if not isinstance(value, dict) or len(value) > _MAX_LISTED:
+        raise ClientError(f"runState must be a JSON object of at most {_MAX_LISTED} runs")
+    return [name for name, is_alive in value.items() if is_alive]

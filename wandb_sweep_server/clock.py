@@ -1,0 +1,43 @@
+"""Time and the memory of who was heard of when."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Two clocks: one for what is stored, one for silences, which must not jump with the wall clock."""
+
+    wall_s: Callable[[], float] = time.time
+    monotonic_s: Callable[[], float] = time.monotonic
+
+
+@dataclass
+class Liveness:
+    """When each run was last heard of; in memory only.
+
+    A server that was down has heard nothing from anyone, so after a start every silence counts from
+    that start. Since nothing of this needs to survive, a heartbeat without news costs no disk write.
+    """
+
+    clock: Clock
+    _heard_s: dict[int, float] = field(default_factory=dict)
+    _start_s: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._start_s = self.clock.monotonic_s()
+
+    def touch(self, run_id: int) -> None:
+        """The run was heard of now."""
+        self._heard_s[run_id] = self.clock.monotonic_s()
+
+    def forget(self, run_id: int) -> None:
+        """The run has ended."""
+        self._heard_s.pop(run_id, None)
+
+    def silence_s(self, run_id: int) -> float:
+        """Seconds since the run was heard of, at most since this server started."""
+        return self.clock.monotonic_s() - self._heard_s.get(run_id, self._start_s)

@@ -1,0 +1,102 @@
+"""The SQLite file: opening, schema version, transactions."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+
+class SchemaVersionError(RuntimeError):
+    """The database was written by another version of this server."""
+
+
+class Database:
+    """One connection, used by one thread at a time.
+
+    The directory may be on a network file system, where write-ahead logging is unsafe (it needs
+    shared memory); a rollback journal with full syncing is safe with the single writer that
+    the directory lock guarantees. The exclusive locking mode saves the file locks of every transaction.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # Opened in the main thread, used in the store's worker thread.
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+        self._connection.row_factory = sqlite3.Row
+        self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        self._connection.execute("PRAGMA journal_mode = TRUNCATE")
+        self._connection.execute("PRAGMA synchronous = FULL")
+        self._connection.execute("PRAGMA foreign_keys = ON")
+        self._check_schema()
+
+    def _check_schema(self) -> None:
+        version = int(self.value("PRAGMA user_version"))
+        if version == SCHEMA_VERSION:
+            return
+        if version != 0:
+            raise SchemaVersionError(
+                f"{self.path} has schema version {version}, this server reads {SCHEMA_VERSION}. "
+                "Use the version of hydra-wandb-sweeper that wrote it, or another directory."
+            )
+        script = files("wandb_sweep_server").joinpath("schema.sql").read_text(encoding="utf-8")
+        # One transaction, so that a server killed here leaves either nothing or a whole schema.
+        self._connection.executescript(f"BEGIN; {script} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+
+    def close(self) -> None:
+        """Close the file; further use raises sqlite3.ProgrammingError."""
+        self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside is durable once this returns, or nothing of it happened."""
+        self._connection.execute("BEGIN")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    def execute(self, sql: str, parameters: Iterable[Any] = ()) -> int:
+        """Run one statement; returns the number of rows changed."""
+        return self._connection.execute(sql, tuple(parameters)).rowcount
+
+    def insert(self, table: str, columns: dict[str, Any]) -> int:
+        """Insert one row and return its id. Names come from this package, never from a request."""
+        names = ", ".join(columns)
+        marks = ", ".join("?" * len(columns))
+        statement = f"INSERT INTO {table} ({names}) VALUES ({marks})"  # noqa: S608
+        row_id = self._connection.execute(statement, tuple(columns.values())).lastrowid
+        if row_id is None:
+            raise sqlite3.DatabaseError(f"no row id after an insert into {table}")
+        return row_id
+
+    def update(self, table: str, row_id: int, columns: dict[str, Any]) -> None:
+        """Set columns of one row. Names come from this package, never from a request."""
+        if columns:
+            assignments = ", ".join(f"{name} = ?" for name in columns)
+            self.execute(f"UPDATE {table} SET {assignments} WHERE id = ?", (*columns.values(), row_id))  # noqa: S608
+
+    def executemany(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Run one statement for each tuple of parameters."""
+        self._connection.executemany(sql, rows)
+
+    def row(self, sql: str, parameters: Iterable[Any] = ()) -> sqlite3.Row | None:
+        """The first row, or None."""
+        row: sqlite3.Row | None = self._connection.execute(sql, tuple(parameters)).fetchone()
+        return row
+
+    def rows(self, sql: str, parameters: Iterable[Any] = ()) -> list[sqlite3.Row]:
+        """All rows."""
+        return self._connection.execute(sql, tuple(parameters)).fetchall()
+
+    def value(self, sql: str, parameters: Iterable[Any] = ()) -> Any:
+        """The first column of the first row, or None."""
+        row = self.row(sql, parameters)
+        return None if row is None else row[0]

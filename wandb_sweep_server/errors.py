@@ -1,0 +1,25 @@
+"""Errors that a client caused and that repeating the request will not cure."""
+
+from __future__ import annotations
+
+
+class ClientError(Exception):
+    """A lasting error; its text is what the user of the SDK gets to read.
+
+    The SDK repeats requests on 5xx, 409 and 429 for minutes to days, so lasting errors must carry
+    another 4xx status.
+    """
+
+    status = 400
+
+
+class NotFoundError(ClientError):
+    """A thing that the request names does not exist."""
+
+    status = 404
+
+
+class TooLargeError(ClientError):
+    """A body exceeds its limit."""
+
+    status = 413

@@ -1,0 +1,95 @@
+"""Files of runs: announced over GraphQL, uploaded by a token, stored in the server's directory."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path, PurePosixPath
+
+from .clock import Clock
+from .database import Database
+from .errors import ClientError, NotFoundError
+from .records import Project, Run, RunFile, record
+
+_MAX_FILES_AT_ONCE = 10_000
+
+
+class Files:
+    """The files table and where contents are kept. directory: below which contents go."""
+
+    def __init__(self, database: Database, clock: Clock, directory: Path) -> None:
+        self._db = database
+        self._clock = clock
+        self._directory = directory
+
+    def announce(self, run: Run, names: list[str]) -> list[RunFile]:
+        """Make a place for each file and return it with its token.
+
+        Raises:
+            ClientError: A name leaves the run's directory, or there are too many.
+        """
+        if len(names) > _MAX_FILES_AT_ONCE:
+            raise ClientError(f"at most {_MAX_FILES_AT_ONCE} files at once, not {len(names)}")
+        return [self._one(run, _safe_name(name)) for name in names]
+
+    def _one(self, run: Run, name: str) -> RunFile:
+        known = self._db.row("SELECT * FROM files WHERE run_id = ? AND name = ?", (run.id, name))
+        found = record(RunFile, known)
+        if found is not None:
+            return found
+        columns = {"run_id": run.id, "name": name, "token": secrets.token_hex(24), "updated_at": self._clock.wall_s()}
+        self._db.insert("files", columns)
+        return self._one(run, name)
+
+    def place(self, token: str) -> tuple[RunFile, Path]:
+        """The file that a token stands for and where its content goes.
+
+        Raises:
+            NotFoundError: No file has it.
+        """
+        file = record(RunFile, self._db.row("SELECT * FROM files WHERE token = ?", (token,)))
+        if file is None:
+            raise NotFoundError("no file has this upload address")
+        row = self._db.row(
+            "SELECT projects.entity, projects.name, runs.name FROM runs "
+            "JOIN projects ON projects.id = runs.project_id WHERE runs.id = ?",
+            (file.run_id,),
+        )
+        if row is None:
+            raise NotFoundError("the run of this file was deleted")
+        return file, self._directory.joinpath(*tuple(row)) / file.name
+
+    def stored(self, file: RunFile, size_bytes: int) -> None:
+        """Its content has arrived."""
+        self._db.update("files", file.id, {"size_bytes": size_bytes, "updated_at": self._clock.wall_s()})
+
+    def of_run(self, run: Run, names: list[str] | None) -> list[RunFile]:
+        """Files whose content has arrived."""
+        rows = self._db.rows(
+            "SELECT * FROM files WHERE run_id = ? AND size_bytes IS NOT NULL ORDER BY name", (run.id,)
+        )
+        found = [RunFile(**dict(row)) for row in rows]
+        return [file for file in found if not names or file.name in names]
+
+    def path(self, project: Project, run: Run, name: str) -> Path:
+        """Where a file's content is.
+
+        Raises:
+            ClientError: The name leaves the run's directory.
+        """
+        return self._directory / project.entity / project.name / run.name / _safe_name(name)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Replace a file's content; a reader sees the old or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
+def _safe_name(name: str) -> str:
+    path = PurePosixPath(name)
+    if not name or path.is_absolute() or ".." in path.parts or "\x00" in name or "\\" in name or len(name) > 1024:
+        raise ClientError(f"file {name!r}: a name is a relative path without '..', of at most 1024 characters")
+    return str(path)

@@ -1,0 +1,91 @@
+"""GraphQL requests: parse, execute in one transaction, answer with a status that W&B's SDK understands."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from graphql import DocumentNode, ExecutionResult, GraphQLError, execute_sync, parse, validate
+from starlette.concurrency import run_in_threadpool
+
+from . import jsontext
+from .errors import ClientError
+from .resolvers import Context, build_schema, client_error
+from .store import Store
+
+
+class _Failed(Exception):
+    """Carries the errors of an operation out of its transaction, which is then undone."""
+
+    def __init__(self, errors: list[GraphQLError]) -> None:
+        super().__init__(str(errors[0]))
+        self.errors = errors
+
+
+class GraphQLEndpoint:
+    """Executes operations of W&B's SDK against the store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._schema = build_schema()
+        # SDKs send the same few dozen texts again and again; parsing and checking them is most of the work.
+        self._checked = lru_cache(maxsize=512)(self._check)
+
+    def _check(self, query: str) -> DocumentNode:
+        document = parse(query, max_tokens=20_000)
+        errors = validate(self._schema, document)
+        if errors:
+            raise ClientError("; ".join(error.message for error in errors))
+        return document
+
+    async def answer(self, body: bytes, base_url: str) -> dict[str, Any]:
+        """Return the JSON answer to a request body. Raises: ClientError for every lasting error."""
+        query, variables, operation = _request(body)
+        try:
+            document = await run_in_threadpool(self._checked, query)
+        except GraphQLError as error:
+            raise ClientError(f"the query can't be read: {error.message}") from error
+        context = Context(self._store, base_url)
+
+        def work() -> dict[str, Any]:
+            result = execute_sync(
+                self._schema, document, context_value=context, variable_values=variables, operation_name=operation
+            )
+            return _data(result)
+
+        try:
+            return {"data": await self._store.run(work)}
+        except _Failed as failed:
+            raise _lasting(failed.errors) from failed
+
+
+def _request(body: bytes) -> tuple[str, dict[str, Any], str | None]:
+    try:
+        message = jsontext.loads(body)
+    except ValueError as error:
+        raise ClientError(f"the request is not valid JSON: {error}") from error
+    query = message.get("query") if isinstance(message, dict) else None
+    if not isinstance(query, str):
+        raise ClientError("the request must be a JSON object with a text 'query'")
+    variables = message.get("variables") or {}
+    if not isinstance(variables, dict):
+        raise ClientError(f"variables must be a JSON object, not {type(variables).__name__}")
+    operation = message.get("operationName")
+    return query, variables, operation if isinstance(operation, str) and operation else None
+
+
+def _data(result: ExecutionResult) -> dict[str, Any]:
+    if result.errors:
+        raise _Failed(list(result.errors))
+    return result.data or {}
+
+
+def _lasting(errors: list[GraphQLError]) -> Exception:
+    """The error to answer with: a client's mistake as such, a fault of ours as itself (HTTP 500)."""
+    for error in errors:
+        lasting = client_error(error)
+        if lasting is not None:
+            return lasting
+    if errors[0].original_error is not None:
+        return errors[0].original_error
+    return ClientError(errors[0].message)

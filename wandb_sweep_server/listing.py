@@ -1,0 +1,123 @@
+"""Lists of runs: filtered, ordered, page by page; and samples of their histories."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from . import jsontext
+from .database import Database
+from .errors import ClientError
+from .filters import Condition, parse_filters, parse_order
+from .records import Run
+from .runs import Runs
+
+T = TypeVar("T")
+
+_DEFAULT_PAGE = 50
+_MAX_PAGE = 10_000
+_DEFAULT_SAMPLES = 500
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """Part of a list; `offset` is the place of its first item."""
+
+    items: list[T]
+    offset: int
+    has_next: bool
+
+    def cursor(self, index: int) -> str:
+        """The opaque place after the item with that index in this page."""
+        return base64.b64encode(f"after:{self.offset + index + 1}".encode()).decode()
+
+
+def page_bounds(after: str | None, first: int | None) -> tuple[int, int]:
+    """Return (offset, count) of a page.
+
+    Raises:
+        ClientError: The cursor is none of ours, or `first` is negative.
+    """
+    count = _DEFAULT_PAGE if first is None else min(first, _MAX_PAGE)
+    if count < 0:
+        raise ClientError(f"first = {first} must not be negative")
+    if not after:
+        return 0, count
+    try:
+        word, _, number = base64.b64decode(after, validate=True).decode().partition(":")
+        if word == "after":
+            return int(number), count
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        pass
+    raise ClientError(f"after = {after!r} is not a cursor of this server")
+
+
+def page_of(items: list[T], offset: int, count: int) -> Page[T]:
+    """A page from `count + 1` items that were looked up; the last one only tells that there are more."""
+    return Page(items[:count], offset, len(items) > count)
+
+
+class RunLists:
+    """Queries for many runs."""
+
+    def __init__(self, database: Database, runs: Runs) -> None:
+        self._db = database
+        self._runs = runs
+
+    def page(
+        self, scope: Condition, filters: str | None, order: str | None, after: str | None, first: int | None
+    ) -> Page[Run]:
+        """Runs within `scope` (an SQL condition of ours) that satisfy a client's filters.
+
+        Raises:
+            ClientError: Filters, order or cursor are wrong.
+        """
+        offset, count = page_bounds(after, first)
+        wanted, sorting = parse_filters(filters), parse_order(order)
+        rows = self._db.rows(
+            # Parts come from filters.py, which puts what clients say into parameters only.
+            f"SELECT * FROM runs WHERE {scope.sql} AND ({wanted.sql}) ORDER BY {sorting.sql} LIMIT ? OFFSET ?",  # noqa: S608
+            (*scope.parameters, *wanted.parameters, *sorting.parameters, count + 1, offset),
+        )
+        return page_of([Run(**dict(row)) for row in rows], offset, count)
+
+    def count(self, scope: Condition, filters: str | None) -> int:
+        """How many runs `page` would list in all."""
+        wanted = parse_filters(filters)
+        sql = f"SELECT COUNT(*) FROM runs WHERE {scope.sql} AND ({wanted.sql})"  # noqa: S608
+        return int(self._db.value(sql, (*scope.parameters, *wanted.parameters)))
+
+    def sampled_lines(self, run: Run, stream: str, samples: int | None, first: int, end: int | None) -> list[str]:
+        """At most `samples` lines of a stream, evenly spread, from line `first` up to but without `end`."""
+        total = getattr(run, f"{stream}_lines")
+        end = total if end is None else min(end, total)
+        lines = [text for _, text in self._runs.lines(run, stream, first, max(0, end - first))]
+        return _spread(lines, samples or _DEFAULT_SAMPLES)
+
+    def sampled_history(self, run: Run, spec: str) -> list[dict[str, Any]]:
+        """Rows of a run's history that have all keys of a spec `{"keys": […], "samples": n, "minStep": …}`."""
+        try:
+            wanted = jsontext.loads(spec or "{}")
+        except ValueError as error:
+            raise ClientError(f"specs: {spec!r} is not valid JSON: {error}") from error
+        keys = wanted.get("keys") if isinstance(wanted, dict) else None
+        if not keys:
+            return []
+        low, high = wanted.get("minStep"), wanted.get("maxStep")
+        rows = []
+        for _, text in self._runs.lines(run, "history", 0, run.history_lines):
+            row = jsontext.loads(text)
+            step = row.get("_step", 0)
+            if all(key in row for key in keys) and (low is None or step >= low) and (high is None or step < high):
+                rows.append({key: jsontext.finite(row[key]) for key in keys})
+        return _spread(rows, int(wanted.get("samples") or _DEFAULT_SAMPLES))
+
+
+def _spread(items: list[T], samples: int) -> list[T]:
+    if len(items) <= samples:
+        return items
+    # The last one is always among them: it is the present.
+    step = (len(items) - 1) / max(1, samples - 1)
+    return [items[round(i * step)] for i in range(samples)]

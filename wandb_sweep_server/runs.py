@@ -1,0 +1,285 @@
+"""Runs: announcements, events, streams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from . import jsontext, run_states
+from .clock import Clock, Liveness
+from .database import Database
+from .errors import ClientError, NotFoundError
+from .filestream import StreamPost
+from .projects import check_name
+from .records import Project, Run, global_id, record, row_id_of
+from .run_states import Event
+from .sweeps import Sweeps
+
+_LIVE = ", ".join(f"'{state}'" for state in run_states.LIVE)
+
+
+@dataclass(frozen=True)
+class RunFields:
+    """What a client may set of a run; None leaves a thing as it is. JSON values are parsed."""
+
+    display_name: str | None = None
+    description: str | None = None
+    notes: str | None = None
+    group_name: str | None = None
+    job_type: str | None = None
+    host: str | None = None
+    program: str | None = None
+    repo: str | None = None
+    commit_hash: str | None = None
+    tags: list[str] | None = None
+    config: dict[str, Any] | None = None
+    summary: dict[str, Any] | None = None
+
+
+class Runs:
+    """Runs and everything they report."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        liveness: Liveness,
+        sweeps: Sweeps,
+        new_name: Callable[[], str],
+        max_losses: int,
+    ) -> None:
+        self._db = database
+        self._clock = clock
+        self._liveness = liveness
+        self._sweeps = sweeps
+        self._new_name = new_name
+        self._max_losses = max_losses
+
+    def by_id(self, run_id: int) -> Run:
+        """The run of a row that refers to it."""
+        run = record(Run, self._db.row("SELECT * FROM runs WHERE id = ?", (run_id,)))
+        if run is None:
+            raise LookupError(f"run row {run_id} is missing")
+        return run
+
+    def by_name(self, project_id: int, name: str) -> Run | None:
+        """The run with the id users know it by, or None."""
+        row = self._db.row("SELECT * FROM runs WHERE project_id = ? AND name = ?", (project_id, name))
+        return record(Run, row)
+
+    def require(self, storage_id: str) -> Run:
+        """The run with that opaque id.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        row_id = row_id_of("Run", storage_id)
+        row = None if row_id is None else self._db.row("SELECT * FROM runs WHERE id = ?", (row_id,))
+        run = record(Run, row)
+        if run is None:
+            raise NotFoundError(f"run with id {storage_id!r} does not exist")
+        return run
+
+    def live(self) -> list[Run]:
+        """Runs that are under way or handed out."""
+        rows = self._db.rows(f"SELECT * FROM runs WHERE state IN ({_LIVE}) AND queued_at IS NULL")  # noqa: S608
+        return [Run(**dict(row)) for row in rows]
+
+    def live_of_agent(self, agent_id: int) -> list[Run]:
+        """Runs of an agent that are under way or handed out to it."""
+        rows = self._db.rows(
+            f"SELECT * FROM runs WHERE agent_id = ? AND state IN ({_LIVE}) AND queued_at IS NULL",  # noqa: S608
+            (agent_id,),
+        )
+        return [Run(**dict(row)) for row in rows]
+
+    def create(self, project: Project, name: str | None, sweep_id: int | None, columns: dict[str, Any]) -> Run:
+        """A new run, pending."""
+        now_s = self._clock.wall_s()
+        run_id = self._db.insert(
+            "runs",
+            {
+                "project_id": project.id,
+                "name": check_name("run", name or self._new_name()),
+                "sweep_id": sweep_id,
+                "state": run_states.PENDING,
+                "created_at": now_s,
+                "heartbeat_at": now_s,
+                **columns,
+            },
+        )
+        if sweep_id is not None:
+            self._sweeps.count_run(sweep_id)
+        self._liveness.touch(run_id)
+        return self.by_id(run_id)
+
+    def announce(
+        self,
+        project: Project,
+        name: str | None,
+        sweep_name: str | None,
+        fields: RunFields,
+        *,
+        starts: bool,
+    ) -> tuple[Run, bool]:
+        """Create or update a run as the process that executes it asks for.
+
+        Args:
+            project: Where it belongs.
+            name: The run id; None makes one up.
+            sweep_name: The sweep it belongs to; None changes nothing.
+            fields: What to set.
+            starts: Whether the process runs now (else the run is only recorded).
+
+        Returns:
+            The run, and whether it is new.
+
+        Raises:
+            NotFoundError: There is no such sweep in the project.
+        """
+        sweep_id = self._sweep_id(project, sweep_name)
+        run = self.by_name(project.id, name) if name else None
+        inserted = run is None
+        if run is None:
+            run = self.create(project, name, sweep_id, {})
+        elif sweep_id is not None and run.sweep_id is None:
+            self._db.update("runs", run.id, {"sweep_id": sweep_id})
+            self._sweeps.count_run(sweep_id)
+        run = self.edit(run, fields)
+        if starts:
+            run = self.apply(run, Event.START)
+        return run, inserted
+
+    def _sweep_id(self, project: Project, sweep_name: str | None) -> int | None:
+        if not sweep_name:
+            return None
+        sweep = self._sweeps.by_name(project.id, sweep_name)
+        if sweep is None:
+            raise NotFoundError(f"sweep {sweep_name!r} does not exist in {project.entity}/{project.name}")
+        return sweep.id
+
+    def edit(self, run: Run, fields: RunFields) -> Run:
+        """Store the given fields. The arguments a run was handed out with stay part of its config."""
+        columns: dict[str, Any] = {
+            key: value
+            for key, value in vars(fields).items()
+            if value is not None and key not in ("tags", "config", "summary")
+        }
+        if fields.tags is not None:
+            columns["tags"] = jsontext.dumps(fields.tags)
+        if fields.config is not None:
+            args = jsontext.loads(run.args) if run.args else {}
+            columns["config"] = jsontext.dumps({**args, **fields.config})
+        if fields.summary is not None:
+            columns["summary"] = jsontext.dumps(fields.summary)
+        self._db.update("runs", run.id, columns)
+        return self.by_id(run.id)
+
+    def apply(self, run: Run, event: Event, exit_code: int | None = None) -> Run:
+        """Let something happen to a run; see run_states for what becomes of it."""
+        outcome = run_states.next_state(
+            run.state,
+            event,
+            stop_requested=bool(run.stop_requested),
+            may_requeue=run.args is not None and run.losses < self._max_losses,
+        )
+        columns: dict[str, Any] = {}
+        if outcome.state != run.state:
+            columns["state"] = outcome.state
+        if outcome.requeue and run.args is not None:
+            columns["queued_at"] = self._clock.wall_s()
+        if event is Event.LOST and outcome.requeue:
+            columns["losses"] = run.losses + 1
+        if event in (Event.START, Event.LISTED) and run.queued_at is not None:
+            # Alive after all, or started by someone who did not wait for the offer.
+            columns["queued_at"] = None
+        if event is Event.START and run.state in run_states.ENDED:
+            columns |= {"stop_requested": 0, "exit_code": None}
+        if exit_code is not None and run.state in run_states.LIVE:
+            columns["exit_code"] = exit_code
+        if columns:
+            self._db.update("runs", run.id, {**columns, "heartbeat_at": self._clock.wall_s()})
+        self._note(run, outcome.state)
+        return self.by_id(run.id)
+
+    def _note(self, run: Run, state: str) -> None:
+        if state in run_states.LIVE:
+            self._liveness.touch(run.id)
+            return
+        self._liveness.forget(run.id)
+        if run.state in run_states.LIVE and run.sweep_id is not None:
+            self._sweeps.settle(run.sweep_id)
+
+    def post(self, run: Run, post: StreamPost) -> Run:
+        """Store what a process streamed about its run."""
+        columns: dict[str, Any] = {}
+        for chunk in post.chunks:
+            self._db.executemany(
+                "INSERT OR REPLACE INTO stream_lines (run_id, stream, line, text) VALUES (?, ?, ?, ?)",
+                [(run.id, chunk.stream, chunk.offset + i, line) for i, line in enumerate(chunk.lines)],
+            )
+            counter = f"{chunk.stream}_lines"
+            end = chunk.offset + len(chunk.lines)
+            columns[counter] = max(end, getattr(run, counter), columns.get(counter, 0))
+        if post.summary is not None:
+            columns["summary"] = jsontext.dumps(post.summary)
+        if columns:
+            self._db.update("runs", run.id, {**columns, "heartbeat_at": self._clock.wall_s()})
+            run = self.by_id(run.id)
+        if run.state in run_states.LIVE:
+            self._liveness.touch(run.id)
+        if post.preempting:
+            run = self.apply(run, Event.PREEMPTING)
+        if post.exit_code is not None:
+            event = Event.EXIT_ZERO if post.exit_code == 0 else Event.EXIT_NONZERO
+            run = self.apply(run, event, post.exit_code)
+        return run
+
+    def request_stop(self, run: Run) -> None:
+        """Ask a run to stop; one that only waits in the queue is ended at once."""
+        if run.state not in run_states.LIVE and run.queued_at is None:
+            return
+        state = run_states.KILLED if run.queued_at is not None else run.state
+        self._db.update("runs", run.id, {"stop_requested": 1, "queued_at": None, "state": state})
+        self._note(run, state)
+
+    def lines(self, run: Run, stream: str, first: int, count: int) -> list[tuple[int, str]]:
+        """Lines of a stream with their numbers, from number `first` on."""
+        rows = self._db.rows(
+            "SELECT line, text FROM stream_lines WHERE run_id = ? AND stream = ? AND line >= ? ORDER BY line LIMIT ?",
+            (run.id, stream, first, count),
+        )
+        return [(row["line"], row["text"]) for row in rows]
+
+    def last_line(self, run: Run, stream: str) -> str | None:
+        """The last line of a stream, or None."""
+        text: str | None = self._db.value(
+            "SELECT text FROM stream_lines WHERE run_id = ? AND stream = ? ORDER BY line DESC LIMIT 1",
+            (run.id, stream),
+        )
+        return text
+
+
+def run_global_id(run: Run) -> str:
+    """The opaque id of a run."""
+    return global_id("Run", run.id)
+
+
+def parsed_object(name: str, text: str | None) -> dict[str, Any] | None:
+    """A JSON object from a client; None stays None.
+
+    Raises:
+        ClientError: It isn't one.
+    """
+    if text is None:
+        return None
+    try:
+        value = jsontext.loads(text)
+    except ValueError as error:
+        raise ClientError(f"{name} is not valid JSON: {error}") from error
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise ClientError(f"{name} must be a JSON object, not {type(value).__name__}")
+    return value

@@ -1,0 +1,81 @@
+"""Everything the server knows, behind one thread that may write it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import string
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from .agents import Agents
+from .clock import Clock, Liveness
+from .database import Database
+from .files import Files
+from .projects import Projects
+from .runs import Runs
+from .sweeps import Sweeps
+
+T = TypeVar("T")
+
+_ALPHABET = string.ascii_lowercase + string.digits
+
+
+@dataclass(frozen=True)
+class Limits:
+    """crash_timeout_s: silence after which a run counts as crashed. unstarted_grace_s: how long a run that was handed
+    out may take to start. max_losses: how often a lost run is offered again. body_bytes, file_bytes: of requests."""
+
+    crash_timeout_s: float = 300.0
+    unstarted_grace_s: float = 60.0
+    max_losses: int = 3
+    body_bytes: int = 64 * 2**20
+    file_bytes: int = 100 * 2**20
+
+
+def new_name() -> str:
+    """A run or sweep id as W&B's are: 8 lower-case letters and digits."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(8))
+
+
+class Store:
+    """The parts of the server's state. directory: holds the database and the files."""
+
+    def __init__(self, directory: Path, limits: Limits, clock: Clock | None = None) -> None:
+        clock = clock or Clock()
+        liveness = Liveness(clock)
+        self.limits = limits
+        self.database = Database(directory / "sweeps.sqlite3")
+        self.projects = Projects(self.database, clock)
+        self.sweeps = Sweeps(self.database, clock, new_name)
+        self.runs = Runs(self.database, clock, liveness, self.sweeps, new_name, limits.max_losses)
+        self.agents = Agents(
+            self.database,
+            clock,
+            liveness,
+            self.projects,
+            self.sweeps,
+            self.runs,
+            new_name,
+            limits.unstarted_grace_s,
+            limits.crash_timeout_s,
+        )
+        self.files = Files(self.database, clock, directory / "files")
+        # One thread: SQLite has one writer anyway, and handing trials out needs no further locks.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Do work in a transaction; when this returns, what it did is on disk."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._in_transaction, work)
+
+    def _in_transaction(self, work: Callable[[], T]) -> T:
+        with self.database.transaction():
+            return work()
+
+    def close(self) -> None:
+        """Finish what is under way and close the database."""
+        self._thread.shutdown()
+        self.database.close()
