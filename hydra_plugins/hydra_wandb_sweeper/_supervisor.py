@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 # Jobs are started again for what is left as long as some trial ends between two starts; this many starts may pass
 # without one.
 _FRUITLESS_STARTS = 2
+# How long cancelled jobs are waited for, so that the results hold what their agents say last.
+_CANCEL_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,21 @@ class Supervisor:
                 if running:
                     self.sleep(self.poll_s)
         except BaseException:
-            log.warning("Interrupted: cancelling %d job(s).", len(running))
-            for handle in running:
-                handle.cancel()
+            self._cancel(running, reader)
             raise
         self._read(reader)
         return None
+
+    def _cancel(self, running: Sequence[JobHandle], reader: EventReader) -> None:
+        """Cancel jobs, give their agents time to hand over, and read what all of them have left."""
+        log.warning("Interrupted: cancelling %d job(s).", len(running))
+        for handle in running:
+            handle.cancel()
+        waited_s = 0.0
+        while waited_s < _CANCEL_S and not all(handle.has_ended() for handle in running):
+            self.sleep(self.poll_s)
+            waited_s += self.poll_s
+        self._read(reader)
 
     def _read(self, reader: EventReader) -> None:
         events = reader.new_events()

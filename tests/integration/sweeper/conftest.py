@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
 from wandb_sweep_server.launch import ServerAddress, read_address
 
 APP = '''
@@ -30,6 +31,7 @@ def misbehave(cfg):
     marks.mkdir(exist_ok=True)
     attempt = len(list(marks.glob(f"{cfg.x}-*")))
     (marks / f"{cfg.x}-{attempt}").write_text(os.environ.get("WANDB_RUN_ID", ""))
+    Path("trial.pid").write_text(str(os.getpid()))
     if attempt >= cfg.times or (cfg.only is not None and cfg.x != cfg.only):
         return
     if cfg.behave == "raise":
@@ -80,6 +82,7 @@ class Project:
 
     directory: Path
     env: dict[str, str]
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def run(self, *arguments: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
         """`python app.py ARGUMENTS`, to its end."""
@@ -116,6 +119,7 @@ class Project:
                 text=True,
                 stdin=subprocess.DEVNULL,
             )
+        self.started.append(process)
         return process, directory
 
     def server(self) -> ServerAddress:
@@ -209,7 +213,10 @@ def project(tmp_path: Path) -> Iterator[Project]:
     (directory / "app.py").write_text(APP)
     env = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
     env |= {"HOME": str(tmp_path), "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1", "WANDB_SILENT": "true"}
-    yield Project(directory, env)
+    project = Project(directory, env)
+    yield project
+    for process in project.started:
+        process.kill()  # of a test that failed
     address = read_address(directory / ".wandb_sweep_server")
     if address is not None:
         os.kill(address.pid, signal.SIGTERM)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ class HydraApp:
 
 
 @pytest.fixture(scope="session")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HydraApp]:
+def app(tmp_path_factory: pytest.TempPathFactory) -> HydraApp:
     root = tmp_path_factory.mktemp("app")
     for name, text in CONFIG_TREE.items():
         path = root / "conf" / name
@@ -86,4 +86,5 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HydraApp]:
     GlobalHydra.instance().clear()
     with initialize_config_dir(version_base="1.3", config_dir=str(root / "conf")):
         loader = GlobalHydra.instance().config_loader()
-        yield HydraApp(loader, root / "sweep")
+    # Outside of the block: Hydra's global state belongs to no other test, and a loader works without it.
+    return HydraApp(loader, root / "sweep")
