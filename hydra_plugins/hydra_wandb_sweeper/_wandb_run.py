@@ -62,6 +62,8 @@ def trial_environment(
     env = {
         "WANDB_BASE_URL": access.url,
         "WANDB_API_KEY": access.api_key,
+        # Clusters without internet have WANDB_MODE=offline in many a profile; the sweep's server can be reached.
+        "WANDB_MODE": "online",
         "WANDB_ENTITY": sweep.sweep.entity,
         "WANDB_PROJECT": sweep.sweep.project,
         "WANDB_SWEEP_ID": sweep.sweep.sweep_id,
