@@ -11,6 +11,11 @@ CREATED := $(VENV)/.created-with-$(subst /,_,$(PYTHON))
 EXAMPLE_INSTALLED := $(VENV)/.example-installed
 TEST_INSTALLED := $(VENV)/.test-installed
 
+# The embedded server is tested with these versions of W&B's SDK too, each in an environment of its own;
+# the newest is that of $(VENV).
+SDK_VENVS := .venv-wandb-0.19.11 .venv-wandb-0.22.3
+SDK_STAMP := .installed-with-$(subst /,_,$(PYTHON))
+
 ifndef OUTPUT_DIR
 OUTPUT_DIR := multirun/example/$(shell date +%Y-%m-%d_%H-%M-%S)
 endif
@@ -20,10 +25,10 @@ unexport $(filter WANDB_%,$(.VARIABLES))
 export NETRC := /dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help example test lint format types wheel install clean
+.PHONY: help example test lint format types wheel install sdk-venvs clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 example: $(EXAMPLE_INSTALLED) ## sweep 24 configurations of example_app on this machine, without an account
 	@echo "Output directory: $(OUTPUT_DIR)"
@@ -32,7 +37,7 @@ example: $(EXAMPLE_INSTALLED) ## sweep 24 configurations of example_app on this 
 		hydra.sweeper.server=local "hydra.sweep.dir='$(OUTPUT_DIR)'"
 	@echo "Output directory: $(OUTPUT_DIR)"
 
-test: lint types ## lint, check types and run the tests
+test: lint types sdk-venvs ## lint, check types and run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(TEST_INSTALLED) ## check style
@@ -51,8 +56,10 @@ wheel: $(TEST_INSTALLED) ## build an sdist, and a wheel from it, into dist/
 
 install: $(TEST_INSTALLED) ## only install what the targets above need
 
-clean: ## remove .venv, built packages and caches
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+sdk-venvs: $(SDK_VENVS:%=%/$(SDK_STAMP)) ## only install the older versions of W&B's SDK that the tests use
+
+clean: ## remove all environments, built packages and caches
+	rm -rf $(VENV) $(SDK_VENVS) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # --clear: an environment of another interpreter, or a half-made one, goes with its stamps.
 $(CREATED):
@@ -73,3 +80,9 @@ $(EXAMPLE_INSTALLED): $(CREATED) pyproject.toml
 $(TEST_INSTALLED): $(CREATED) pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	@touch $@
+
+# wandb 0.19 imports pkg_resources, which setuptools had up to version 80.
+$(SDK_VENVS:%=%/$(SDK_STAMP)): .venv-wandb-%/$(SDK_STAMP): $(CREATED)
+	@'$(PYTHON)' -m venv --clear .venv-wandb-$*
+	.venv-wandb-$*/bin/python -m pip install --quiet 'wandb==$*' 'setuptools<81'
+	@touch '$@'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ class Database:
         self._connection.execute("PRAGMA journal_mode = TRUNCATE")
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute("PRAGMA foreign_keys = ON")
+        # SQLite has the operator but leaves the function to its host.
+        self._connection.create_function("REGEXP", 2, _matches, deterministic=True)
         self._check_schema()
 
     def _check_schema(self) -> None:
@@ -58,10 +61,12 @@ class Database:
         self._connection.execute("BEGIN")
         try:
             yield
+            self._connection.execute("COMMIT")
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            # A failed COMMIT (disk full) leaves the transaction open, other failures may have ended it already.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
             raise
-        self._connection.execute("COMMIT")
 
     def execute(self, sql: str, parameters: Iterable[Any] = ()) -> int:
         """Run one statement; returns the number of rows changed."""
@@ -100,3 +105,7 @@ class Database:
         """The first column of the first row, or None."""
         row = self.row(sql, parameters)
         return None if row is None else row[0]
+
+
+def _matches(pattern: str, value: Any) -> bool:
+    return isinstance(value, str) and re.search(pattern, value) is not None

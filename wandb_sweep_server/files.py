@@ -12,6 +12,8 @@ from .errors import ClientError, NotFoundError
 from .records import Project, Run, RunFile, record
 
 _MAX_FILES_AT_ONCE = 10_000
+# File systems take 255; the temporary name while writing is longer.
+_MAX_PART_BYTES = 240
 
 
 class Files:
@@ -90,6 +92,11 @@ def write_whole(path: Path, content: bytes) -> None:
 
 def _safe_name(name: str) -> str:
     path = PurePosixPath(name)
-    if not name or path.is_absolute() or ".." in path.parts or "\x00" in name or "\\" in name or len(name) > 1024:
-        raise ClientError(f"file {name!r}: a name is a relative path without '..', of at most 1024 characters")
+    is_outside = path.is_absolute() or not path.parts or ".." in path.parts or "\x00" in name or "\\" in name
+    is_long = len(name) > 1024 or any(len(part.encode(errors="replace")) > _MAX_PART_BYTES for part in path.parts)
+    if is_outside or is_long:
+        raise ClientError(
+            f"file {name!r}: a name is a relative path without '..', of at most 1024 characters "
+            f"and at most {_MAX_PART_BYTES} bytes between slashes"
+        )
     return str(path)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 
 from . import jsontext
@@ -13,8 +15,8 @@ from .errors import ClientError
 _COLUMNS = {
     "state": "state",
     "name": "name",
-    "display_name": "display_name",
-    "displayname": "display_name",
+    "display_name": "COALESCE(display_name, runs.name)",
+    "displayname": "COALESCE(display_name, runs.name)",
     "group": "group_name",
     "job_type": "job_type",
     "jobtype": "job_type",
@@ -25,8 +27,14 @@ _COLUMNS = {
     "heartbeatat": "heartbeat_at",
     "sweep": "(SELECT sweeps.name FROM sweeps WHERE sweeps.id = runs.sweep_id)",
 }
+_TIMES = ("created_at", "heartbeat_at")
 _COMPARISONS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
-_MAX_DEPTH = 20
+# Below the limits of SQLite: a parser stack of 100, expressions 1000 deep, 32766 parameters (two or more per value).
+_MAX_DEPTH = 10
+_MAX_PARAMETERS = 10_000
+_CHUNK = 50
+# SQLite's integers have 64 bits.
+_MAX_INTEGER = 2**63
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,7 @@ class Condition:
 
 
 ALWAYS = Condition("1")
+NEVER = Condition("0")
 
 
 def parse_filters(text: str | None) -> Condition:
@@ -52,7 +61,10 @@ def parse_filters(text: str | None) -> Condition:
         filters = jsontext.loads(text)
     except ValueError as error:
         raise ClientError(f"filters is not valid JSON: {error}") from error
-    return _all_of(filters or {}, 0)
+    condition = _all_of(filters or {}, 0)
+    if len(condition.parameters) > _MAX_PARAMETERS:
+        raise ClientError("filters: too many conditions; to look for one of many values use $in")
+    return condition
 
 
 def parse_order(text: str | None) -> Condition:
@@ -65,8 +77,8 @@ def parse_order(text: str | None) -> Condition:
     if text:
         direction = "DESC" if text.startswith("-") else "ASC"
         key = text.lstrip("+-")
-    value = _value(key)
-    # Runs without the value come last in both directions: best_run() asks for the first.
+    value = _rank(_value(key))
+    # Runs without the value (or with NaN) come last in both directions: best_run() asks for the first.
     nulls = Condition(f"({value.sql}) IS NULL", value.parameters)
     return Condition(f"{nulls.sql}, {value.sql} {direction}, id {direction}", nulls.parameters + value.parameters)
 
@@ -92,6 +104,8 @@ def _condition(key: str, value: Any, depth: int) -> Condition:
     if key == "tags":
         return _tags(value)
     operand = _value(key)
+    if operand.sql in _TIMES:
+        value = _in_seconds(key, value)
     if isinstance(value, Mapping) and any(str(k).startswith("$") for k in value):
         return _join("AND", [_operation(operand, str(op), argument, depth) for op, argument in value.items()])
     return _equals(operand, value)
@@ -122,12 +136,40 @@ def _json(column: str, paths: list[str]) -> Condition:
 
 
 def _path(*names: str) -> str:
-    return "$" + "".join('."' + name.replace('"', "") + '"' for name in names)
+    for name in names:
+        # SQLite has no way to write these in a path.
+        if '"' in name or "\x00" in name:
+            raise ClientError(f"filters: key {name!r} cannot be looked up in this server")
+    return "$" + "".join(f'."{name}"' for name in names)
+
+
+def _rank(value: Condition) -> Condition:
+    """The value as something to compare: texts that stand for infinities as such, the one for NaN as NULL."""
+    return Condition(
+        f"CASE {value.sql} WHEN 'NaN' THEN NULL WHEN 'Infinity' THEN 9e999 WHEN '-Infinity' THEN -9e999 "
+        f"ELSE {value.sql} END",
+        value.parameters * 2,
+    )
+
+
+def _in_seconds(key: str, value: Any) -> Any:
+    """Times as clients write them (ISO 8601, UTC if they don't say), as the seconds that are stored."""
+    if isinstance(value, Mapping):
+        return {k: v if k == "$exists" else _in_seconds(key, v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_in_seconds(key, item) for item in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        time = datetime.fromisoformat(value.replace("Z", "+00:00"))
+    except ValueError as error:
+        raise ClientError(f"filters: {key} = {value!r} must be a time such as 2025-12-31T23:59:59") from error
+    return (time if time.tzinfo else time.replace(tzinfo=timezone.utc)).timestamp()
 
 
 def _operation(operand: Condition, operator: str, argument: Any, depth: int) -> Condition:
     if operator in _COMPARISONS:
-        return Condition(f"{operand.sql} {_COMPARISONS[operator]} ?", (*operand.parameters, _bindable(argument)))
+        return _compared(operand, operator, argument)
     if operator == "$eq":
         return _equals(operand, argument)
     if operator == "$ne":
@@ -135,7 +177,7 @@ def _operation(operand: Condition, operator: str, argument: Any, depth: int) -> 
     if operator in ("$in", "$nin"):
         if not isinstance(argument, list):
             raise ClientError(f"filters: {operator} = {argument!r} must be a list")
-        found = _join("OR", [_equals(operand, item) for item in argument]) if argument else Condition("0")
+        found = _one_of(operand, argument)
         return found if operator == "$in" else _negated(found)
     if operator == "$exists":
         return Condition(f"({operand.sql}) IS {'NOT ' if argument else ''}NULL", operand.parameters)
@@ -149,29 +191,60 @@ def _operation(operand: Condition, operator: str, argument: Any, depth: int) -> 
     raise ClientError(f"filters: operator {operator} is not available in this server")
 
 
-def _tags(value: Any) -> Condition:
-    wanted = value.get("$in") if isinstance(value, Mapping) else [value]
-    if not isinstance(wanted, list):
-        raise ClientError(f"filters: tags = {value!r} must be a tag or {{'$in': [tags]}}")
-    marks = ", ".join("?" * len(wanted)) or "NULL"
+def _compared(operand: Condition, operator: str, argument: Any) -> Condition:
+    # In SQLite every text is greater than every number; a comparison is meant among its own kind only.
+    if isinstance(argument, str):
+        kind = "= 'text'"
+    elif isinstance(argument, int | float):
+        kind = "IN ('integer', 'real')"
+    else:
+        raise ClientError(f"filters: {operator} = {argument!r} must be a number or a text")
+    value = _rank(operand)
     return Condition(
-        f"EXISTS (SELECT 1 FROM json_each(runs.tags) WHERE value IN ({marks}))",  # noqa: S608 (question marks)
-        tuple(_bindable(tag) for tag in wanted),
+        f"typeof({value.sql}) {kind} AND {value.sql} {_COMPARISONS[operator]} ?",
+        (*value.parameters * 2, _bindable(argument)),
     )
 
 
+def _tags(value: Any) -> Condition:
+    operations = value if isinstance(value, Mapping) else {"$in": [value]}
+    conditions = []
+    for operator, tags in operations.items():
+        if operator not in ("$in", "$nin") or not isinstance(tags, list):
+            raise ClientError(f"filters: tags = {value!r} must be a tag, {{'$in': [tags]}} or {{'$nin': [tags]}}")
+        found = Condition(
+            "EXISTS (SELECT 1 FROM json_each(runs.tags) AS tag WHERE tag.value IN (SELECT value FROM json_each(?)))",
+            (jsontext.dumps(tags),),
+        )
+        conditions.append(found if operator == "$in" else _negated(found))
+    return _join("AND", conditions)
+
+
 def _equals(operand: Condition, value: Any) -> Condition:
-    return Condition(f"{operand.sql} IS ?", (*operand.parameters, _bindable(value)))
+    return Condition(f"{operand.sql} IS ?", (*operand.parameters, _bindable(jsontext.finite(value))))
+
+
+def _one_of(operand: Condition, values: list[Any]) -> Condition:
+    # One parameter, however many values there are.
+    listed = jsontext.dumps([value for value in values if value is not None])
+    sql = f"{operand.sql} IN (SELECT value FROM json_each(?))"  # noqa: S608 (operand: see page() in listing.py)
+    found = Condition(sql, (*operand.parameters, listed))
+    return _join("OR", [found, _equals(operand, None)]) if None in values else found
 
 
 def _negated(condition: Condition) -> Condition:
     # Not the SQL NOT alone: NULL (a missing key) must count as "doesn't match", so that its negation matches.
-    return Condition(f"NOT COALESCE(({condition.sql}), 0)", condition.parameters)
+    return Condition(f"NOT COALESCE({condition.sql}, 0)", condition.parameters)
 
 
 def _join(operator: str, conditions: list[Condition]) -> Condition:
     if not conditions:
-        return ALWAYS
+        return ALWAYS if operator == "AND" else NEVER
+    if len(conditions) == 1:
+        return conditions[0]
+    if len(conditions) > _CHUNK:
+        chunks = [conditions[i : i + _CHUNK] for i in range(0, len(conditions), _CHUNK)]
+        return _join(operator, [_join(operator, chunk) for chunk in chunks])
     sql = f" {operator} ".join(f"({c.sql})" for c in conditions)
     return Condition(sql, tuple(p for c in conditions for p in c.parameters))
 
@@ -179,14 +252,23 @@ def _join(operator: str, conditions: list[Condition]) -> Condition:
 def _bindable(value: Any) -> Any:
     if isinstance(value, bool):
         return int(value)  # what json_extract makes of true and false
+    if isinstance(value, int) and not -_MAX_INTEGER <= value < _MAX_INTEGER:
+        return _as_float(value)  # what json_extract makes of it
     if value is None or isinstance(value, int | float | str):
         return value
     return jsontext.dumps(value)  # what json_extract makes of lists and objects
 
 
+def _as_float(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
 def _pattern(value: Any) -> str:
     try:
         re.compile(str(value))
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise ClientError(f"filters: $regex = {value!r}: {error}") from error
     return str(value)

@@ -4,12 +4,40 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
+
+# Half of a character beyond U+FFFF, escaped or raw: Python reads one alone, neither SQLite nor UTF-8 can hold it.
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def loads(text: str | bytes) -> Any:
-    """Parse JSON; the bare tokens NaN, Infinity and -Infinity are read as floats."""
-    return json.loads(text)
+    """Parse JSON; the bare tokens NaN, Infinity and -Infinity are read as floats.
+
+    Halves of surrogate pairs, which consoles and file names may bring along, become U+FFFD.
+
+    Raises:
+        ValueError: It is no JSON, or nested too deeply.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("utf-8-sig")
+    try:
+        value = json.loads(text)
+        is_whole = not _ESCAPED_SURROGATE.search(text) and not _SURROGATE.search(text)
+        return value if is_whole else _whole(value)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {_whole(key): _whole(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return value
 
 
 def finite(value: Any) -> Any:

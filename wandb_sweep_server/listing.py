@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -18,6 +19,7 @@ T = TypeVar("T")
 
 _DEFAULT_PAGE = 50
 _MAX_PAGE = 10_000
+_MAX_OFFSET = 2**62
 _DEFAULT_SAMPLES = 500
 
 
@@ -47,7 +49,7 @@ def page_bounds(after: str | None, first: int | None) -> tuple[int, int]:
         return 0, count
     try:
         word, _, number = base64.b64decode(after, validate=True).decode().partition(":")
-        if word == "after":
+        if word == "after" and 0 <= int(number) <= _MAX_OFFSET:
             return int(number), count
     except (binascii.Error, UnicodeDecodeError, ValueError):
         pass
@@ -97,27 +99,70 @@ class RunLists:
         return _spread(lines, samples or _DEFAULT_SAMPLES)
 
     def sampled_history(self, run: Run, spec: str) -> list[dict[str, Any]]:
-        """Rows of a run's history that have all keys of a spec `{"keys": […], "samples": n, "minStep": …}`."""
-        try:
-            wanted = jsontext.loads(spec or "{}")
-        except ValueError as error:
-            raise ClientError(f"specs: {spec!r} is not valid JSON: {error}") from error
-        keys = wanted.get("keys") if isinstance(wanted, dict) else None
-        if not keys:
+        """Rows of a run's history that have all keys of a spec `{"keys": […], "samples": n, "minStep": …}`.
+
+        Raises:
+            ClientError: The spec is no JSON, or has a part of the wrong type.
+        """
+        wanted = _HistorySpec.parse(spec)
+        if not wanted.keys:
             return []
-        low, high = wanted.get("minStep"), wanted.get("maxStep")
         rows = []
         for _, text in self._runs.lines(run, "history", 0, run.history_lines):
-            row = jsontext.loads(text)
-            step = row.get("_step", 0)
-            if all(key in row for key in keys) and (low is None or step >= low) and (high is None or step < high):
-                rows.append({key: jsontext.finite(row[key]) for key in keys})
-        return _spread(rows, int(wanted.get("samples") or _DEFAULT_SAMPLES))
+            row = _row(text)
+            if all(key in row for key in wanted.keys) and wanted.min_step <= _step(row) < wanted.max_step:
+                rows.append({key: jsontext.finite(row[key]) for key in wanted.keys})
+        return _spread(rows, wanted.samples)
+
+
+@dataclass(frozen=True)
+class _HistorySpec:
+    keys: tuple[str, ...]
+    samples: int
+    min_step: float
+    max_step: float
+
+    @classmethod
+    def parse(cls, text: str) -> _HistorySpec:
+        try:
+            spec = jsontext.loads(text or "{}") or {}
+        except ValueError as error:
+            raise ClientError(f"specs: {text!r} is not valid JSON: {error}") from error
+        keys = spec.get("keys") if isinstance(spec, dict) else None
+        if not isinstance(spec, dict) or not isinstance(keys or [], list):
+            raise ClientError(f"specs: {text!r} must be a JSON object with a list of keys")
+        numbers = {key: spec.get(key) for key in ("samples", "minStep", "maxStep")}
+        for key, number in numbers.items():
+            if number is not None and not isinstance(number, int):
+                raise ClientError(f"specs: {key} = {number!r} must be an integer")
+        low, high = numbers["minStep"], numbers["maxStep"]
+        return cls(
+            tuple(map(str, keys or ())),
+            numbers["samples"] or _DEFAULT_SAMPLES,
+            -math.inf if low is None else low,
+            math.inf if high is None else high,
+        )
+
+
+def _row(text: str) -> dict[str, Any]:
+    """A line of history as the process sent it; one that is no JSON object has no keys."""
+    try:
+        row = jsontext.loads(text)
+    except ValueError:
+        return {}
+    return row if isinstance(row, dict) else {}
+
+
+def _step(row: dict[str, Any]) -> float:
+    step = row.get("_step", 0)
+    return step if isinstance(step, int | float) else 0
 
 
 def _spread(items: list[T], samples: int) -> list[T]:
     if len(items) <= samples:
         return items
     # The last one is always among them: it is the present.
+    if samples == 1:
+        return items[-1:]
     step = (len(items) - 1) / max(1, samples - 1)
     return [items[round(i * step)] for i in range(samples)]

@@ -189,10 +189,9 @@ class Runs:
             columns["state"] = outcome.state
         if outcome.requeue and run.args is not None:
             columns["queued_at"] = self._clock.wall_s()
-        if event is Event.LOST and outcome.requeue:
+        if event is Event.LOST and outcome.requeue and outcome.state != run_states.PREEMPTED:
             columns["losses"] = run.losses + 1
-        if event in (Event.START, Event.LISTED) and run.queued_at is not None:
-            # Alive after all, or started by someone who did not wait for the offer.
+        if run.queued_at is not None and _leaves_queue(run.state, event, outcome):
             columns["queued_at"] = None
         if event is Event.START and run.state in run_states.ENDED:
             columns |= {"stop_requested": 0, "exit_code": None}
@@ -208,7 +207,7 @@ class Runs:
             self._liveness.touch(run.id)
             return
         self._liveness.forget(run.id)
-        if run.state in run_states.LIVE and run.sweep_id is not None:
+        if (run.state in run_states.LIVE or run.queued_at is not None) and run.sweep_id is not None:
             self._sweeps.settle(run.sweep_id)
 
     def post(self, run: Run, post: StreamPost) -> Run:
@@ -259,6 +258,15 @@ class Runs:
             (run.id, stream),
         )
         return text
+
+
+def _leaves_queue(state: str, event: Event, outcome: run_states.Outcome) -> bool:
+    """Whether a queued run is alive after all, was started by someone who did not wait for the offer, or is over.
+
+    A preempted run stays: its agent lists it until the process, which has reported its exit code, is gone.
+    """
+    is_alive = event is Event.START or (event is Event.LISTED and outcome.state in run_states.LIVE)
+    return is_alive or (outcome.state != state and not outcome.requeue)
 
 
 def run_global_id(run: Run) -> str:

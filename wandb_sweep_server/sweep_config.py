@@ -65,7 +65,8 @@ def parse_sweep_config(text: str, seed: int) -> SweepConfig:
     """
     try:
         config = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        # Others than YAMLError: what looks like a date and is none, a tag with a value of the wrong form.
         raise ClientError(f"the sweep configuration is not valid YAML: {error}") from error
     if not isinstance(config, dict):
         raise ClientError(f"the sweep configuration must be a mapping, not {type(config).__name__}")

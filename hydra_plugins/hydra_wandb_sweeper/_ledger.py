@@ -103,14 +103,19 @@ class Ledger:
         self._next_number_hint = 0
 
     @classmethod
-    def create(cls, directory: Path, record: SweepRecord, writer: str) -> Ledger:
-        """Make the ledger of a new sweep. Errors: SweepError if the directory holds another sweep's."""
-        root = directory / DIRECTORY
-        if (root / "sweep.json").exists():
+    def refuse_taken(cls, directory: Path) -> None:
+        """Raise SweepError if the directory holds a sweep's ledger."""
+        if (directory / DIRECTORY / "sweep.json").exists():
             raise SweepError(
                 f"hydra.sweep.dir={directory} already holds a sweep. Choose another hydra.sweep.dir "
                 "(Hydra's default has the time in it)."
             )
+
+    @classmethod
+    def create(cls, directory: Path, record: SweepRecord, writer: str) -> Ledger:
+        """Make the ledger of a new sweep. Errors: SweepError if the directory holds another sweep's."""
+        cls.refuse_taken(directory)
+        root = directory / DIRECTORY
         for name in _SUBDIRECTORIES:
             (root / name).mkdir(parents=True, exist_ok=True)
         _write(root / "sweep.json", {**asdict(record), "template": record.template.to_json()})

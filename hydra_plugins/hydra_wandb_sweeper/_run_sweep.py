@@ -36,7 +36,10 @@ def run_sweep(
 ) -> SweepResults | None:
     """See wandb_sweeper.WandbSweeper.sweep."""
     plan = make_plan(hydra_context, config, arguments)
-    directory = _sweep_directory(config)
+    directory = Path(str(config.hydra.sweep.dir)).absolute()
+    # Before a sweep exists anywhere that would then have no agents.
+    Ledger.refuse_taken(directory)
+    directory.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, directory / "multirun.yaml")
     host = "0.0.0.0" if plan.traits.kind == "submitit_slurm" else "127.0.0.1"  # noqa: S104 (jobs run elsewhere)
     start_if_local(plan.server, host)
@@ -70,12 +73,6 @@ def run_sweep(
     if failure is not None:
         raise SweepFailedError(f"The sweep failed: {failure}. See {directory / TRIALS_FILE}.")
     return results
-
-
-def _sweep_directory(config: DictConfig) -> Path:
-    directory = Path(str(config.hydra.sweep.dir)).absolute()
-    directory.mkdir(parents=True, exist_ok=True)
-    return directory
 
 
 def _create(plan: Plan, client: SweepClient, app_url: str) -> SweepRecord:

@@ -11,7 +11,7 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 from wandb_sweep_server.errors import ClientError
 
@@ -110,6 +110,16 @@ def _implied(parameter: str, spec: Mapping[str, Any]) -> str:
     )
 
 
+def _is_finite(value: Any) -> TypeGuard[float]:
+    """Whether the value is a number that a float can hold, as math.isfinite() says of floats only."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -137,7 +147,7 @@ class _Reader:
 
     def number(self, key: str, default: float | None = None) -> float:
         value = self.spec.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        if not _is_finite(value):
             hint = " (YAML reads a number like 1e-3 as text; write 1.0e-3)" if isinstance(value, str) else ""
             raise self.fail(f"{key} = {value!r} must be a finite number{hint}")
         return value
@@ -164,6 +174,8 @@ class _Reader:
         low, high = self.number("min"), self.number("max")
         if low > high:
             raise self.fail(f"min = {low!r} must not be greater than max = {high!r}")
+        if not _is_finite(high - low):
+            raise self.fail(f"max - min must be a finite number, not that of min = {low!r} and max = {high!r}")
         return low, high
 
     def exponents(self) -> tuple[float, float]:
@@ -182,8 +194,14 @@ class _Reader:
 
 
 def _quantised(draw: Callable[[random.Random], float], q: float) -> Callable[[random.Random], float]:
-    # An integer q gives integers, as in W&B: round() of a float is one, and int * int stays one.
-    return lambda rng: round(draw(rng) / q) * q
+    def rounded(rng: random.Random) -> float:
+        value = draw(rng)
+        steps = value / q
+        # An integer q gives integers, as in W&B: round() of a float is one, and int * int stays one.
+        # Beyond the largest float no multiple of q is nearer than the value itself.
+        return round(steps) * q if math.isfinite(steps) else value
+
+    return rounded
 
 
 def _exponential(draw: Callable[[random.Random], float]) -> Callable[[random.Random], float]:
@@ -209,9 +227,12 @@ def _beta(reader: _Reader) -> Callable[[random.Random], float]:
 
 def distinct(values: Sequence[Any]) -> tuple[Any, ...]:
     """The values without repetitions; 1, 1.0, true and "1" are four different ones."""
-    return tuple({json.dumps(value, sort_keys=True, default=repr): value for value in reversed(values)}.values())[
-        ::-1
-    ]
+    return tuple({_canonical(value): value for value in reversed(values)}.values())[::-1]
+
+
+def _canonical(value: Any) -> str:
+    # Twice: JSON makes texts of all keys, and only then they can be sorted.
+    return json.dumps(json.loads(json.dumps(value)), sort_keys=True)
 
 
 def _constant(reader: _Reader) -> Distribution:
@@ -228,7 +249,7 @@ def _weighted(reader: _Reader) -> Distribution:
     values = reader.values()
     weights = reader.spec["probabilities"]
     is_list = isinstance(weights, list) and len(weights) == len(values)
-    if not is_list or not all(isinstance(w, (int, float)) and w >= 0 for w in weights) or not sum(weights) > 0:
+    if not is_list or not all(_is_finite(w) and w >= 0 for w in weights) or not 0 < sum(weights) < math.inf:
         raise reader.fail(
             f"probabilities = {weights!r} must be one number >= 0 for each of the {len(values)} values, not all 0"
         )
@@ -244,6 +265,8 @@ def _int_uniform(reader: _Reader) -> Distribution:
 def _q_uniform(reader: _Reader) -> Distribution:
     low, high = reader.bounds()
     q = reader.positive("q", 1)
+    if not _is_finite((high - low) / q):
+        raise reader.fail(f"q = {q!r} is too small for min = {low!r} and max = {high!r}")
     # As W&B enumerates it: from min in steps of q, max excluded.
     count = max(math.ceil((high - low) / q), 0)
     return Distribution(

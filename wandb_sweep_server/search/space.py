@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -48,10 +49,19 @@ def _dimensions(parameters: Any, prefix: tuple[str, ...]) -> Iterable[Dimension]
             )
         if not isinstance(spec, dict):
             raise ClientError(f"parameter {name!r}: {spec!r} must be a mapping, such as {{'value': {spec!r}}}")
+        _check_json(name, spec)
         if set(spec) == {"parameters"}:
             yield from _dimensions(spec["parameters"], (*prefix, key))
         else:
             yield Dimension((*prefix, key), parse_distribution(name, spec))
+
+
+def _check_json(name: str, spec: dict[str, Any]) -> None:
+    # YAML knows dates, sets, bytes and mappings that contain themselves; agents get JSON.
+    try:
+        json.dumps(spec)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ClientError(f"parameter {name!r}: values must be JSON ({error}); put quotes around a date") from error
 
 
 def build_args(values: Iterable[tuple[Dimension, Any]]) -> dict[str, Any]:

@@ -141,6 +141,7 @@ def test_custom_sweep_subdirectories_and_callbacks_work_as_in_any_multirun(proje
         (("lr=interval(0,1)",), ["hydra.sweeper.method", "run_cap"]),
         (("lr=interval(0,1)", "hydra.sweeper.method=grid"), ["method='grid'", "'lr'"]),
         (("x=1,2", "hydra.sweeper.server=wandb"), ["hydra.sweeper.server='wandb'", "wandb login"]),
+        (("x=1,2", "hydra.sweeper.method=bayes", "hydra.sweeper.run_cap=3"), ["method='bayes'", "embedded"]),
         (("lrr=1,2",), ["lrr"]),
         (("model=small,wid",), ["wid", "small"]),
         (("x=1,2", "hydra/launcher=submitit_slurm"), ["hydra.sweeper.agents"]),
@@ -154,6 +155,16 @@ def test_what_cannot_work_is_refused_before_anything_exists(
     assert all(word in sweep.output for word in words), sweep.output
     assert not sweep.directory.exists()
     assert not (project.directory / ".wandb_sweep_server").exists()
+
+
+def test_a_directory_that_holds_a_sweep_is_refused_before_another_sweep_is_made(project: Project) -> None:
+    first = project.sweep("x=1,2")
+    second = project.run("-m", "hydra/sweeper=wandb", f"hydra.sweep.dir={first.directory}", "x=3", check=False)
+    assert second.returncode == 1
+    assert f"hydra.sweep.dir={first.directory}" in second.stderr
+    count = "import wandb; print('COUNT', len(wandb.Api().project('app', 'local').sweeps()))"
+    assert "COUNT 1" in project.python(count)
+    assert len(project.runs()) == 2
 
 
 def test_more_agents_than_the_launcher_can_run_says_so(project: Project) -> None:
