@@ -129,12 +129,17 @@ class Agents:
         return bool(self._runs.apply(run, Event.LISTED).stop_requested)
 
     def _has_fresh_offer(self, agent: Agent, listed: list[str]) -> bool:
-        """Whether the agent was just given a run; runs it was given long ago and never started are requeued."""
+        """Whether the agent was just given a run that had no time to start.
+
+        The other runs that it was given and doesn't list are lost: they never started, or died before the agent
+        could list them even once.
+        """
         fresh = False
         for run in self._runs.live_of_agent(agent.id):
-            if run.state != run_states.PENDING or run.name in listed:
+            if run.name in listed:
                 continue
-            if self._clock.wall_s() - (run.offered_at or 0.0) < self._unstarted_grace_s:
+            offered_s_ago = self._clock.wall_s() - (run.offered_at or 0.0)
+            if run.state == run_states.PENDING and offered_s_ago < self._unstarted_grace_s:
                 fresh = True
             else:
                 self._runs.apply(run, Event.LOST)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -146,12 +147,12 @@ class _Endpoints:
         token = request.path_params["token"]
         file, path = await self._store.run(lambda: self._store.files.place(token))
         content = await _body(request, self._store.limits.file_bytes)
-
-        def keep() -> None:
-            write_whole(path, content)
-            self._store.files.stored(file, len(content))
-
-        await self._store.run(keep)
+        try:
+            # Not in the store's thread: heartbeats don't wait for a large file on a slow disk.
+            await run_in_threadpool(write_whole, path, content)
+        except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+            raise ClientError(f"file {file.name!r}: a part of its name is a file, or it is a directory") from error
+        await self._store.run(lambda: self._store.files.stored(file, len(content)))
         return JSONResponse({})
 
     def _run(self, request: Request) -> Run:

@@ -30,7 +30,7 @@ _COLUMNS = {
 _TIMES = ("created_at", "heartbeat_at")
 _COMPARISONS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 # Below the limits of SQLite: a parser stack of 100, expressions 1000 deep, 32766 parameters (two or more per value).
-_MAX_DEPTH = 10
+_MAX_DEPTH = 7
 _MAX_PARAMETERS = 10_000
 _CHUNK = 50
 # SQLite's integers have 64 bits.
@@ -234,7 +234,7 @@ def _one_of(operand: Condition, values: list[Any]) -> Condition:
 
 def _negated(condition: Condition) -> Condition:
     # Not the SQL NOT alone: NULL (a missing key) must count as "doesn't match", so that its negation matches.
-    return Condition(f"NOT COALESCE({condition.sql}, 0)", condition.parameters)
+    return Condition(f"({condition.sql}) IS NOT TRUE", condition.parameters)
 
 
 def _join(operator: str, conditions: list[Condition]) -> Condition:

@@ -86,6 +86,9 @@ def _lasting(errors: list[GraphQLError]) -> Exception:
         lasting = client_error(error)
         if lasting is not None:
             return lasting
-    if errors[0].original_error is not None:
-        return errors[0].original_error
-    return ClientError(errors[0].message)
+    for error in errors:
+        # Only an error with a path comes from a resolver; the others are about variables and the operation's name.
+        cause = error.original_error
+        if error.path and cause is not None and not isinstance(cause, GraphQLError):
+            return cause
+    return ClientError("; ".join(error.message for error in errors))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,10 +15,14 @@ from pathlib import Path
 
 from .address import ServerAddress, read_address
 
-__all__ = ["ServerAddress", "ServerStartError", "ensure_running", "read_address"]
+__all__ = ["STATUS_OWNED", "ServerAddress", "ServerStartError", "ensure_running", "read_address"]
 
 _LOG = "server.log"
 _PROBE_S = 0.05
+_AGAIN_S = 0.5
+
+# Exit status of a server whose directory belongs to another one.
+STATUS_OWNED = 3
 
 
 class ServerStartError(RuntimeError):
@@ -33,24 +40,36 @@ def ensure_running(
 
     Args:
         directory: Made if it doesn't exist, with mode 0700.
-        host: The address it listens on; a server that runs already must listen there too.
+        host: The address it listens on; a server that listens on loopback only is started anew for another one.
         idle_timeout_s: It ends after so long without a request and without a running run.
         startup_timeout_s: How long it may take to answer.
 
     Raises:
-        ServerStartError: It didn't start (with the end of its log), or listens on another address.
+        ServerStartError: It didn't start (with the end of its log).
     """
     directory = directory.absolute()
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     address = _live(directory)
     if address is None:
         address = _start(directory, host, idle_timeout_s, startup_timeout_s)
-    if host not in (address.host, "127.0.0.1"):
-        raise ServerStartError(
-            f"The sweep server of {directory} listens on {address.host} only, but {host} is needed for jobs on other "
-            f"machines. End it when no sweep runs (kill {address.pid}) and start again."
-        )
+    elif host not in (address.host, "127.0.0.1"):
+        # Everything it has answered is on disk and its port stays the same: clients notice a short pause.
+        _end(address, startup_timeout_s)
+        address = _start(directory, host, idle_timeout_s, startup_timeout_s)
     return address
+
+
+def _end(address: ServerAddress, timeout_s: float) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(address.pid, signal.SIGTERM)
+    deadline = time.monotonic() + timeout_s
+    while read_address(address.directory) == address:
+        if time.monotonic() > deadline:
+            raise ServerStartError(
+                f"The sweep server of {address.directory} listens on {address.host} only, and didn't end within "
+                f"{timeout_s:.0f} s to start on another address. End it (kill {address.pid}) and start again."
+            )
+        time.sleep(_PROBE_S)
 
 
 def _live(directory: Path) -> ServerAddress | None:
@@ -72,8 +91,31 @@ def is_live(address: ServerAddress) -> bool:
 def _start(directory: Path, host: str, idle_timeout_s: float, startup_timeout_s: float) -> ServerAddress:
     command = [sys.executable, "-m", "wandb_sweep_server", "--dir", str(directory), "--host", host]
     command += ["--idle-timeout-s", str(idle_timeout_s)]
+    process = _spawn(command, directory)
+    deadline = time.monotonic() + startup_timeout_s
+    while time.monotonic() < deadline:
+        address = _live(directory)
+        if address is not None:
+            # Ours, or that of somebody who started one at the same moment; then ours has ended by itself.
+            return address
+        if process.poll() is None:
+            time.sleep(_PROBE_S)
+        elif process.returncode == STATUS_OWNED:
+            # The owner is another one that starts, or one that is about to end: then ours is needed after all.
+            time.sleep(_AGAIN_S)
+            process = _spawn(command, directory)
+        else:
+            break
+    state = "still starts" if process.poll() is None else f"ended with status {process.returncode}"
+    raise ServerStartError(
+        f"The sweep server of {directory} doesn't answer; its process {state} (time limit: {startup_timeout_s:.0f} s). "
+        f"The end of {directory / _LOG}:\n{_tail(directory / _LOG)}"
+    )
+
+
+def _spawn(command: list[str], directory: Path) -> subprocess.Popen[bytes]:
     with open(directory / _LOG, "ab") as log:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -81,19 +123,6 @@ def _start(directory: Path, host: str, idle_timeout_s: float, startup_timeout_s:
             start_new_session=True,  # it outlives the terminal
             cwd=directory,
         )
-    deadline = time.monotonic() + startup_timeout_s
-    while time.monotonic() < deadline:
-        address = _live(directory)
-        if address is not None:
-            # Ours, or that of somebody who started one at the same moment; then ours has ended by itself.
-            return address
-        time.sleep(_PROBE_S)
-    process.poll()
-    state = "still starts" if process.returncode is None else f"ended with status {process.returncode}"
-    raise ServerStartError(
-        f"The sweep server of {directory} doesn't answer after {startup_timeout_s:.0f} s; its process {state}. "
-        f"The end of {directory / _LOG}:\n{_tail(directory / _LOG)}"
-    )
 
 
 def _tail(path: Path, lines: int = 15) -> str:

@@ -91,12 +91,20 @@ class RunLists:
         sql = f"SELECT COUNT(*) FROM runs WHERE {scope.sql} AND ({wanted.sql})"  # noqa: S608
         return int(self._db.value(sql, (*scope.parameters, *wanted.parameters)))
 
-    def sampled_lines(self, run: Run, stream: str, samples: int | None, first: int, end: int | None) -> list[str]:
-        """At most `samples` lines of a stream, evenly spread, from line `first` up to but without `end`."""
-        total = getattr(run, f"{stream}_lines")
-        end = total if end is None else min(end, total)
-        lines = [text for _, text in self._runs.lines(run, stream, first, max(0, end - first))]
+    def sampled_lines(self, run: Run, stream: str, samples: int | None) -> list[str]:
+        """At most `samples` lines of a stream, evenly spread."""
+        lines = [text for _, text in self._runs.lines(run, stream, 0, getattr(run, f"{stream}_lines"))]
         return _spread(lines, samples or _DEFAULT_SAMPLES)
+
+    def history_lines(self, run: Run, min_step: int | None, max_step: int | None) -> list[str]:
+        """All lines of the history with a step from `min_step` up to but without `max_step`.
+
+        Steps are not line numbers: they may have gaps, and start again where a run was taken up again.
+        """
+        low = -math.inf if min_step is None else min_step
+        high = math.inf if max_step is None else max_step
+        lines = self._runs.lines(run, "history", 0, run.history_lines)
+        return [text for _, text in lines if low <= _step(_row(text)) < high]
 
     def sampled_history(self, run: Run, spec: str) -> list[dict[str, Any]]:
         """Rows of a run's history that have all keys of a spec `{"keys": […], "samples": n, "minStep": …}`.

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from ariadne import MutationType, ObjectType, QueryType, make_executable_schema
+from ariadne import MutationType, ObjectType, QueryType, ScalarType, make_executable_schema
 from graphql import GraphQLSchema
 
 from . import jsontext, run_states, scheduling
@@ -44,9 +44,8 @@ class Context:
 def build_schema() -> GraphQLSchema:
     """Return the executable schema."""
     text = files("wandb_sweep_server").joinpath("schema.graphql").read_text(encoding="utf-8")
-    return make_executable_schema(
-        text, _query, _mutation, _project, _run, _sweep, _agent, _file, convert_names_case=False
-    )
+    bound = (_json_string, _int64, _query, _mutation, _bucket_payload, _project, _run, _sweep, _agent, _file)
+    return make_executable_schema(text, *bound, convert_names_case=False)
 
 
 def _store(info: Info) -> Store:
@@ -85,6 +84,27 @@ _USER: dict[str, Any] = {
     "apiKeys": {"edges": []},
     "teams": {"edges": []},
 }
+
+# --- scalars ---
+
+_json_string = ScalarType("JSONString")
+_int64 = ScalarType("Int64")
+
+
+@_json_string.value_parser
+def _text_of_json(value: Any) -> str:
+    # What it holds is read where it is used.
+    if not isinstance(value, str):
+        raise ValueError("It must be a text that holds JSON.")
+    return value
+
+
+@_int64.value_parser
+def _integer(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:
+        raise ValueError("It must be an integer of at most 64 bits.")
+    return value
+
 
 # --- queries ---
 
@@ -136,6 +156,10 @@ def _upsert_model(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     known = projects.find(input.get("entityName"), input.get("name"))
     project = known or projects.require(input.get("entityName"), input.get("name"))
     return {"model": project, "project": project, "inserted": known is None}
+
+
+_bucket_payload = ObjectType("UpsertBucketPayload")
+_bucket_payload.set_field("serverSettings", lambda *_: {"serverMessages": []})
 
 
 @_mutation.field("upsertBucket")
@@ -408,12 +432,14 @@ def _history(
     minStep: int | None = None,
     maxStep: int | None = None,
 ) -> list[str]:
-    return _lists(info).sampled_lines(run, "history", samples, minStep or 0, maxStep)
+    if minStep is None and maxStep is None:
+        return _lists(info).sampled_lines(run, "history", samples)
+    return _lists(info).history_lines(run, minStep, maxStep)
 
 
 @_run.field("events")
 def _events(run: Run, info: Info, samples: int | None = None) -> list[str]:
-    return _lists(info).sampled_lines(run, "events", samples, 0, None)
+    return _lists(info).sampled_lines(run, "events", samples)
 
 
 @_run.field("sampledHistory")
@@ -490,7 +516,9 @@ _sweep.set_field("runCount", lambda s, _: s.run_count)
 
 @_sweep.field("runCountExpected")
 def _expected(sweep: Sweep, info: Info) -> int | None:
-    return _store(info).sweeps.config(sweep).trial_count
+    count = _store(info).sweeps.config(sweep).trial_count
+    # Clients have no larger integers; to them such a grid is without end.
+    return count if count is not None and count < 2**63 else None
 
 
 @_sweep.field("project")

@@ -227,7 +227,10 @@ def _beta(reader: _Reader) -> Callable[[random.Random], float]:
 
 def distinct(values: Sequence[Any]) -> tuple[Any, ...]:
     """The values without repetitions; 1, 1.0, true and "1" are four different ones."""
-    return tuple({_canonical(value): value for value in reversed(values)}.values())[::-1]
+    first: dict[str, Any] = {}
+    for value in values:
+        first.setdefault(_canonical(value), value)
+    return tuple(first.values())
 
 
 def _canonical(value: Any) -> str:

@@ -1,0 +1,156 @@
+"""server.json, the API key and the lock: who serves a directory, and who may know how to talk to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from wandb_sweep_server.address import (
+    ServerAddress,
+    api_key,
+    keep_port,
+    last_port,
+    read_address,
+    remove_address,
+    write_address,
+)
+from wandb_sweep_server.lock import DirectoryLock, DirectoryOwnedError
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> ServerAddress:
+    return ServerAddress("http://127.0.0.1:1", "local-0", tmp_path, 4711, "127.0.0.1", "i1")
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    """Nothing may depend on the user's umask."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def test_an_address_survives_the_disk(address: ServerAddress) -> None:
+    write_address(address)
+    assert read_address(address.directory) == address
+
+
+@pytest.mark.usefixtures("open_umask")
+def test_secrets_are_for_the_eyes_of_their_user_only(address: ServerAddress) -> None:
+    write_address(address)
+    api_key(address.directory)
+    DirectoryLock(address.directory)
+    modes = {path.name: mode(path) for path in address.directory.iterdir()}
+    assert modes == {"server.json": 0o600, "api_key": 0o600, "server.lock": 0o600}
+
+
+def test_the_key_is_not_shown_where_an_address_is(address: ServerAddress) -> None:
+    assert address.api_key not in repr(address)
+
+
+def test_the_key_has_the_form_that_the_sdk_wants_and_stays(tmp_path: Path) -> None:
+    key = api_key(tmp_path)
+    assert re.fullmatch(r"local-[0-9a-f]{40}", key)
+    assert api_key(tmp_path) == key
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", "null", "{}", '{"url": "u"}', "\ufffd", "[" * 10])
+def test_what_is_no_address_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "server.json").write_text(text)
+    assert read_address(tmp_path) is None
+
+
+def test_no_server_ever_is_no_address(tmp_path: Path) -> None:
+    assert read_address(tmp_path) is None
+    assert read_address(tmp_path / "missing") is None
+
+
+def test_an_address_is_removed_by_the_server_that_wrote_it_only(address: ServerAddress) -> None:
+    successor = replace(address, instance="i2", url="http://127.0.0.1:2")
+    write_address(address)
+    write_address(successor)
+    remove_address(address)
+    assert read_address(address.directory) == successor
+    remove_address(successor)
+    remove_address(successor)
+    assert list(address.directory.iterdir()) == []
+
+
+def test_an_address_is_replaced_as_a_whole(address: ServerAddress) -> None:
+    write_address(address)
+    with open(address.directory / "server.json") as reader:
+        write_address(replace(address, url="http://[::1]:2"))
+        assert json.load(reader)["url"] == address.url
+    assert [path.name for path in address.directory.iterdir()] == ["server.json"]
+
+
+def test_the_port_is_kept_for_the_next_server(tmp_path: Path) -> None:
+    assert last_port(tmp_path) == 0
+    keep_port(tmp_path, 4711)
+    assert last_port(tmp_path) == 4711
+    (tmp_path / "port").write_text("x")
+    assert last_port(tmp_path) == 0
+
+
+def test_a_second_lock_on_a_directory_is_refused_and_names_the_owner(tmp_path: Path) -> None:
+    lock = DirectoryLock(tmp_path)
+    with pytest.raises(DirectoryOwnedError) as refusal:
+        DirectoryLock(tmp_path)
+    for word in (str(tmp_path), f'"pid": {os.getpid()}', socket.gethostname()):
+        assert word in str(refusal.value)
+    del lock
+
+
+def test_other_directories_are_free(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        DirectoryLock(tmp_path / name)
+
+
+def test_a_lock_goes_with_its_process_however_that_ends(tmp_path: Path) -> None:
+    program = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom wandb_sweep_server.lock import DirectoryLock\n"
+        "lock = DirectoryLock(Path(sys.argv[1]))\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    # A long text of a former owner must not shine through that of the next.
+    (tmp_path / "server.lock").write_text("x" * 500)
+    ended = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
+    assert ended.returncode == -9
+    assert set(json.loads((tmp_path / "server.lock").read_text())) == {"pid", "host"}
+    DirectoryLock(tmp_path)
+
+
+def serve(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """The server's own program, for where it ends at once."""
+    command = [sys.executable, "-m", "wandb_sweep_server", "--dir", str(directory), *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_a_server_does_not_start_where_another_one_serves(tmp_path: Path) -> None:
+    lock = DirectoryLock(tmp_path)
+    ended = serve(tmp_path)
+    assert ended.returncode > 0
+    assert ended.stderr.startswith(f"{tmp_path} belongs to a server that runs: ")
+    assert f'"pid": {os.getpid()}' in ended.stderr
+    del lock
+
+
+@pytest.mark.usefixtures("open_umask")
+def test_a_directory_is_made_for_its_user_only(tmp_path: Path) -> None:
+    assert serve(tmp_path / "new", "--host", "256.0.0.1").returncode != 0
+    assert mode(tmp_path / "new") == 0o700
+    assert read_address(tmp_path / "new") is None
