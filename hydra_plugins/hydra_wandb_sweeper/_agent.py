@@ -19,8 +19,10 @@ from typing import Any
 from ._client import Command, SweepClient
 from ._errors import ServerError, ServerUnreachableError
 from ._isolation import Isolation, TrialProcess, Wakeup
-from ._ledger import Ledger, SweepRecord, Trial, read_result
-from ._outcome import FAILED, FINISHED, STOPPED
+from ._ledger import Ledger, SweepRecord, Trial, finished_durations_s, read_result
+from ._outcome import FAILED, FINISHED, PREEMPTED, STOPPED
+from ._slurm import own_job_id
+from ._walltime import UNLIMITED, WallTime, expected_trial_s, grace_s, too_short
 from ._wandb_run import run_name
 
 log = logging.getLogger(__name__)
@@ -32,7 +34,9 @@ class AgentSettings:
 
     max_retries, max_failure_rate, max_consecutive_failures, trials_per_agent: as in config.WandbSweeperConf.
     heartbeat_s: how often the server hears of a running trial. idle_s: longest wait between two questions for work.
-    grace_s: between SIGTERM and SIGKILL for a trial that has to stop.
+    grace_s: between SIGTERM and SIGKILL for a trial that has to stop. trial_time_min, resumable: as in
+    config.WandbSweeperConf. preempt_grace_s: what a trial gets where its job has to make room for another one.
+    margin_s: of a job's last seconds, what the agent keeps for itself.
     """
 
     max_retries: int
@@ -42,16 +46,26 @@ class AgentSettings:
     heartbeat_s: float = 5.0
     idle_s: float = 5.0
     grace_s: float = 30.0
+    trial_time_min: float | None = None
+    resumable: bool = False
+    preempt_grace_s: float = 20.0
+    margin_s: float = 15.0
 
 
 @dataclass
 class AgentSummary:
-    """What an agent did. ended: why it left, as a sentence."""
+    """What an agent did.
+
+    ended: why it left, as a sentence. was_stopped: it was told to. is_out_of_time: its job had too little time left
+    for another trial.
+    """
 
     name: str
     trials: int = 0
     failures: int = 0
     ended: str = ""
+    was_stopped: bool = False
+    is_out_of_time: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,7 +90,7 @@ class Agent:
     """Runs trials until the work is done.
 
     client: calls to the sweep's server. ledger: this agent's. isolation: how trials are run. wakeup: set it to make
-    the agent stop (see stop).
+    the agent stop (see stop). wall_time: limit of the job it is in. job_number: of that job in the sweep.
     """
 
     def __init__(
@@ -89,8 +103,13 @@ class Agent:
         ledger: Ledger,
         isolation: Isolation,
         wakeup: Wakeup,
+        wall_time: WallTime = UNLIMITED,
+        job_number: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._wall_time = wall_time
+        self._job_number = job_number
+        self._durations_s: list[float] | None = None
         self._sweep = sweep
         self._settings = settings
         self._client = client
@@ -104,14 +123,26 @@ class Agent:
         self._agent_id: str | None = None
         self._unclaimed: list[Command] = []  # trials that the server handed out together with another one
 
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the agent is to stop, None if it isn't."""
+        return self._stop_reason
+
     def stop(self, reason: str) -> None:
         """Stop as soon as possible, handing over the running trial. May be called from a signal handler."""
         self._stop_reason = self._stop_reason or reason
+        self._summary.was_stopped = True
         self._wakeup.set()
 
     def run(self) -> AgentSummary:
         """Work until there is nothing left to do, and return what was done."""
-        self._ledger.record("agent_started", host=socket.gethostname(), pid=os.getpid(), job=_job_id())
+        self._ledger.record(
+            "agent_started",
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            job=own_job_id(),
+            job_number=self._job_number,
+        )
         try:
             self._agent_id = self._client.create_agent(self._sweep.sweep, socket.gethostname())
             self._summary.ended = self._work()
@@ -131,6 +162,9 @@ class Agent:
                 return self._stop_reason
             if self._summary.trials == self._settings.trials_per_agent:
                 return f"it has run hydra.sweeper.trials_per_agent={self._summary.trials} trials"
+            if late := self._lacks_time():
+                self._summary.is_out_of_time = True
+                return late
             work = self._claim()
             if work.leave:
                 return work.leave
@@ -142,6 +176,18 @@ class Agent:
             self._run(work.trial)
             if len(self._streak.trials) >= self._settings.max_consecutive_failures:
                 return self._give_up()
+
+    def _lacks_time(self) -> str | None:
+        """Return why no further trial fits into the job, None if one may begin.
+
+        The first one always may: no later job will have more time for it.
+        """
+        if self._summary.trials == 0 or self._settings.resumable or self._wall_time.left_s() is None:
+            return None
+        if self._durations_s is None:
+            self._durations_s = finished_durations_s(self._ledger.directory)
+        expected_s = expected_trial_s(self._durations_s, self._settings.trial_time_min)
+        return too_short(self._wall_time, expected_s)
 
     # --- claim ---
 
@@ -185,13 +231,16 @@ class Agent:
         try:
             stopped = self._watch(trial, process)
         except BaseException:
-            # submitit's checkpoint and time-out arrive as exceptions from its signal handlers.
             self._hand_over(trial, process, "the agent was interrupted")
             raise
         if self._stop_reason and not process.wait(0):
             self._hand_over(trial, process, self._stop_reason)
             return
         result = self._result(trial, process, result_path, stopped)
+        if result["state"] == PREEMPTED:
+            # The signal reached the trial before it reached the agent.
+            self._offer_on(trial, self._stop_reason or "it was told to make room")
+            return
         self._settle(trial, result, self._clock() - started)
 
     def _watch(self, trial: Trial, process: TrialProcess) -> bool:
@@ -223,12 +272,37 @@ class Agent:
         return any(c.kind == "stop" and c.run_id == trial.run_id for c in commands)
 
     def _hand_over(self, trial: Trial, process: TrialProcess, reason: str) -> None:
-        process.terminate(self._settings.grace_s)
-        if read_result(self._ledger.result_path(trial)):
-            result = self._result(trial, process, self._ledger.result_path(trial), stopped=False)
-            if result["state"] == FINISHED:
-                self._settle(trial, result, duration_s=0.0)
-                return
+        """Have the trial end in good order, and let another agent go on with it."""
+        times_out = self._wall_time.is_timing_out()
+        grace = grace_s(self._wall_time, margin_s=self._settings.margin_s, default_s=self._settings.preempt_grace_s)
+        # On disk before anything else: if the job is killed now, this was no failure of the trial's.
+        self._ledger.record("preempting", trial, reason=reason)
+        log.warning("Trial %d is to make room (%s); it may go on for %.0f s.", trial.number, reason, grace)
+        self._announce_preemption(trial)
+        process.preempt(grace)
+        result = read_result(self._ledger.result_path(trial))
+        if result is not None and result["state"] == FINISHED:
+            self._settle(trial, result, duration_s=0.0)
+        elif times_out and self._summary.trials == 1 and not self._settings.resumable:
+            self._settle_too_long(trial)
+        else:
+            self._offer_on(trial, reason)
+
+    def _announce_preemption(self, trial: Trial) -> None:
+        try:
+            self._client.mark_preempting(self._sweep.sweep, trial.run_id)
+        except (ServerError, ServerUnreachableError) as error:
+            log.warning("Trial %d: its run can't be marked as preempting: %s", trial.number, error)
+
+    def _settle_too_long(self, trial: Trial) -> None:
+        """The trial had a whole job to itself; without a limit on that, some would go on for ever."""
+        error = (
+            "it had a job to itself and didn't finish within the time limit; raise hydra.launcher.timeout_min, or "
+            "set hydra.sweeper.resumable=true if it goes on from a checkpoint"
+        )
+        self._settle(trial, _failed(error), duration_s=0.0)
+
+    def _offer_on(self, trial: Trial, reason: str) -> None:
         log.warning("Trial %d is handed over: %s", trial.number, reason)
         self._ledger.offer(replace(trial, attempt=trial.attempt + 1, resumes=True), reason)
 
@@ -245,8 +319,7 @@ class Agent:
             self._client.record_death(self._sweep.sweep, trial.run_id, code, error)
         except (ServerError, ServerUnreachableError) as failure:
             log.warning("Trial %d: its end can't be recorded in its run: %s", trial.number, failure)
-        state = STOPPED if stopped else FAILED
-        return {"state": state, "metrics": {}, "error": error, "error_line": error, "output_dir": None}
+        return {**_failed(error), "state": STOPPED if stopped else FAILED}
 
     def _settle(self, trial: Trial, result: dict[str, Any], duration_s: float) -> None:
         """Record the end of an attempt and decide what becomes of the trial."""
@@ -257,6 +330,8 @@ class Agent:
             value = result["metrics"].get(self._sweep.metric_name)
             what = "" if value is None else f", {self._sweep.metric_name}={value:.6g}"
             log.info("Trial %s %s in %.1f s%s", run_name(self._sweep, trial), result["state"], duration_s, what)
+            if self._durations_s is not None:
+                self._durations_s.append(duration_s)
             self._streak = _Streak()
             return
         log.warning("Trial %s failed: %s", run_name(self._sweep, trial), result["error_line"])
@@ -294,6 +369,11 @@ class Agent:
         )
 
 
+def _failed(error: str) -> dict[str, Any]:
+    """The result of an attempt that left none itself."""
+    return {"state": FAILED, "metrics": {}, "error": error, "error_line": error, "output_dir": None}
+
+
 def _death(exit_code: int) -> str:
     if exit_code >= 0:
         return f"The trial's process ended with status {exit_code} without a result"
@@ -304,7 +384,3 @@ def _death(exit_code: int) -> str:
         name = f"signal {number}"
     hint = " (out of memory?)" if number == signal.SIGKILL else ""
     return f"The trial's process was killed by {name}{hint}"
-
-
-def _job_id() -> str | None:
-    return os.environ.get("SLURM_JOB_ID")

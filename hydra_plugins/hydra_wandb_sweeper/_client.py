@@ -105,7 +105,8 @@ class SweepClient:
     """Calls of one process to one server.
 
     patience_s: how long a call is retried while the server can't be reached or says "later" (429, 5xx). The waits
-    grow from 1 to 30 s with jitter, and obey Retry-After. Errors of every method: ServerError for a lasting answer,
+    grow from 1 to 30 s with jitter, and obey Retry-After. is_given_up: asked before every retry; True ends the call
+    as if patience were at its end. Errors of every method: ServerError for a lasting answer,
     ServerUnreachableError when patience is at its end.
     """
 
@@ -117,6 +118,7 @@ class SweepClient:
         session: requests.Session | None = None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
+        is_given_up: Callable[[], bool] = lambda: False,
     ) -> None:
         self._access = access
         self._patience_s = patience_s
@@ -125,6 +127,7 @@ class SweepClient:
         self._session.headers["User-Agent"] = "hydra-wandb-sweeper"
         self._sleep = sleep
         self._clock = clock
+        self._is_given_up = is_given_up
 
     def default_entity(self) -> str:
         """Return the entity that the login stands for."""
@@ -225,6 +228,11 @@ class SweepClient:
         }
         self._end_run(ref, run_id, exit_code, body)
 
+    def mark_preempting(self, ref: SweepRef, run_id: str) -> None:
+        """Say that a run will be interrupted and shall go on elsewhere (W&B: run.mark_preempting()). Tried once."""
+        path = f"/files/{ref.entity}/{ref.project}/{run_id}/file_stream"
+        self._post(path, {"preempting": True}, 0.0)
+
     def record_end(self, ref: SweepRef, run_id: str, exit_code: int) -> None:
         """End a run on the server that has ended elsewhere."""
         self._end_run(ref, run_id, exit_code, {})
@@ -243,7 +251,7 @@ class SweepClient:
     def _post(self, path: str, body: Mapping[str, Any], patience_s: float) -> dict[str, Any]:
         retrying = tenacity.Retrying(
             sleep=self._sleep,
-            stop=tenacity.stop_never if patience_s == float("inf") else _StopAfter(patience_s, self._clock),
+            stop=_StopAfter(patience_s, self._clock, self._is_given_up),
             wait=_wait,
             retry=tenacity.retry_if_exception_type(_Later),
             before_sleep=_log_wait,
@@ -286,14 +294,15 @@ class _Later(Exception):
 
 
 class _StopAfter(tenacity.stop.stop_base):
-    """Stop once the next wait would end after the deadline."""
+    """Stop once the next wait would end after the deadline, or the caller has given up."""
 
-    def __init__(self, patience_s: float, clock: Callable[[], float]) -> None:
+    def __init__(self, patience_s: float, clock: Callable[[], float], is_given_up: Callable[[], bool]) -> None:
         self._clock = clock
+        self._is_given_up = is_given_up
         self._deadline = clock() + patience_s
 
     def __call__(self, state: tenacity.RetryCallState) -> bool:
-        return self._clock() + (state.upcoming_sleep or 0) >= self._deadline
+        return self._is_given_up() or self._clock() + (state.upcoming_sleep or 0) >= self._deadline
 
 
 def _wait(state: tenacity.RetryCallState) -> float:

@@ -1,4 +1,4 @@
-"""Agents onto a Hydra launcher: submitit's without blocking, any other as it is."""
+"""Agents onto a Hydra launcher: submitit's without blocking (_submitit), any other as it is."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from hydra.core.plugins import Plugins
-from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
+from hydra.utils import get_class
 from omegaconf import DictConfig
 
 from ._errors import SettingError, SweepFailedError
-from ._job import AgentJob, LauncherTask, SubmititTask
+from ._job import AgentJob, LauncherTask
 from ._ledger import DIRECTORY
 from ._settings import Settings
 
@@ -32,10 +32,7 @@ class JobHandle(Protocol):
         """True once its process is gone, however it ended."""
 
     def describe(self) -> str:
-        """Its id, state and where its log is."""
-
-    def cancel(self) -> None:
-        """End it."""
+        """Its id, state, where its log is, and the log's last lines."""
 
 
 class Dispatch(Protocol):
@@ -45,11 +42,14 @@ class Dispatch(Protocol):
     def blocks(self) -> bool:
         """True if `start` returns when the jobs have ended."""
 
-    def start(self, job: AgentJob, numbers: Sequence[int]) -> list[JobHandle]:
-        """Start a job per number. A blocking launcher returns when they have ended, with no handles.
+    def start(self, job: AgentJob, numbers: Sequence[int]) -> Sequence[JobHandle]:
+        """Start a job per number, or as many of the first ones as are accepted now.
 
         Errors: SweepFailedError with the launcher's own words.
         """
+
+    def cancel(self, jobs: Sequence[Any], *, waiting_only: bool = False) -> None:
+        """End jobs that `start` returned. waiting_only: leave those that run."""
 
 
 @dataclass(frozen=True)
@@ -69,18 +69,19 @@ class LauncherTraits:
 
 
 def launcher_traits(config: DictConfig) -> LauncherTraits:
-    """Tell the launcher in use from `hydra.launcher._target_`."""
-    target = str(config.hydra.launcher.get("_target_", ""))
+    """Tell the launcher in use from `hydra.launcher._target_`; a subclass is what its base is."""
+    launcher = get_class(str(config.hydra.launcher._target_))
+    bases = {base.__name__ for base in launcher.__mro__}
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if target.endswith("basic_launcher.BasicLauncher"):
+    if "BasicLauncher" in bases:
         return LauncherTraits("basic", 1)
-    if target.endswith("joblib_launcher.JoblibLauncher"):
+    if "JoblibLauncher" in bases:
         n_jobs = int(config.hydra.launcher.get("n_jobs") or 1)
         # joblib's rule: -1 is all CPUs, -2 all but one, …
         return LauncherTraits("joblib", n_jobs if n_jobs > 0 else max(1, cpus + 1 + n_jobs))
-    if target.endswith("submitit_launcher.LocalLauncher"):
+    if {"BaseSubmititLauncher", "LocalLauncher"} <= bases:
         return LauncherTraits("submitit_local", cpus)
-    if target.endswith("submitit_launcher.SlurmLauncher"):
+    if {"BaseSubmititLauncher", "SlurmLauncher"} <= bases:
         return LauncherTraits("submitit_slurm", None)
     return LauncherTraits("other", 1)
 
@@ -92,6 +93,8 @@ def job_count(settings: Settings, traits: LauncherTraits, expected_trials: int |
     """
     if not settings.wait and not traits.is_submitit:
         raise SettingError("wait", False, f"the launcher '{traits.kind}' can't run without being waited for")
+    if settings.snapshot_code and not traits.is_submitit:
+        raise SettingError("snapshot_code", True, f"the launcher '{traits.kind}' runs the code as it is")
     agents = settings.agents
     if agents is None:
         if traits.parallel is None:
@@ -118,6 +121,8 @@ def make_dispatch(
 ) -> Dispatch:
     """Return the dispatch for a launcher. overrides: of some trial; jobs of other launchers compose with them."""
     if traits.is_submitit:
+        from ._submitit import SubmititDispatch
+
         return SubmititDispatch(config, context, traits.kind.removeprefix("submitit_"))
     return LauncherDispatch(config, context, overrides)
 
@@ -133,7 +138,7 @@ class LauncherDispatch:
         self._context = HydraContext(config_loader=context.config_loader, callbacks=type(context.callbacks)())
         self._overrides = overrides
 
-    def start(self, job: AgentJob, numbers: Sequence[int]) -> list[JobHandle]:
+    def start(self, job: AgentJob, numbers: Sequence[int]) -> Sequence[JobHandle]:
         """See Dispatch.start; blocks until the jobs have ended."""
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=self._context, task_function=LauncherTask(job), config=self._config
@@ -145,62 +150,22 @@ class LauncherDispatch:
                 _ = job_return.return_value  # raises what the job raised
         except Exception as error:
             raise SweepFailedError(f"The launcher reports: {type(error).__name__}: {error}") from error
-        return []
+        return [EndedJob(number) for number in numbers]
 
-
-class SubmititDispatch:
-    """submitit's executors, set up as hydra-submitit-launcher does, but not waited for."""
-
-    blocks = False
-
-    def __init__(self, config: DictConfig, context: HydraContext, cluster: str) -> None:
-        self._config = config
-        self._context = context
-        self._cluster = cluster
-
-    def start(self, job: AgentJob, numbers: Sequence[int]) -> list[JobHandle]:
-        """See Dispatch.start."""
-        launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=self._context, task_function=job.context.task_function, config=self._config
-        )
-        try:
-            executor = _executor(launcher, self._cluster)
-            jobs = executor.map_array(SubmititTask(job), list(numbers))
-        except Exception as error:
-            raise SweepFailedError(f"The jobs can't be submitted: {error}") from error
-        return [SubmititJob(number, handle) for number, handle in zip(numbers, jobs, strict=True)]
-
-
-def _executor(launcher: Launcher, cluster: str) -> Any:
-    """Build the executor from the launcher's parameters by hydra-submitit-launcher's own rules (its launch())."""
-    import submitit
-    from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
-    from omegaconf import OmegaConf
-
-    params: dict[str, Any] = dict(launcher.params)  # type: ignore[attr-defined]
-    folder = params.pop("submitit_folder")
-    init = {f"{cluster}_max_num_timeout": params.pop("max_num_timeout")} if "max_num_timeout" in params else {}
-    executor = submitit.AutoExecutor(folder=folder, cluster=cluster, **init)
-    shared = set(OmegaConf.structured(BaseQueueConf))
-    executor.update_parameters(**{k if k in shared else f"{cluster}_{k}": v for k, v in params.items()})
-    return executor
+    def cancel(self, jobs: Sequence[Any], *, waiting_only: bool = False) -> None:
+        """They have ended."""
 
 
 @dataclass(frozen=True)
-class SubmititJob:
-    """See JobHandle."""
+class EndedJob:
+    """A job that was waited for when it was started."""
 
     number: int
-    handle: Any
 
     def has_ended(self) -> bool:
         """See JobHandle."""
-        return bool(self.handle.done())
+        return True
 
     def describe(self) -> str:
         """See JobHandle."""
-        return f"job {self.handle.job_id} ({self.handle.state}), log {self.handle.paths.stderr}"
-
-    def cancel(self) -> None:
-        """See JobHandle."""
-        self.handle.cancel(check=False)
+        return f"job {self.number} of the launcher"

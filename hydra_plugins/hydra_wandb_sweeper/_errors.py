@@ -44,4 +44,11 @@ class ServerUnreachableError(SweepError):
 
 
 class SweepFailedError(SweepError):
-    """The sweep ended, but not as it should have: too many failed trials, or work that nobody could do."""
+    """The sweep ended, but not as it should have: too many failed trials, or work that nobody could do.
+
+    is_limit: jobs were refused only because there are too many for now.
+    """
+
+    def __init__(self, message: str, *, is_limit: bool = False) -> None:
+        super().__init__(message)
+        self.is_limit = is_limit

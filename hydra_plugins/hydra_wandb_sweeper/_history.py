@@ -25,14 +25,16 @@ class TrialHistory:
     output_dir: str | None = None
     started: float = 0.0
     duration_s: float | None = None
+    is_preempting: bool = False
 
 
 @dataclass
 class AgentHistory:
-    """One agent. ended: why it left, None while it has not said so."""
+    """One agent. job_number: of its job. ended: why it left, None while it has not said so."""
 
     name: str
     host: str
+    job_number: int
     ended: str | None = None
 
 
@@ -43,6 +45,8 @@ class History:
         self.trials: dict[int, TrialHistory] = {}
         self.agents: dict[str, AgentHistory] = {}
         self.stop_reason: str | None = None
+        # Grows with everything that brings the sweep nearer to its end: a trial's end, or a hand-over in good order.
+        self.progress = 0
 
     def add(self, events: Iterable[Mapping[str, Any]]) -> None:
         """Take in events in the order of their times."""
@@ -55,12 +59,16 @@ class History:
         """Return how many trials are in each state."""
         return Counter(t.state for t in self.trials.values())
 
+    def agents_of_job(self, number: int) -> list[AgentHistory]:
+        """Return the agents that a job has hosted, those before it was requeued included."""
+        return [a for a in self.agents.values() if a.job_number == number]
+
     def open_trials_of(self, agent: str) -> list[TrialHistory]:
         """Return the trials that an agent has claimed and not accounted for."""
         return [t for t in self.trials.values() if t.agent == agent and t.state == RUNNING]
 
     def _on_agent_started(self, event: Mapping[str, Any]) -> None:
-        self.agents[event["by"]] = AgentHistory(event["by"], event["host"])
+        self.agents[event["by"]] = AgentHistory(event["by"], event["host"], event["job_number"])
 
     def _on_agent_ended(self, event: Mapping[str, Any]) -> None:
         self.agents[event["by"]].ended = event["reason"]
@@ -75,6 +83,11 @@ class History:
         if self._is_news(event):
             self.trials[trial.number] = TrialHistory(trial, RUNNING, event["by"], started=event["time"])
 
+    def _on_preempting(self, event: Mapping[str, Any]) -> None:
+        if self._is_news(event):
+            self.trials[event["trial"]].is_preempting = True
+            self.progress += 1
+
     def _on_offered(self, event: Mapping[str, Any]) -> None:
         known = self.trials.get(event["trial"])
         if known and event["attempt"] > known.trial.attempt:
@@ -83,6 +96,8 @@ class History:
     def _on_ended(self, event: Mapping[str, Any]) -> None:
         if not self._is_news(event):
             return
+        if event["final"]:
+            self.progress += 1
         known = self.trials[event["trial"]]
         known.state = event["state"] if event["final"] else QUEUED
         known.metrics = event["metrics"]

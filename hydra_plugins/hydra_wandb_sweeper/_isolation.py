@@ -44,6 +44,10 @@ class Wakeup:
         """Wait until set; False after timeout_s."""
         return bool(select.select([self._read], [], [], timeout_s)[0])
 
+    def sleep(self, seconds: float) -> None:
+        """Wait until set, for `seconds` at most."""
+        self.wait(seconds)
+
     def wait_with(self, descriptor: int, timeout_s: float) -> None:
         """Wait until set, until `descriptor` is readable, or for timeout_s."""
         select.select([self._read, descriptor], [], [], timeout_s)
@@ -57,6 +61,9 @@ class TrialProcess(Protocol):
 
     def terminate(self, grace_s: float) -> None:
         """End it with all it started: SIGTERM, and SIGKILL after grace_s. Returns when it has ended."""
+
+    def preempt(self, grace_s: float) -> None:
+        """Have it make room: SIGUSR2 to the task alone, and the end of all it started after grace_s."""
 
     @property
     def exit_code(self) -> int:
@@ -194,6 +201,9 @@ class _Ended:
     def terminate(self, grace_s: float) -> None:
         """It has ended."""
 
+    def preempt(self, grace_s: float) -> None:
+        """It has ended."""
+
 
 class _ChildProcess:
     """A child that leads its own process group."""
@@ -221,6 +231,16 @@ class _ChildProcess:
 
     def terminate(self, grace_s: float) -> None:
         self._signal_group(signal.SIGTERM)
+        self._end_within(grace_s)
+
+    def preempt(self, grace_s: float) -> None:
+        if not self._has_ended():
+            # Not to its group: data loaders and the like know nothing of preemption and would die of the signal.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGUSR2)
+        self._end_within(grace_s)
+
+    def _end_within(self, grace_s: float) -> None:
         deadline = self._clock() + grace_s
         while not self._has_ended() and (left_s := deadline - self._clock()) > 0:
             # Not wait(): an agent that is being woken would return from it at once, again and again.

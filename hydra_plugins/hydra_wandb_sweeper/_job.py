@@ -6,29 +6,41 @@ import contextlib
 import logging
 import multiprocessing
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import cloudpickle
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import configure_log
 from omegaconf import DictConfig
 
+from . import _slurm
 from ._agent import Agent, AgentSettings
 from ._client import SweepClient
 from ._isolation import Wakeup, fork_hazard, make_isolation
 from ._ledger import Ledger
-from ._trial import TaskContext
+from ._requeue import Ending, should_requeue
+from ._slurm import SlurmCallError
+from ._trial import TaskContext, preempt_signal
+from ._walltime import UNLIMITED, WallTime
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class AgentJob:
-    """What a job does. directory: the sweep directory, absolute."""
+    """What a job does. directory: the sweep directory, absolute.
+
+    timeout_s: time limit of the job, None if it has none. warning_s: how long before it SLURM sends its signal.
+    max_num_timeout: how often a job that ran into it may be put back into the queue (hydra.launcher's).
+    sys_path: for the job's interpreter.
+    """
 
     context: TaskContext
     directory: Path
@@ -36,21 +48,42 @@ class AgentJob:
     isolation: str
     agents_per_job: int
     server_patience_s: float
+    timeout_s: float | None = None
+    warning_s: float = 0.0
+    max_num_timeout: int = 0
+    sys_path: tuple[str, ...] = ()
 
-    def run(self, names: Sequence[str]) -> list[dict[str, Any]]:
-        """Run one agent per name, side by side if there are several; returns what each did (AgentSummary)."""
+    def run(self, number: int, wall_time: WallTime = UNLIMITED) -> list[dict[str, Any]]:
+        """Host the agents of job `number`, side by side if there are several; returns an AgentSummary each."""
+        names = agent_names(number, self.agents_per_job, _slurm.restart_count())
         if len(names) == 1:
-            return [self._run_agent(names[0])]
-        return self._run_side_by_side(names)
+            return [self._run_agent(names[0], number, wall_time)]
+        return self._run_side_by_side(names, number, wall_time)
 
-    def _run_agent(self, name: str) -> dict[str, Any]:
+    def _run_agent(self, name: str, number: int, wall_time: WallTime) -> dict[str, Any]:
         ledger = Ledger(self.directory, name)
         sweep = ledger.sweep()
         wakeup = Wakeup()
         isolation = make_isolation(self._safe_isolation(), self.context, sweep, wakeup, scratch=ledger.job_path(name))
-        client = SweepClient(sweep.server.open(), patience_s=self.server_patience_s)
-        agent = Agent(name, sweep, self.settings, client=client, ledger=ledger, isolation=isolation, wakeup=wakeup)
-        with _on_stop_signals(lambda name: agent.stop(f"it was told to by {name}")):
+        agent: Agent
+        client = SweepClient(
+            sweep.server.open(),
+            patience_s=self.server_patience_s,
+            sleep=wakeup.sleep,
+            is_given_up=lambda: agent.stop_reason is not None,
+        )
+        agent = Agent(
+            name,
+            sweep,
+            self.settings,
+            client=client,
+            ledger=ledger,
+            isolation=isolation,
+            wakeup=wakeup,
+            wall_time=wall_time,
+            job_number=number,
+        )
+        with _on_stop_signals(lambda signal_name: agent.stop(f"its job was told to end by {signal_name}")):
             return asdict(agent.run())
 
     def _safe_isolation(self) -> str:
@@ -60,11 +93,13 @@ class AgentJob:
         log.warning("Trials get a new interpreter each instead of being forked: %s.", hazard)
         return "spawn"
 
-    def _run_side_by_side(self, names: Sequence[str]) -> list[dict[str, Any]]:
+    def _run_side_by_side(self, names: Sequence[str], number: int, wall_time: WallTime) -> list[dict[str, Any]]:
         """Run each agent in a process of its own, so that one that dies leaves the others alone."""
         fork = multiprocessing.get_context("fork")
         queue = fork.SimpleQueue()
-        agents = [fork.Process(target=self._report, args=(name, queue), name=name) for name in names]
+        agents = [
+            fork.Process(target=self._report, args=(name, number, wall_time, queue), name=name) for name in names
+        ]
         for agent in agents:
             agent.start()
 
@@ -80,8 +115,8 @@ class AgentJob:
             summaries.append(queue.get())
         return summaries
 
-    def _report(self, name: str, queue: Any) -> None:
-        queue.put(self._run_agent(name))
+    def _report(self, name: str, number: int, wall_time: WallTime, queue: Any) -> None:
+        queue.put(self._run_agent(name, number, wall_time))
 
 
 @dataclass(frozen=True)
@@ -92,39 +127,84 @@ class LauncherTask:
 
     def __call__(self, config: DictConfig) -> list[dict[str, Any]]:
         """Host this job's agents."""
-        return self.job.run(agent_names(HydraConfig.get().job.num, self.job.agents_per_job))
+        return self.job.run(HydraConfig.get().job.num)
 
 
 @dataclass(frozen=True)
 class SubmititTask:
-    """A job as submitit runs it."""
+    """A job as submitit runs it.
 
-    job: AgentJob
+    payload: an AgentJob, pickled. It is unpickled only after sys_path was restored: the modules that the user's task
+    imports from beside its script can't be found otherwise.
+    """
+
+    payload: bytes
+    sys_path: tuple[str, ...]
+
+    @classmethod
+    def pack(cls, job: AgentJob) -> SubmititTask:
+        """Return the task that hosts a job's agents."""
+        return cls(cloudpickle.dumps(job), job.sys_path)
 
     def __call__(self, number: int) -> list[dict[str, Any]]:
-        """Host this job's agents."""
-        self.job.context.restore()
-        config = self.job.context.config
-        configure_log(config.hydra.hydra_logging, config.hydra.verbose)
-        return self.job.run(agent_names(number, self.job.agents_per_job))
+        """Host the agents of job `number`; if the job has to end with work left, see to it that it comes back."""
+        sys.path[:] = [*self.sys_path, *(entry for entry in sys.path if entry not in self.sys_path)]
+        job: AgentJob = cloudpickle.loads(self.payload)
+        job.context.restore()
+        configure_log(job.context.config.hydra.hydra_logging, job.context.config.hydra.verbose)
+        wall_time = _wall_time(job)
+        summaries = job.run(number, wall_time)
+        out_of_time = any(summary["is_out_of_time"] for summary in summaries)
+        if out_of_time or any(summary["was_stopped"] for summary in summaries):
+            _come_back(job, timed_out=out_of_time or wall_time.is_timing_out())
+        return summaries
 
-    def checkpoint(self, number: int) -> Any:
-        """Called by submitit when the job runs into its time limit: go on in the next job."""
-        import submitit
 
-        return submitit.helpers.DelayedSubmission(self, number)
+def _wall_time(job: AgentJob) -> WallTime:
+    """Return the limit of the SLURM job that this process is in: by SLURM's word, else as it was asked for."""
+    job_id = _slurm.own_job_id()
+    if job_id is None:
+        return UNLIMITED
+    left_s = _slurm.time_left_s(job_id)
+    left_s = job.timeout_s if left_s is None else left_s
+    return UNLIMITED if left_s is None else WallTime(time.monotonic() + left_s, job.warning_s)
 
 
-def agent_names(job_number: int, agents_per_job: int) -> list[str]:
-    """Return the names of a job's agents, unique in the sweep."""
-    if agents_per_job == 1:
-        return [f"agent-{job_number}"]
-    return [f"agent-{job_number}-{i}" for i in range(agents_per_job)]
+def _come_back(job: AgentJob, *, timed_out: bool) -> None:
+    """Put this process's job back into the queue if it is to go on there. timed_out: its time limit is the reason."""
+    job_id = _slurm.own_job_id()
+    if job_id is None:
+        return
+    decision = should_requeue(
+        Ending(
+            timed_out=timed_out,
+            preempted=not timed_out and _slurm.is_being_preempted(job_id),
+            restarts=_slurm.restart_count(),
+            supervised=Ledger(job.directory, "").supervisor_is_alive(),
+        ),
+        max_num_timeout=job.max_num_timeout,
+    )
+    log.info("Job %s: %s", job_id, decision.reason)
+    if decision.requeue:
+        try:
+            _slurm.requeue(job_id)
+        except SlurmCallError as error:
+            log.error("Job %s can't be put back into the queue: %s", job_id, error)
+
+
+def agent_names(job_number: int, agents_per_job: int, restarts: int = 0) -> list[str]:
+    """Return the names of a job's agents, unique in the sweep. restarts: how often the job was requeued."""
+    name = f"agent-{job_number}" + (f"r{restarts}" if restarts else "")
+    return [name] if agents_per_job == 1 else [f"{name}-{i}" for i in range(agents_per_job)]
 
 
 @contextlib.contextmanager
 def _on_stop_signals(handle: Callable[[str], None]) -> Iterator[None]:
-    """While active, SIGTERM and Ctrl-C call `handle` with their name instead of ending this process anywhere."""
+    """While active, the signals that end a job call `handle` with their name instead of doing anything else.
+
+    SIGTERM, Ctrl-C, and submitit's own (USR2 unless SUBMITIT_PREEMPT_SIGNAL says otherwise): its handler would
+    requeue the job from wherever the agent happens to be.
+    """
     # Signal handlers can only be set in the main thread; elsewhere whoever owns that decides.
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -133,7 +213,8 @@ def _on_stop_signals(handle: Callable[[str], None]) -> Iterator[None]:
     def handler(number: int, _frame: FrameType | None) -> None:
         handle(signal.Signals(number).name)
 
-    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    numbers = {signal.SIGTERM, signal.SIGINT, preempt_signal()}
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:

@@ -5,6 +5,7 @@ creating a hard link fails if the name is taken (so exactly one agent gets a tri
 that each file of events has a single writer.
 
     sweep.json             what the sweep is (SweepRecord)
+    supervisor.json        who watches the sweep, and when they last said so
     trials/NNNNNN.json     one per trial: its number belongs to whoever created the file
     runs/RUN_ID            the trial number of a run
     attempts/NNNNNN.K      one per attempt: the K-th run of a trial belongs to whoever created the file
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +33,8 @@ from ._server import ServerRef
 from ._template import Template
 
 DIRECTORY = ".sweep"
+# A supervisor that was silent for so long is taken to be gone; it speaks far more often.
+SUPERVISOR_SILENCE_S = 90.0
 _SUBDIRECTORIES = ("trials", "runs", "attempts", "offers", "failed", "events", "results", "jobs")
 
 
@@ -129,6 +133,26 @@ class Ledger:
         data["template"] = Template.from_json(data["template"])
         data["tags"] = tuple(data["tags"])
         return SweepRecord(**data)
+
+    # --- the supervisor ---
+
+    def note_supervisor(self) -> None:
+        """A supervisor watches the sweep now; to be repeated while it does."""
+        _write(
+            self._root / "supervisor.json", {"host": socket.gethostname(), "pid": os.getpid(), "time": self._clock()}
+        )
+
+    def forget_supervisor(self) -> None:
+        """It has ended."""
+        (self._root / "supervisor.json").unlink(missing_ok=True)
+
+    def supervisor_is_alive(self) -> bool:
+        """True if a supervisor has said so lately."""
+        try:
+            noted = json.loads((self._root / "supervisor.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return False
+        return bool(self._clock() - noted["time"] < SUPERVISOR_SILENCE_S)
 
     # --- claims ---
 
@@ -306,6 +330,12 @@ class EventReader:
         self._offsets[name] = offset + len(complete)
         for line in complete.splitlines():
             yield json.loads(line)
+
+
+def finished_durations_s(directory: Path) -> list[float]:
+    """Return how long the trials took that have finished so far. directory: the sweep directory."""
+    ends = (event for event in EventReader(directory).new_events() if event["event"] == "ended")
+    return [float(e["duration_s"]) for e in ends if e["state"] == "finished" and e["duration_s"]]
 
 
 def _write(path: Path, content: object) -> None:

@@ -15,8 +15,17 @@ from ._errors import SweepError
 FINISHED = "finished"
 FAILED = "failed"
 STOPPED = "stopped"
+# Interrupted to make room, and to go on elsewhere.
+PREEMPTED = "preempted"
 # W&B's SDK sends this exit code for a run that ended by KeyboardInterrupt, which is how it stops a run itself.
 STOPPED_CODE = 255
+PREEMPTED_CODE = 75  # EX_TEMPFAIL
+
+
+class TrialPreempted(BaseException):
+    """Raised in the task's main thread when its job has to end. No Exception: a task that goes on after errors of its
+    own must not go on after this.
+    """
 
 
 class Outcome:
@@ -49,6 +58,11 @@ class Outcome:
         self.error = self.error_line = "KeyboardInterrupt: the run was told to stop"
         self.exit_code = STOPPED_CODE
 
+    def preempted(self, cause: TrialPreempted) -> None:
+        """The task was interrupted to make room."""
+        self.error = self.error_line = f"interrupted to make room: {cause}"
+        self.exit_code = PREEMPTED_CODE
+
     def fail(self, error: Exception) -> None:
         """The attempt failed; the traceback is printed, so that it is in the run's console log too."""
         self.error = "".join(traceback.format_exception(error))
@@ -61,7 +75,7 @@ class Outcome:
         """The result as the agent reads it. metrics: every number in the run's summary."""
         numbers = {k: v for k, v in self.summary.items() if _is_number(v)}
         return {
-            "state": {0: FINISHED, STOPPED_CODE: STOPPED}.get(self.exit_code, FAILED),
+            "state": {0: FINISHED, STOPPED_CODE: STOPPED, PREEMPTED_CODE: PREEMPTED}.get(self.exit_code, FAILED),
             "metrics": {**numbers, **self.metrics},
             "error": self.error,
             "error_line": self.error_line,

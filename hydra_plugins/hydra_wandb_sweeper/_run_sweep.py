@@ -14,14 +14,15 @@ from ._agent import AgentSettings
 from ._client import SweepClient
 from ._dispatch import make_dispatch
 from ._errors import SweepFailedError
+from ._fleet import Fleet
 from ._history import History
 from ._job import AgentJob
-from ._ledger import Ledger, SweepRecord
+from ._ledger import DIRECTORY, Ledger, SweepRecord
 from ._plan import START_PATIENCE_S, Plan, make_plan
 from ._progress import Progress
 from ._results import RESULTS_FILE, TRIALS_FILE, SweepResults, collect, write
 from ._server import start_if_local
-from ._settings import Settings
+from ._snapshot import current_sys_path, record_code, snapshot_code, snapshot_configs
 from ._supervisor import Supervisor
 from ._sweep_config import to_yaml
 from ._trial import TaskContext
@@ -36,11 +37,8 @@ def run_sweep(
 ) -> SweepResults | None:
     """See wandb_sweeper.WandbSweeper.sweep."""
     plan = make_plan(hydra_context, config, arguments)
-    directory = Path(str(config.hydra.sweep.dir)).absolute()
-    # Before a sweep exists anywhere that would then have no agents.
-    Ledger.refuse_taken(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(config, directory / "multirun.yaml")
+    directory = _prepare_directory(config)
+    job = _job(plan, _task_context(hydra_context, task_function, config, directory), directory)
     host = "0.0.0.0" if plan.traits.kind == "submitit_slurm" else "127.0.0.1"  # noqa: S104 (jobs run elsewhere)
     start_if_local(plan.server, host)
     access = plan.server.open()
@@ -48,21 +46,45 @@ def run_sweep(
     record = _create(plan, client, access.app_url)
     ledger = Ledger.create(directory, record, writer="supervisor")
     _announce(plan, record, directory)
-
-    context = TaskContext(
-        hydra_context, task_function, config, Singleton.get_state(), opens_run=uses_wandb(task_function)
-    )
-    job = _job(plan.settings, context, directory)
     overrides = first_overrides(plan.template, plan.config)
-    dispatch = make_dispatch(config, hydra_context, plan.traits, overrides)
+    fleet = Fleet(make_dispatch(config, hydra_context, plan.traits, overrides), job)
     if not plan.settings.wait:
-        handles = dispatch.start(job, range(plan.jobs))
-        log.info("%d job(s) submitted; not waiting. Watch %s", len(handles), record.url)
+        fleet.plan(plan.jobs)
+        fleet.start_due()
+        log.info("%d job(s) submitted; not waiting. Watch %s", len(fleet.live), record.url)
         return None
-    history = History()
+    return _see_through(plan, record, ledger, client, fleet)
+
+
+def _prepare_directory(config: DictConfig) -> Path:
+    directory = Path(str(config.hydra.sweep.dir)).absolute()
+    # Before a sweep exists anywhere that would then have no agents.
+    Ledger.refuse_taken(directory)
+    (directory / DIRECTORY).mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(config, directory / "multirun.yaml")
+    record_code(directory)
+    return directory
+
+
+def _task_context(
+    hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig, directory: Path
+) -> TaskContext:
+    return TaskContext(
+        snapshot_configs(hydra_context, directory),
+        task_function,
+        config,
+        Singleton.get_state(),
+        opens_run=uses_wandb(task_function),
+    )
+
+
+def _see_through(plan: Plan, record: SweepRecord, ledger: Ledger, client: SweepClient, fleet: Fleet) -> SweepResults:
+    directory, history = ledger.directory, History()
     # Jobs that block write to this terminal themselves.
-    show = (lambda _: None) if dispatch.blocks else Progress(record, history).show
-    supervisor = Supervisor(record, ledger, client, dispatch, job, history, show)
+    show = (lambda _: None) if fleet.dispatch.blocks else Progress(record, history).show
+    supervisor = Supervisor(
+        record, ledger, client, fleet, history, show, max_agent_restarts=plan.settings.max_agent_restarts
+    )
     try:
         supervisor.see_through(plan.jobs)
     finally:
@@ -96,7 +118,10 @@ def _create(plan: Plan, client: SweepClient, app_url: str) -> SweepRecord:
     )
 
 
-def _job(settings: Settings, context: TaskContext, directory: Path) -> AgentJob:
+def _job(plan: Plan, context: TaskContext, directory: Path) -> AgentJob:
+    settings = plan.settings
+    launcher = context.config.hydra.launcher if plan.traits.kind == "submitit_slurm" else {}
+    timeout_min = launcher.get("timeout_min")
     return AgentJob(
         context=context,
         directory=directory,
@@ -105,10 +130,16 @@ def _job(settings: Settings, context: TaskContext, directory: Path) -> AgentJob:
             max_failure_rate=settings.max_failure_rate,
             max_consecutive_failures=settings.max_consecutive_failures,
             trials_per_agent=settings.trials_per_agent,
+            trial_time_min=settings.trial_time_min,
+            resumable=settings.resumable,
         ),
         isolation=settings.isolation,
         agents_per_job=settings.agents_per_job,
         server_patience_s=settings.server_patience_min * 60,
+        timeout_s=timeout_min * 60 if timeout_min else None,
+        warning_s=float(launcher.get("signal_delay_s", 0)),
+        max_num_timeout=launcher.get("max_num_timeout", 0),
+        sys_path=current_sys_path(snapshot_code(directory) if settings.snapshot_code else None),
     )
 
 

@@ -60,11 +60,17 @@ def choose_server(setting: str, project_dir: Path, environ: Mapping[str, str] = 
 
 
 def start_if_local(server: ServerRef, host: str) -> None:
-    """Start the embedded server if it is meant and doesn't run. host: the address it listens on."""
-    if server.is_local:
-        from wandb_sweep_server.launch import ensure_running
+    """Start the embedded server if it is meant and doesn't run. host: the address it listens on.
 
-        ensure_running(Path(server.place), host=host)
+    Errors: ServerUnreachableError with the end of the server's log.
+    """
+    if server.is_local:
+        from wandb_sweep_server.launch import ServerStartError, ensure_running
+
+        try:
+            ensure_running(Path(server.place), host=host)
+        except ServerStartError as error:
+            raise ServerUnreachableError(str(error)) from error
 
 
 def wandb_base_url(environ: Mapping[str, str]) -> str:

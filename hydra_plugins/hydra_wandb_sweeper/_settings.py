@@ -55,10 +55,14 @@ class Settings:
     agents_per_job: int
     trials_per_agent: int | None
     isolation: str
+    snapshot_code: bool
     wait: bool
     max_retries: int
     max_failure_rate: float
+    max_agent_restarts: int
     max_consecutive_failures: int
+    trial_time_min: float | None
+    resumable: bool
     server_patience_min: float
 
 
@@ -101,10 +105,14 @@ def read_settings(
         agents_per_job=raw["agents_per_job"],
         trials_per_agent=raw["trials_per_agent"],
         isolation=raw["isolation"],
+        snapshot_code=raw["snapshot_code"],
         wait=raw["wait"],
         max_retries=raw["max_retries"],
         max_failure_rate=raw["max_failure_rate"],
+        max_agent_restarts=raw["max_agent_restarts"],
         max_consecutive_failures=raw["max_consecutive_failures"],
+        trial_time_min=raw["trial_time_min"],
+        resumable=raw["resumable"],
         server_patience_min=raw["server_patience_min"],
     )
     _check_merged(settings)
@@ -177,6 +185,9 @@ _OPTIONAL_RULES: Mapping[str, _Rule] = {
         "must be a mapping with type: hyperband (the only kind W&B has)",
     ),
     "run_cap": _POSITIVE,
+    "trial_time_min": _Rule(
+        lambda v: isinstance(v, int | float) and not isinstance(v, bool) and v > 0, "must be a number of minutes > 0"
+    ),
     "seed": _Rule(_is_int(0), "must be an integer >= 0"),
     "entity": _NAME,
     "project": _NAME,
@@ -197,8 +208,11 @@ _RULES: Mapping[str, _Rule] = {
     ),
     "agents_per_job": _POSITIVE,
     "isolation": _one_of("fork", "spawn", "none"),
+    "snapshot_code": _Rule(lambda v: isinstance(v, bool), "must be true or false"),
     "wait": _Rule(lambda v: isinstance(v, bool), "must be true or false"),
     "max_retries": _Rule(_is_int(0), "must be an integer >= 0"),
+    "max_agent_restarts": _Rule(_is_int(0), "must be an integer >= 0"),
+    "resumable": _Rule(lambda v: isinstance(v, bool), "must be true or false"),
     "max_failure_rate": _Rule(
         lambda v: isinstance(v, int | float) and not math.isnan(v) and 0 <= v <= 1, "must be a number from 0 to 1"
     ),

@@ -6,178 +6,261 @@ It never hands out work. If it dies, agents go on; only what a dying agent leave
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ._client import SweepClient
-from ._dispatch import Dispatch, JobHandle
-from ._errors import SweepError, SweepFailedError
+from ._errors import ServerUnreachableError, SweepFailedError
+from ._fleet import Fleet, restart_wait_s
 from ._history import QUEUED, RUNNING, History
-from ._job import AgentJob, agent_names
-from ._ledger import EventReader, Ledger, SweepRecord, Trial
+from ._ledger import SUPERVISOR_SILENCE_S, EventReader, Ledger, SweepRecord, Trial
 from ._outcome import FAILED, FINISHED
 
 log = logging.getLogger(__name__)
 
-# Jobs are started again for what is left as long as some trial ends between two starts; this many starts may pass
-# without one.
-_FRUITLESS_STARTS = 2
 # How long cancelled jobs are waited for, so that the results hold what their agents say last.
-_CANCEL_S = 10.0
+_CANCEL_S = 20.0
 
 
-@dataclass(frozen=True)
+@dataclass
 class Supervisor:
-    """poll_s: how often jobs and events are looked at. sleep: waits for poll_s."""
+    """on_events: told of the ledger's events, in batches. poll_s: how often jobs and events are looked at.
+
+    max_agent_restarts: as in config.WandbSweeperConf.
+    """
 
     sweep: SweepRecord
     ledger: Ledger
     client: SweepClient
-    dispatch: Dispatch
-    job: AgentJob
+    fleet: Fleet
     history: History
     on_events: Callable[[list[dict[str, Any]]], None]
+    max_agent_restarts: int
     poll_s: float = 0.5
     sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+    _reader: EventReader = field(init=False)
+    _target: int = 0
+    _setbacks: int = 0
+    _progress_at_setback: int = -1
+    _noted_s: float = float("-inf")
+    _failure: str | None = None
+
+    def __post_init__(self) -> None:
+        self._reader = EventReader(self.ledger.directory)
 
     def see_through(self, jobs: int) -> None:
-        """Run the sweep to its end. Errors: SweepFailedError if agents can't be brought to run at all."""
-        reader = EventReader(self.ledger.directory)
-        number, fruitless = 0, 0
-        while True:
-            ended_before = self._ended_count()
-            failure = self._run_jobs(range(number, number + jobs), reader)
-            number += jobs
-            self._take_up_left_trials(reader)
-            fruitless = 0 if self._ended_count() > ended_before else fruitless + 1
-            left = self._work_left()
-            if not left:
-                return
-            if self.history.stop_reason or fruitless >= _FRUITLESS_STARTS:
-                if failure is not None and not self.history.trials:
-                    raise failure
-                log.error("%d trial(s) are left, but no agent could run them.", left)
-                self._fail_handed_back_trials(reader)
-                return
-            jobs = min(jobs, left)
-            log.warning("%d trial(s) are left after all jobs have ended; starting %d more job(s).", left, jobs)
+        """Run the sweep to its end with `jobs` jobs at a time.
 
-    def _run_jobs(self, numbers: range, reader: EventReader) -> SweepError | None:
-        """Start jobs and watch them to their end; a launcher's failure is returned, since agents may have worked."""
+        Errors: SweepFailedError if no agent can be brought to run at all.
+        """
+        self._target = jobs
+        self.fleet.plan(jobs)
         try:
-            running = self.dispatch.start(self.job, numbers)
-        except SweepFailedError as error:
-            log.error("%s", error)
-            self._read(reader)
-            return error
-        try:
-            while running:
-                self._read(reader)
-                ended = [handle for handle in running if handle.has_ended()]
-                running = [handle for handle in running if handle not in ended]
-                for handle in ended:
-                    self._read(reader)
-                    self._take_up(handle)
-                if running:
-                    self.sleep(self.poll_s)
+            while self._go_on():
+                self.sleep(self.poll_s)
         except BaseException:
-            self._cancel(running, reader)
+            self._cancel()
             raise
-        self._read(reader)
-        return None
+        finally:
+            self.ledger.forget_supervisor()
 
-    def _cancel(self, running: Sequence[JobHandle], reader: EventReader) -> None:
-        """Cancel jobs, give their agents time to hand over, and read what all of them have left."""
-        log.warning("Interrupted: cancelling %d job(s).", len(running))
-        for handle in running:
-            handle.cancel()
-        waited_s = 0.0
-        while waited_s < _CANCEL_S and not all(handle.has_ended() for handle in running):
-            self.sleep(self.poll_s)
-            waited_s += self.poll_s
-        self._read(reader)
+    def _go_on(self) -> bool:
+        """Look at everything once, and do what is due; False when the sweep has ended."""
+        self._note_presence()
+        self._start_due()
+        self._read()
+        ended = self.fleet.take_ended()
+        if ended:
+            self._read()
+        deaths = [self._take_up(handle) for handle in ended]
+        if self.fleet.strength == 0:
+            return self._start_over()
+        if ended:
+            self._keep_strength(died=any(deaths))
+        return True
 
-    def _read(self, reader: EventReader) -> None:
-        events = reader.new_events()
-        self.history.add(events)
-        self.on_events(events)
+    def _note_presence(self) -> None:
+        now = self.clock()
+        if now - self._noted_s > SUPERVISOR_SILENCE_S / 6:
+            self._noted_s = now
+            self.ledger.note_supervisor()
 
-    def _take_up(self, handle: JobHandle) -> None:
-        """Offer the trials that a job's agents left open when it ended."""
-        for name in agent_names(handle.number, self.job.agents_per_job):
-            agent = self.history.agents.get(name)
-            if agent is None or agent.ended is None:
-                log.warning("%s died: %s", name, handle.describe())
-            self._offer_open_trials(name)
+    def _start_due(self) -> None:
+        try:
+            self.fleet.start_due()
+        except SweepFailedError as error:
+            if error.is_limit and self.fleet.live:
+                return
+            if not self.history.agents and not self.fleet.live:
+                self._read()
+                if not self.history.agents:
+                    raise
+            log.error("%s", error)
+            self._failure = str(error)
+            if self._is_setback_too_many():
+                self.fleet.cancel_all()
+
+    # --- jobs that have ended ---
+
+    def _take_up(self, handle: Any) -> bool:
+        """Offer the trials that a job's agents left open when it ended; True if it died."""
+        agents = self.history.agents_of_job(handle.number)
+        for agent in agents:
+            self._offer_open_trials(agent.name)
+        # A job that was cancelled while it waited in the queue never had an agent, and nothing is missing.
+        died = not agents or any(agent.ended is None for agent in agents)
+        if died and self._demand():
+            self._failure = f"agent-{handle.number} died: {handle.describe()}"
+            log.warning("%s", self._failure)
+        return died
+
+    def _keep_strength(self, *, died: bool) -> None:
+        """Replace jobs that are missed, and send home those that aren't needed any more."""
+        demand = self._demand()
+        if not demand:
+            self.fleet.dismiss_waiting(lambda number: bool(self.history.agents_of_job(number)))
+            return
+        missing = min(self._target, self._jobs_for(demand)) - self.fleet.strength
+        if missing <= 0:
+            return
+        if died and self._is_setback_too_many():
+            log.error("Agents keep dying without a trial ending: no more of them are started.")
+            self._target = self.fleet.strength
+            return
+        wait_s = restart_wait_s(self._setbacks)
+        log.warning("%d trial(s) are left; starting %d more job(s) in %.0f s.", demand, missing, wait_s)
+        self.fleet.plan(missing, wait_s)
+
+    def _start_over(self) -> bool:
+        """No job is left. Start some for what remains; False if nothing remains or nobody can do it."""
+        self._take_up_left_trials()
+        demand = self._demand()
+        if not demand:
+            return False
+        if self.history.stop_reason or self._is_setback_too_many():
+            log.error("%d trial(s) are left, but no agent could run them.", demand)
+            self._fail_handed_back_trials()
+            return False
+        jobs = min(self._target, self._jobs_for(demand)) or 1
+        wait_s = restart_wait_s(self._setbacks - 1)
+        log.warning(
+            "%d trial(s) are left after all jobs have ended; starting %d more job(s) in %.0f s.", demand, jobs, wait_s
+        )
+        self.fleet.plan(jobs, wait_s)
+        return True
+
+    def _jobs_for(self, trials: int) -> int:
+        return -(-trials // self.fleet.job.agents_per_job)
+
+    def _is_setback_too_many(self) -> bool:
+        """Count a start that is to be repeated; True if too many in a row led to no trial's end."""
+        progress = self.history.progress
+        self._setbacks = self._setbacks + 1 if progress == self._progress_at_setback else 1
+        self._progress_at_setback = progress
+        return self._setbacks > self.max_agent_restarts
+
+    # --- trials that are left ---
 
     def _offer_open_trials(self, agent: str) -> None:
         for history in self.history.open_trials_of(agent):
             trial = history.trial
-            if trial.failures < self.job.settings.max_retries:
+            if history.is_preempting:
+                self.ledger.offer_again(trial, f"{agent} was killed while the trial made room")
+            elif trial.failures < self.fleet.job.settings.max_retries:
                 self.ledger.offer_again(replace(trial, failures=trial.failures + 1), f"{agent} died")
-                continue
-            self._record_failed(trial, f"{agent} died while it ran the trial")
+            else:
+                self._record_failed(trial, f"{agent} died while it ran the trial")
 
     def _record_failed(self, trial: Trial, error: str) -> None:
         self.ledger.mark_failed(trial)
         lost: dict[str, Any] = {"metrics": {}, "output_dir": None, "duration_s": None}
         self.ledger.record("ended", trial, state=FAILED, error=error, error_line=error, final=True, **lost)
 
-    def _fail_handed_back_trials(self, reader: EventReader) -> None:
+    def _fail_handed_back_trials(self) -> None:
         """Agents that gave up hoped that others would do better; there are no others left."""
         for history in self.history.trials.values():
             if history.state == QUEUED and history.error_line:
                 self._record_failed(history.trial, history.error_line)
-        self._read(reader)
+        self._read()
 
-    def _take_up_left_trials(self, reader: EventReader) -> None:
+    def _take_up_left_trials(self) -> None:
         """After all jobs: offer what their agents left open, wherever they were when they died."""
         for name in {t.agent for t in self.history.trials.values() if t.state == RUNNING}:
             self._offer_open_trials(name)
         told = {number: t.trial.attempt for number, t in self.history.trials.items()}
         for trial in self.ledger.silent_trials(told):
             self.ledger.offer_again(trial, "its agent died before it began")
-        self._read(reader)
+        self._read()
 
-    def _ended_count(self) -> int:
-        counts = self.history.counts()
-        return sum(count for state, count in counts.items() if state not in (RUNNING, QUEUED))
-
-    def _work_left(self) -> int:
-        """How many trials could still be run, as far as is known."""
+    def _demand(self) -> int:
+        """How many trials could still be run, as far as is known; those that run now included."""
         if self.history.stop_reason:
             return 0
-        if self._agents_hit_their_limit():
-            return 0
-        counts: Mapping[str, int] = self.history.counts()
+        return int(min(self._trials_left(), self._trials_allowed()))
+
+    def _trials_allowed(self) -> float:
+        """How many trials the agents may still begin or have under way by hydra.sweeper.trials_per_agent."""
+        job = self.fleet.job
+        if job.settings.trials_per_agent is None:
+            return math.inf
+        allowed = self._target * job.agents_per_job * job.settings.trials_per_agent
+        counts = self.history.counts()
+        return max(0, allowed - counts.total() + counts[RUNNING] + counts[QUEUED])
+
+    def _trials_left(self) -> int:
+        counts = self.history.counts()
         open_trials = counts[RUNNING] + counts[QUEUED]
         expected = self.sweep.expected_trials
-        if expected is None or not self._sweep_is_running():
+        if expected is not None and len(self.history.trials) >= expected:
             return open_trials
-        return open_trials + max(0, expected - len(self.history.trials))
-
-    def _agents_hit_their_limit(self) -> bool:
-        limit = self.job.settings.trials_per_agent
-        return limit is not None and any("trials_per_agent" in (a.ended or "") for a in self.history.agents.values())
+        if not self._sweep_is_running():
+            return open_trials
+        # Where the server alone knows how many there will be, agents that leave say that there are none.
+        return open_trials + (expected - len(self.history.trials) if expected is not None else 0)
 
     def _sweep_is_running(self) -> bool:
         """False if somebody ended the sweep on the server (its page, `wandb sweep --stop`)."""
-        info = self.client.get_sweep(self.sweep.sweep)
+        try:
+            info = self.client.get_sweep(self.sweep.sweep)
+        except ServerUnreachableError as error:
+            # The agents have more patience, and their trials don't need the server at all.
+            log.warning("The sweep's state can't be asked for, it is taken to be running: %s", error)
+            return True
         return info is not None and info.state in ("PENDING", "RUNNING")
+
+    # --- the end ---
+
+    def _read(self) -> None:
+        events = self._reader.new_events()
+        self.history.add(events)
+        self.on_events(events)
+
+    def _cancel(self) -> None:
+        """Cancel jobs, give their agents time to hand over, and read what all of them have left."""
+        log.warning("Interrupted: cancelling %d job(s).", len(self.fleet.live))
+        self.fleet.cancel_all()
+        deadline = self.clock() + _CANCEL_S
+        while self.fleet.live and self.clock() < deadline:
+            self.fleet.take_ended()
+            self.sleep(self.poll_s)
+        self._read()
 
     def failure(self, max_failure_rate: float) -> str | None:
         """Return why the sweep as a whole failed, None if it didn't."""
         counts = self.history.counts()
         if self.history.stop_reason:
             return self.history.stop_reason
+        why = f": {self._failure}" if self._failure else ""
         left = counts[RUNNING] + counts[QUEUED]
         if left:
-            return f"{left} trial(s) could not be run to their end"
+            return f"{left} trial(s) could not be run to their end{why}"
         total = sum(counts.values())
         if total and counts[FAILED] > max_failure_rate * total:
             return f"{counts[FAILED]} of {total} trials failed (hydra.sweeper.max_failure_rate={max_failure_rate})"
         if not counts[FINISHED] and self.sweep.expected_trials:
-            return "no trial finished"
+            return f"no trial finished{why}"
         return None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from hydra.core.singleton import Singleton
@@ -16,7 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from ._ledger import SweepRecord, Trial, write_result
-from ._outcome import Outcome
+from ._outcome import Outcome, TrialPreempted
 from ._sweep_config import flat_args
 from ._wandb_run import open_run, prepare_run, record_and_finish, resolved_config, trial_environment
 
@@ -43,8 +46,8 @@ class TaskContext:
 def run_trial(context: TaskContext, sweep: SweepRecord, trial: Trial, result_path: Path, redirect: bool) -> int:
     """Run one attempt and write its result to `result_path`; returns the exit code for this process.
 
-    redirect: send this process's output to trial.log in the trial's directory. The environment must let
-    `sweep.server` be opened.
+    redirect: this process is the trial's own: its output goes to trial.log in the trial's directory, and its signals
+    are handled. The environment must let `sweep.server` be opened.
     """
     tee = _Output(redirect)
     outcome = Outcome()
@@ -54,7 +57,10 @@ def run_trial(context: TaskContext, sweep: SweepRecord, trial: Trial, result_pat
         tee.to(output_dir / "trial.log")
         _enter_run(context, sweep, trial, config, output_dir)
         outcome.output_dir = str(output_dir)
-        outcome.take(_run_task(context, config), sweep.metric_name)
+        with _preemptible(owns_signals=redirect):
+            outcome.take(_run_task(context, config), sweep.metric_name)
+    except TrialPreempted as cause:
+        outcome.preempted(cause)
     except SystemExit as exit_:
         outcome.exited(exit_)
     except KeyboardInterrupt:
@@ -107,6 +113,39 @@ def _run_task(context: TaskContext, config: DictConfig) -> JobReturn:
         job_subdir_key="hydra.sweep.subdir",
         hydra_context=context.hydra_context,
     )
+
+
+@contextlib.contextmanager
+def _preemptible(owns_signals: bool) -> Iterator[None]:
+    """While active, the signals that announce the end of a job raise TrialPreempted in the task, once.
+
+    SLURM signals every process of a job, and the agent signals the trial as well: the second signal must not strike
+    the `except` or `finally` block that handles the first. The task may set handlers of its own over these.
+    """
+    if not owns_signals:
+        yield
+        return
+    numbers = {signal.SIGUSR2, signal.SIGTERM, preempt_signal()}
+    told: list[str] = []
+
+    def handler(number: int, _frame: FrameType | None) -> None:
+        if not told:
+            told.append(signal.Signals(number).name)
+            raise TrialPreempted(told[0])
+
+    for number in numbers:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        # What is left is ours: recording the result, which a late signal must not interrupt.
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+
+
+def preempt_signal() -> signal.Signals:
+    """Return the signal by which submitit has SLURM announce the end of a job."""
+    return signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"]
 
 
 class _Output:

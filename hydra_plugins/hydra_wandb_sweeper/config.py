@@ -72,6 +72,8 @@ class WandbSweeperConf:
     # How trials are kept apart. fork: a process each, forked from the agent that has imported your code; spawn: a new
     # interpreter each (code that has initialised CUDA on import needs it); none: inside the agent (for debuggers).
     isolation: str = "fork"
+    # Run the code from a copy of what git tracks, made now; config files are always copied (submitit launchers only).
+    snapshot_code: bool = False
     # Wait for the end of the sweep and report. false: submit the agents and return (submitit launchers only).
     wait: bool = True
 
@@ -80,8 +82,17 @@ class WandbSweeperConf:
     max_retries: int = 1
     # Largest share of failed trials (retries used up), 0..1: beyond it the sweep is stopped and the exit status is 1.
     max_failure_rate: float = 0.5
+    # How often agents that died are replaced without a trial ending in between, before the sweep is given up. The
+    # waits between replacements grow from seconds to minutes.
+    max_agent_restarts: int = 6
     # An agent in which this many trials fail in a row stops and hands them to others: its node may be broken.
     max_consecutive_failures: int = 5
+    # How long a trial takes, in minutes: near its job's time limit an agent begins none that would not finish. null =
+    # as long as the longest that has finished.
+    trial_time_min: float | None = None
+    # Trials go on from where they were interrupted (they write checkpoints): agents begin one however little time is
+    # left in their job, and another job goes on with it.
+    resumable: bool = False
     # How long an agent keeps asking a server that can't be reached before it gives up, in minutes.
     server_patience_min: float = 30.0
 

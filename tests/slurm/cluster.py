@@ -299,7 +299,7 @@ def _path_with_daemons() -> str:
 
 
 def obstacle(install: bool) -> str | None:
-    """Return why there can be no cluster here, None if there can. install: bring packages along if they're missing."""
+    """Return why there can be no cluster here, None if there can. install: bring missing packages along."""
     if sys.platform != "linux" or not shutil.which("apt-get"):
         return "it needs Debian's SLURM packages"
     if os.geteuid() != 0:

@@ -122,6 +122,14 @@ class Project:
         self.started.append(process)
         return process, directory
 
+    def end(self) -> None:
+        """End what a failed test left, and the server."""
+        for process in self.started:
+            process.kill()
+        address = read_address(self.directory / ".wandb_sweep_server")
+        if address is not None:
+            os.kill(address.pid, signal.SIGTERM)
+
     def server(self) -> ServerAddress:
         """The embedded server of this project."""
         address = read_address(self.directory / ".wandb_sweep_server")
@@ -215,8 +223,4 @@ def project(tmp_path: Path) -> Iterator[Project]:
     env |= {"HOME": str(tmp_path), "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1", "WANDB_SILENT": "true"}
     project = Project(directory, env)
     yield project
-    for process in project.started:
-        process.kill()  # of a test that failed
-    address = read_address(directory / ".wandb_sweep_server")
-    if address is not None:
-        os.kill(address.pid, signal.SIGTERM)
+    project.end()

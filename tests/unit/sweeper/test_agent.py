@@ -33,6 +33,7 @@ class FakeServer:
         self.claims: list[list[Command] | Exception] = []
         self.beats: list[tuple[str, ...]] = []
         self.deaths: list[tuple[str, int, str]] = []
+        self.preempting: list[str] = []
         self.ended = False
 
     def create_agent(self, ref: SweepRef, host: str) -> str | None:
@@ -62,6 +63,9 @@ class FakeServer:
     def end_sweep(self, ref: SweepRef) -> None:
         self.ended = True
 
+    def mark_preempting(self, ref: SweepRef, run_id: str) -> None:
+        self.preempting.append(run_id)
+
 
 @dataclass
 class FakeProcess:
@@ -70,6 +74,7 @@ class FakeProcess:
     code: int
     beats: int = 0
     terminated: bool = False
+    grace_s: float | None = None
 
     @property
     def exit_code(self) -> int:
@@ -82,6 +87,10 @@ class FakeProcess:
         return False
 
     def terminate(self, grace_s: float) -> None:
+        self.terminated = True
+
+    def preempt(self, grace_s: float) -> None:
+        self.grace_s = grace_s
         self.terminated = True
 
 

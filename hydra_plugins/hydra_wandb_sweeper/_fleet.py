@@ -1,0 +1,96 @@
+"""The jobs of a sweep: which are to be started and when, which are under way, which have ended."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ._dispatch import Dispatch, JobHandle
+from ._errors import SweepFailedError
+from ._job import AgentJob
+
+log = logging.getLogger(__name__)
+
+# The wait before a replacement, doubled with every setback in a row.
+_FIRST_WAIT_S = 2.0
+_LONGEST_WAIT_S = 300.0
+# A cluster that accepts no more jobs is asked again when one of ours has ended, or after this time: somebody else's
+# may have.
+_HOLD_S = 60.0
+
+
+def restart_wait_s(setbacks: int) -> float:
+    """Return how long to wait before agents are started again. setbacks: starts in a row that led to nothing."""
+    return 0.0 if setbacks == 0 else min(_FIRST_WAIT_S * 2.0 ** (setbacks - 1), _LONGEST_WAIT_S)
+
+
+@dataclass
+class Fleet:
+    """Jobs are numbered from 0 and never started twice under one number."""
+
+    dispatch: Dispatch
+    job: AgentJob
+    clock: Callable[[], float] = time.monotonic
+    live: list[JobHandle] = field(default_factory=list)
+    _due: list[tuple[float, int]] = field(default_factory=list)
+    _next_number: int = 0
+    _held_until_s: float = 0.0
+
+    def plan(self, count: int, wait_s: float = 0.0) -> None:
+        """Have `count` more jobs started, wait_s from now."""
+        due_s = self.clock() + wait_s
+        self._due += [(due_s, self._next_number + i) for i in range(count)]
+        self._next_number += count
+
+    @property
+    def strength(self) -> int:
+        """How many jobs are under way or will be."""
+        return len(self.live) + len(self._due)
+
+    def start_due(self) -> None:
+        """Start what is due, as far as the cluster accepts it now; the rest stays due until a job ends.
+
+        Errors: SweepFailedError with the launcher's words. Jobs refused for good are planned no longer; those that
+        are too many for now stay planned.
+        """
+        now = self.clock()
+        numbers = [number for due_s, number in self._due if due_s <= now]
+        if not numbers or now < self._held_until_s:
+            return
+        try:
+            started = self.dispatch.start(self.job, numbers)
+        except SweepFailedError as error:
+            if error.is_limit:
+                self._held_until_s = now + _HOLD_S
+            else:
+                self._due = [(due_s, number) for due_s, number in self._due if number not in numbers]
+            raise
+        self.live += started
+        accepted = {handle.number for handle in started}
+        self._due = [(due_s, number) for due_s, number in self._due if number not in accepted]
+        if rest := len(numbers) - len(started):
+            self._held_until_s = now + _HOLD_S
+            log.info("%d job(s) submitted; the cluster accepts no more for now, %d follow.", len(started), rest)
+
+    def take_ended(self) -> list[JobHandle]:
+        """Return the jobs that have ended since the last call."""
+        ended = [handle for handle in self.live if handle.has_ended()]
+        self.live = [handle for handle in self.live if handle not in ended]
+        if ended:
+            self._held_until_s = 0.0  # there is room for another one
+        return ended
+
+    def dismiss_waiting(self, has_begun: Callable[[int], bool]) -> None:
+        """Start nothing more, and cancel the jobs that still wait in the queue. has_begun: by a job's number."""
+        self._due = []
+        waiting = [handle for handle in self.live if not has_begun(handle.number)]
+        if waiting:
+            log.info("Nothing is left to do for %d job(s) that wait in the queue; they are cancelled.", len(waiting))
+            self.dispatch.cancel(waiting, waiting_only=True)
+
+    def cancel_all(self) -> None:
+        """End every job."""
+        self._due = []
+        self.dispatch.cancel(self.live)

@@ -1,0 +1,171 @@
+"""What is asked of SLURM, and in which words: squeue, scontrol, sacct and scancel, each call bounded in time.
+
+squeue and scontrol exist wherever jobs run; sacct doesn't, so nothing depends on it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+log = logging.getLogger(__name__)
+
+_CALL_TIMEOUT_S = 60.0
+# SLURM's own default.
+_DEFAULT_MAX_ARRAY_SIZE = 1001
+_PENDING = "PENDING"
+
+Run = Callable[[Sequence[str]], str]
+
+
+class SlurmCallError(RuntimeError):
+    """A SLURM command failed or gave no answer; the text has its own words."""
+
+
+def call(command: Sequence[str]) -> str:
+    """Run a SLURM command and return what it prints. Errors: SlurmCallError."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_CALL_TIMEOUT_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SlurmCallError(f"{command[0]}: {error}") from error
+    if done.returncode != 0:
+        raise SlurmCallError(f"{command[0]} says: {(done.stderr or done.stdout).strip()}")
+    return done.stdout
+
+
+def max_array_size(run: Run = call) -> int:
+    """Return how many tasks one job array may have on this cluster (MaxArraySize)."""
+    try:
+        match = re.search(r"^MaxArraySize\s*=\s*(\d+)", run(["scontrol", "show", "config"]), re.MULTILINE)
+    except SlurmCallError as error:
+        log.warning("MaxArraySize can't be asked for, %d is assumed: %s", _DEFAULT_MAX_ARRAY_SIZE, error)
+        return _DEFAULT_MAX_ARRAY_SIZE
+    return int(match[1]) if match else _DEFAULT_MAX_ARRAY_SIZE
+
+
+def time_left_s(job_id: str, run: Run = call) -> float | None:
+    """Return how long a job may still run, None if it has no limit or SLURM doesn't say."""
+    try:
+        return parse_duration_s(run(["squeue", "-h", "-j", job_id, "-o", "%L"]).strip())
+    except SlurmCallError as error:
+        log.warning("The time left in job %s can't be asked for: %s", job_id, error)
+        return None
+
+
+def parse_duration_s(text: str) -> float | None:
+    """Read SLURM's [days-][[hours:]minutes:]seconds; None for UNLIMITED, NOT_SET, INVALID and the like."""
+    match = re.fullmatch(r"(?:(\d+)-)?(?:(?:(\d+):)?(\d+):)?(\d+)", text)
+    if match is None:
+        return None
+    days, hours, minutes, seconds = (int(group or 0) for group in match.groups())
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+def is_being_preempted(job_id: str, run: Run = call) -> bool:
+    """True if a job that was told to end is to make room for another one; False if somebody cancelled it."""
+    try:
+        shown = run(["scontrol", "show", "job", "-o", job_id])
+    except SlurmCallError as error:
+        log.warning("Why job %s has to end can't be asked for: %s", job_id, error)
+        return False
+    # A cancelled job and one at its limit are COMPLETING while their processes get time to end.
+    return "JobState=RUNNING" in shown
+
+
+def requeue(job_id: str, run: Run = call) -> None:
+    """Put a running job back into the queue; its processes are ended. Errors: SlurmCallError."""
+    run(["scontrol", "requeue", job_id])
+
+
+def cancel(job_ids: Iterable[str], *, waiting_only: bool = False, run: Run = call) -> None:
+    """Cancel jobs, in one call; those that have ended are no error. Errors: SlurmCallError.
+
+    waiting_only: leave alone those that run by the time SLURM looks.
+    """
+    ids = list(job_ids)
+    if ids:
+        run(["scancel", *(["--state=PENDING"] if waiting_only else []), *ids])
+
+
+@dataclass
+class Queue:
+    """The states of this sweep's jobs, asked for all at once and not more often than is useful.
+
+    interval_s: (shortest, longest) between two questions; it doubles while nothing changes. clock: seconds.
+    """
+
+    run: Run = call
+    interval_s: tuple[float, float] = (3.0, 30.0)
+    clock: Callable[[], float] = time.monotonic
+    _states: dict[str, str] = field(default_factory=dict)
+    _wait_s: float = 0.0
+    _asked_s: float | None = None
+
+    def states(self, job_ids: Iterable[str]) -> Mapping[str, str]:
+        """Return job id -> state (PENDING, RUNNING, …) of those that are in the queue; others have ended.
+
+        A queue that can't be asked is taken to be as it was; new jobs are taken to be pending.
+        """
+        ids = list(job_ids)
+        now = self.clock()
+        if ids and (self._asked_s is None or now - self._asked_s >= self._wait_s):
+            self._ask(ids)
+            self._asked_s = now
+        return self._states
+
+    def expect(self, job_id: str) -> None:
+        """A job was submitted."""
+        self._states[job_id] = _PENDING
+        self._wait_s = self.interval_s[0]
+
+    def look_again(self) -> None:
+        """Something has happened: the next question is due soon."""
+        self._wait_s = self.interval_s[0]
+
+    def _ask(self, ids: Sequence[str]) -> None:
+        shortest, longest = self.interval_s
+        bases = sorted({job_id.partition("_")[0] for job_id in ids}, key=int)
+        try:
+            listed = self.run(["squeue", "-h", "-r", "-o", "%i %T", "-j", ",".join(bases)])
+        except SlurmCallError as error:
+            if "Invalid job id" not in str(error):
+                log.warning("The job queue can't be asked: %s", error)
+                self._wait_s = min(max(self._wait_s, shortest) * 2, longest)
+                return
+            listed = ""  # the last one has been forgotten by SLURM
+        states = {job_id: state for job_id, _, state in (line.partition(" ") for line in listed.splitlines())}
+        changed = states != self._states
+        self._states = states
+        self._wait_s = shortest if changed else min(max(self._wait_s, shortest) * 2, longest)
+
+
+def final_state(job_id: str, run: Run = call) -> str:
+    """Return how a job ended in SLURM's words, as far as it can be known: from sacct, else scontrol."""
+    if shutil.which("sacct"):
+        try:
+            states = run(["sacct", "-n", "-X", "-P", "-o", "State", "-j", job_id]).split("\n")
+            if states[0].strip():
+                return states[0].strip()
+        except SlurmCallError:
+            pass
+    try:
+        match = re.search(r"JobState=(\S+)(?: Reason=(\S+))?", run(["scontrol", "show", "job", "-o", job_id]))
+    except SlurmCallError:
+        match = None
+    return " ".join(filter(None, match.groups())) if match else "state unknown"
+
+
+def own_job_id(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return the id of the SLURM job that this process belongs to, None outside of one."""
+    return environ.get("SLURM_JOB_ID")
+
+
+def restart_count(environ: Mapping[str, str] = os.environ) -> int:
+    """Return how often this process's job was requeued before."""
+    return int(environ.get("SLURM_RESTART_COUNT") or 0)

@@ -1,0 +1,166 @@
+"""Agents as jobs of submitit: submitted without waiting for them, by hydra-submitit-launcher's own settings."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext
+from omegaconf import DictConfig
+
+from . import _slurm
+from ._errors import SweepFailedError
+from ._job import AgentJob, SubmititTask
+from ._slurm import Queue, SlurmCallError
+
+log = logging.getLogger(__name__)
+
+_LOG_TAIL_LINES = 8
+# How SLURM says that a user, an account or the cluster may have no more jobs for now.
+_LIMIT_WORDS = ("SubmitJob", "JobLimit", "MaxJobs", "temporarily unable to accept job", "submit limit")
+
+
+@dataclass
+class SubmititDispatch:
+    """See _dispatch.Dispatch. cluster: local | slurm."""
+
+    config: DictConfig
+    context: HydraContext
+    cluster: str
+    queue: Queue = field(default_factory=Queue)
+    blocks: bool = False
+    _live: set[str] = field(default_factory=set)
+    _largest_array: int | None = None
+
+    def start(self, job: AgentJob, numbers: Sequence[int]) -> list[SubmititJob]:
+        """Submit as many jobs as the cluster accepts now, from the first number on.
+
+        Errors: SweepFailedError with sbatch's own words if it accepts none.
+        """
+        handles: list[SubmititJob] = []
+        left = list(numbers)
+        size = self._array_size()
+        while left:
+            part = left[:size]
+            try:
+                handles += self._submit(job, part)
+            except Exception as error:
+                # What fits is found by halving; the rest is submitted as jobs end.
+                if _is_limit(error) and len(part) > 1:
+                    size = len(part) // 2
+                    continue
+                if _is_limit(error) and handles:
+                    break
+                raise SweepFailedError(f"The jobs can't be submitted: {error}", is_limit=_is_limit(error)) from error
+            left = left[len(part) :]
+        return handles
+
+    def _array_size(self) -> int:
+        if self.cluster != "slurm":
+            return 1
+        if self._largest_array is None:
+            self._largest_array = _slurm.max_array_size()
+        return self._largest_array
+
+    def _submit(self, job: AgentJob, numbers: Sequence[int]) -> list[SubmititJob]:
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=self.context, task_function=job.context.task_function, config=self.config
+        )
+        executor = _executor(launcher, self.cluster)
+        task = SubmititTask.pack(job)
+        with _no_leftovers(Path(str(executor.folder))):
+            jobs = executor.map_array(task, list(numbers))
+        handles = [SubmititJob(number, handle, self) for number, handle in zip(numbers, jobs, strict=True)]
+        for handle in handles if self.cluster == "slurm" else ():
+            self._live.add(handle.job_id)
+            self.queue.expect(handle.job_id)
+        return handles
+
+    def has_ended(self, job: SubmititJob) -> bool:
+        """True once the job is gone, however it ended."""
+        if self.cluster != "slurm":
+            return bool(job.handle.done())
+        if job.job_id in self._live and job.job_id not in self.queue.states(self._live):
+            self._live.discard(job.job_id)
+            self.queue.look_again()  # where one died, others may have
+        return job.job_id not in self._live
+
+    def cancel(self, jobs: Sequence[SubmititJob], *, waiting_only: bool = False) -> None:
+        """End jobs. waiting_only: leave those that run."""
+        if self.cluster != "slurm":
+            for job in () if waiting_only else jobs:
+                job.handle.cancel(check=False)
+            return
+        try:
+            _slurm.cancel([job.job_id for job in jobs], waiting_only=waiting_only)
+        except SlurmCallError as error:
+            log.warning("Jobs can't be cancelled: %s", error)
+        self.queue.look_again()
+
+
+@dataclass(frozen=True)
+class SubmititJob:
+    """See _dispatch.JobHandle. handle: submitit's job."""
+
+    number: int
+    handle: Any
+    dispatch: SubmititDispatch
+
+    @property
+    def job_id(self) -> str:
+        """The job's id, ID_TASK in an array."""
+        return str(self.handle.job_id)
+
+    def has_ended(self) -> bool:
+        """See JobHandle."""
+        return self.dispatch.has_ended(self)
+
+    def describe(self) -> str:
+        """See JobHandle."""
+        state = _slurm.final_state(self.job_id) if self.dispatch.cluster == "slurm" else self.handle.state
+        path = Path(self.handle.paths.stderr)
+        try:
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_TAIL_LINES:]
+        except OSError:
+            lines = []
+        tail = "".join(f"\n    {line}" for line in lines)
+        return f"job {self.job_id} ({state}), log {path}{tail}"
+
+
+def _executor(launcher: Launcher, cluster: str) -> Any:
+    """Build the executor from the launcher's parameters by hydra-submitit-launcher's own rules (its launch())."""
+    import submitit
+    from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
+    from omegaconf import OmegaConf
+
+    params: dict[str, Any] = dict(launcher.params)  # type: ignore[attr-defined]
+    folder = params.pop("submitit_folder")
+    init = {f"{cluster}_max_num_timeout": params.pop("max_num_timeout")} if "max_num_timeout" in params else {}
+    executor = submitit.AutoExecutor(folder=folder, cluster=cluster, **init)
+    shared = set(OmegaConf.structured(BaseQueueConf))
+    executor.update_parameters(**{k if k in shared else f"{cluster}_{k}": v for k, v in params.items()})
+    return executor
+
+
+def _is_limit(error: Exception) -> bool:
+    return any(words in str(error) for words in _LIMIT_WORDS)
+
+
+@contextlib.contextmanager
+def _no_leftovers(folder: Path) -> Iterator[None]:
+    """Remove what submitit wrote for jobs that were refused, a pickle each."""
+    root = Path(str(folder).partition("%j")[0])
+    before = set(root.glob("*")) if root.is_dir() else set()
+    try:
+        yield
+    except BaseException:
+        for path in set(root.glob("*")) - before if root.is_dir() else ():
+            if path.is_file():
+                path.unlink(missing_ok=True)
+        raise
