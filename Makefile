@@ -38,7 +38,8 @@ example: $(EXAMPLE_INSTALLED) ## sweep 24 configurations of example_app on this 
 	@echo "Output directory: $(OUTPUT_DIR)"
 
 test: lint types sdk-venvs ## lint, check types and run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m tests.slurm.cluster run -- \
+		$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 lint: $(TEST_INSTALLED) ## check style
 	$(BIN)/ruff check

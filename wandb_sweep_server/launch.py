@@ -20,6 +20,7 @@ __all__ = ["STATUS_OWNED", "ServerAddress", "ServerStartError", "ensure_running"
 _LOG = "server.log"
 _PROBE_S = 0.05
 _AGAIN_S = 0.5
+_LOOPBACK = "127.0.0.1"
 
 # Exit status of a server whose directory belongs to another one.
 STATUS_OWNED = 3
@@ -32,7 +33,7 @@ class ServerStartError(RuntimeError):
 def ensure_running(
     directory: Path,
     *,
-    host: str = "127.0.0.1",
+    host: str = _LOOPBACK,
     idle_timeout_s: float = 3600.0,
     startup_timeout_s: float = 30.0,
 ) -> ServerAddress:
@@ -45,21 +46,31 @@ def ensure_running(
         startup_timeout_s: How long it may take to answer.
 
     Raises:
-        ServerStartError: It didn't start (with the end of its log).
+        ServerStartError: It didn't start (with the end of its log), or listens on an address of another network.
     """
     directory = directory.absolute()
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     address = _live(directory)
-    if address is None:
-        address = _start(directory, host, idle_timeout_s, startup_timeout_s)
-    elif host not in (address.host, "127.0.0.1"):
-        # Everything it has answered is on disk and its port stays the same: clients notice a short pause.
-        _end(address, startup_timeout_s)
+    # What starts may be the server of somebody who wanted another address at the same moment.
+    while address is None or not _serves(address, host):
+        if address is not None:
+            # Everything it has answered is on disk and its port stays the same: clients notice a short pause.
+            _end(address, startup_timeout_s)
         address = _start(directory, host, idle_timeout_s, startup_timeout_s)
     return address
 
 
+def _serves(address: ServerAddress, host: str) -> bool:
+    return host == _LOOPBACK or address.host in (host, "0.0.0.0", "::")  # noqa: S104 (compared only)
+
+
 def _end(address: ServerAddress, timeout_s: float) -> None:
+    if address.host != _LOOPBACK:
+        # It may be on another machine, where its process id means something else.
+        raise ServerStartError(
+            f"The sweep server of {address.directory} listens on {address.host} only. End it when no sweep runs "
+            f"(kill {address.pid} on its machine) and start again."
+        )
     with contextlib.suppress(ProcessLookupError):
         os.kill(address.pid, signal.SIGTERM)
     deadline = time.monotonic() + timeout_s
@@ -108,7 +119,7 @@ def _start(directory: Path, host: str, idle_timeout_s: float, startup_timeout_s:
             break
     state = "still starts" if process.poll() is None else f"ended with status {process.returncode}"
     raise ServerStartError(
-        f"The sweep server of {directory} doesn't answer; its process {state} (time limit: {startup_timeout_s:.0f} s). "
+        f"The sweep server of {directory} doesn't answer; its process {state} (limit: {startup_timeout_s:.0f} s). "
         f"The end of {directory / _LOG}:\n{_tail(directory / _LOG)}"
     )
 

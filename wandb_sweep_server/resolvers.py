@@ -286,6 +286,8 @@ _project.set_field("entity", lambda p, _: _entity(p.entity))
 _project.set_field("createdAt", lambda p, _: _time(p.created_at))
 _project.set_field("user", lambda *_: _USER)
 _project.set_field("access", lambda *_: "PRIVATE")
+_project.set_field("isBenchmark", lambda *_: False)  # wandb 0.31 takes no null here
+_project.set_field("readOnly", lambda *_: False)
 
 
 def _in_project(project: Project) -> Condition:

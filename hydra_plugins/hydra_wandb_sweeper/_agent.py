@@ -130,9 +130,22 @@ class Agent:
 
     def stop(self, reason: str) -> None:
         """Stop as soon as possible, handing over the running trial. May be called from a signal handler."""
+        if self._wall_time.is_timing_out() and not self._is_time_up():
+            # The warning of the time limit may come a minute early, which for short jobs is at their start. It is
+            # heeded when it is due: see _is_time_up.
+            return
         self._stop_reason = self._stop_reason or reason
         self._summary.was_stopped = True
         self._wakeup.set()
+
+    def _is_time_up(self) -> bool:
+        """True from the moment on at which the running trial has to be told of its job's time limit."""
+        left_s = self._wall_time.until_warning_s()
+        if left_s is None or left_s > 0:
+            return False
+        self._stop_reason = self._stop_reason or "the time limit of its job is near"
+        self._summary.was_stopped = True
+        return True
 
     def run(self) -> AgentSummary:
         """Work until there is nothing left to do, and return what was done."""
@@ -158,8 +171,8 @@ class Agent:
     def _work(self) -> str:
         idle_s = 0.2
         while True:
-            if self._stop_reason:
-                return self._stop_reason
+            if self._stop_reason or self._is_time_up():
+                return self._stop_reason or ""
             if self._summary.trials == self._settings.trials_per_agent:
                 return f"it has run hydra.sweeper.trials_per_agent={self._summary.trials} trials"
             if late := self._lacks_time():
@@ -247,8 +260,8 @@ class Agent:
         """Wait for the end of a trial; True if the server told it to stop."""
         heartbeat_s = self._settings.heartbeat_s
         next_beat = self._clock() + heartbeat_s
-        while not process.wait(max(0.0, next_beat - self._clock())):
-            if self._stop_reason:
+        while not process.wait(self._next_look_s(next_beat - self._clock())):
+            if self._stop_reason or self._is_time_up():
                 return False
             if self._clock() < next_beat:
                 continue
@@ -258,6 +271,10 @@ class Agent:
                 process.terminate(self._settings.grace_s)
                 return True
         return False
+
+    def _next_look_s(self, until_beat_s: float) -> float:
+        until_warning_s = self._wall_time.until_warning_s()
+        return max(0.0, until_beat_s if until_warning_s is None else min(until_beat_s, until_warning_s))
 
     def _is_told_to_stop(self, trial: Trial) -> bool:
         if self._agent_id is None:

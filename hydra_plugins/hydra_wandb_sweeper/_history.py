@@ -45,8 +45,7 @@ class History:
         self.trials: dict[int, TrialHistory] = {}
         self.agents: dict[str, AgentHistory] = {}
         self.stop_reason: str | None = None
-        # Grows with everything that brings the sweep nearer to its end: a trial's end, or a hand-over in good order.
-        self.progress = 0
+        self._handed_over = 0
 
     def add(self, events: Iterable[Mapping[str, Any]]) -> None:
         """Take in events in the order of their times."""
@@ -54,6 +53,15 @@ class History:
             handle = getattr(self, f"_on_{event['event']}", None)
             if handle is not None:
                 handle(event)
+
+    @property
+    def progress(self) -> int:
+        """A number that grows with what brings the sweep nearer to its end: trials' ends and orderly hand-overs.
+
+        A trial that failed and was handed back by its agent counts no more.
+        """
+        ended = sum(count for state, count in self.counts().items() if state not in (RUNNING, QUEUED))
+        return ended + self._handed_over
 
     def counts(self) -> Counter[str]:
         """Return how many trials are in each state."""
@@ -86,7 +94,7 @@ class History:
     def _on_preempting(self, event: Mapping[str, Any]) -> None:
         if self._is_news(event):
             self.trials[event["trial"]].is_preempting = True
-            self.progress += 1
+            self._handed_over += 1
 
     def _on_offered(self, event: Mapping[str, Any]) -> None:
         known = self.trials.get(event["trial"])
@@ -96,8 +104,6 @@ class History:
     def _on_ended(self, event: Mapping[str, Any]) -> None:
         if not self._is_news(event):
             return
-        if event["final"]:
-            self.progress += 1
         known = self.trials[event["trial"]]
         known.state = event["state"] if event["final"] else QUEUED
         known.metrics = event["metrics"]

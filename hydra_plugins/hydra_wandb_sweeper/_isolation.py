@@ -22,6 +22,7 @@ from typing import Protocol
 import cloudpickle
 
 from ._ledger import SweepRecord, Trial
+from ._notice import Notice
 from ._trial import TaskContext, run_trial
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -118,22 +119,24 @@ class ForkIsolation:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()  # else the child would write what the parent has buffered a second time
         agent_pid = os.getpid()
+        notice = Notice()
         pid = os.fork()
         if pid == 0:
-            self._in_child(trial, result_path, agent_pid)
+            self._in_child(trial, result_path, agent_pid, notice)
         # Also done by the child; whoever is first, the group exists before anyone signals it.
         with contextlib.suppress(PermissionError, ProcessLookupError):
             os.setpgid(pid, pid)
-        return _ChildProcess(pid, self._wakeup)
+        return _ChildProcess(pid, self._wakeup, notice)
 
-    def _in_child(self, trial: Trial, result_path: Path, agent_pid: int) -> None:
+    def _in_child(self, trial: Trial, result_path: Path, agent_pid: int, notice: Notice) -> None:
         code = 70  # EX_SOFTWARE: our own code failed before or after the trial's
         try:
             _lead_group_and_die_with(agent_pid)
             _reset_signals()
             # A background process group that reads the terminal would be stopped by it.
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            code = run_trial(self._context, self._sweep, trial, result_path, redirect=True)
+            notice.read_only()
+            code = run_trial(self._context, self._sweep, trial, result_path, notice)
         finally:
             # Not sys.exit: the agent's frames, exit handlers and `finally` blocks aren't the child's to run.
             os._exit(code)
@@ -150,24 +153,27 @@ class SpawnIsolation:
     def start(self, trial: Trial, result_path: Path) -> TrialProcess:
         """See Isolation.start."""
         agent_pid = os.getpid()
+        notice = Notice()
+        arguments = [str(self._payload), str(result_path), str(notice.reader)]
         process = subprocess.Popen(
-            [sys.executable, "-m", f"{__package__}._spawned", str(self._payload), str(result_path)],
+            [sys.executable, "-m", f"{__package__}._spawned", *arguments],
             stdin=subprocess.PIPE,
+            pass_fds=[notice.reader],
             preexec_fn=lambda: _lead_group_and_die_with(agent_pid),
         )
         assert process.stdin is not None
         with process.stdin:
             process.stdin.write(cloudpickle.dumps(trial))
-        return _ChildProcess(process.pid, self._wakeup)
+        return _ChildProcess(process.pid, self._wakeup, notice)
 
 
-def run_spawned(payload: Path, result_path: Path) -> int:
+def run_spawned(payload: Path, result_path: Path, notice_descriptor: int) -> int:
     """What a spawned interpreter does; the trial arrives on standard input. Returns its exit code."""
     context, sweep, path = cloudpickle.loads(payload.read_bytes())
     sys.path[:] = path
     trial = cloudpickle.loads(sys.stdin.buffer.read())
     context.restore()
-    return run_trial(context, sweep, trial, result_path, redirect=True)
+    return run_trial(context, sweep, trial, result_path, Notice(notice_descriptor))
 
 
 class InlineIsolation:
@@ -181,7 +187,7 @@ class InlineIsolation:
         """Run the attempt to its end."""
         before = dict(os.environ)
         try:
-            return _Ended(run_trial(self._context, self._sweep, trial, result_path, redirect=False))
+            return _Ended(run_trial(self._context, self._sweep, trial, result_path, None))
         finally:
             import wandb
 
@@ -208,8 +214,9 @@ class _Ended:
 class _ChildProcess:
     """A child that leads its own process group."""
 
-    def __init__(self, pid: int, wakeup: Wakeup, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, pid: int, wakeup: Wakeup, notice: Notice, clock: Callable[[], float] = time.monotonic) -> None:
         self._pid = pid
+        self._notice = notice
         self._wakeup = wakeup
         self._clock = clock
         self._exit_code: int | None = None
@@ -230,10 +237,12 @@ class _ChildProcess:
         return self._has_ended()
 
     def terminate(self, grace_s: float) -> None:
+        self._notice.give()
         self._signal_group(signal.SIGTERM)
         self._end_within(grace_s)
 
     def preempt(self, grace_s: float) -> None:
+        self._notice.give()
         if not self._has_ended():
             # Not to its group: data loaders and the like know nothing of preemption and would die of the signal.
             with contextlib.suppress(ProcessLookupError):
@@ -265,6 +274,7 @@ class _ChildProcess:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+        self._notice.close()
         return True
 
     def _signal_group(self, number: signal.Signals) -> None:

@@ -29,6 +29,9 @@ class Decision:
 
 def should_requeue(ending: Ending, *, max_num_timeout: int) -> Decision:
     """Decide. max_num_timeout: hydra.launcher's, how often a job may come back after its time limit."""
+    if ending.preempted and ending.supervised:
+        # SLURM lets a requeued job wait for two minutes; a new one may start at once.
+        return Decision(False, "it has to make room for another job; the supervisor submits a new one.")
     if ending.preempted:
         return Decision(True, "it has to make room for another job, and goes back into the queue.")
     if not ending.timed_out:

@@ -19,6 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from ._ledger import SweepRecord, Trial, write_result
+from ._notice import Notice
 from ._outcome import Outcome, TrialPreempted
 from ._sweep_config import flat_args
 from ._wandb_run import open_run, prepare_run, record_and_finish, resolved_config, trial_environment
@@ -43,13 +44,15 @@ class TaskContext:
         setup_globals()
 
 
-def run_trial(context: TaskContext, sweep: SweepRecord, trial: Trial, result_path: Path, redirect: bool) -> int:
+def run_trial(
+    context: TaskContext, sweep: SweepRecord, trial: Trial, result_path: Path, notice: Notice | None
+) -> int:
     """Run one attempt and write its result to `result_path`; returns the exit code for this process.
 
-    redirect: this process is the trial's own: its output goes to trial.log in the trial's directory, and its signals
-    are handled. The environment must let `sweep.server` be opened.
+    notice: by which the agent tells the trial to end; None in the agent's own process. In a process of the trial's
+    own, its output goes to trial.log in the trial's directory. The environment must let `sweep.server` be opened.
     """
-    tee = _Output(redirect)
+    tee = _Output(notice is not None)
     outcome = Outcome()
     try:
         config = _compose(context, sweep, trial)
@@ -57,7 +60,7 @@ def run_trial(context: TaskContext, sweep: SweepRecord, trial: Trial, result_pat
         tee.to(output_dir / "trial.log")
         _enter_run(context, sweep, trial, config, output_dir)
         outcome.output_dir = str(output_dir)
-        with _preemptible(owns_signals=redirect):
+        with _preemptible(notice):
             outcome.take(_run_task(context, config), sweep.metric_name)
     except TrialPreempted as cause:
         outcome.preempted(cause)
@@ -116,20 +119,21 @@ def _run_task(context: TaskContext, config: DictConfig) -> JobReturn:
 
 
 @contextlib.contextmanager
-def _preemptible(owns_signals: bool) -> Iterator[None]:
+def _preemptible(notice: Notice | None) -> Iterator[None]:
     """While active, the signals that announce the end of a job raise TrialPreempted in the task, once.
 
-    SLURM signals every process of a job, and the agent signals the trial as well: the second signal must not strike
-    the `except` or `finally` block that handles the first. The task may set handlers of its own over these.
+    SLURM signals every process of a job, and the agent signals the trial as well: the first may be too early, and
+    the second must not strike the `except` or `finally` block that handles the first. The task may set handlers of
+    its own over these.
     """
-    if not owns_signals:
+    if notice is None:
         yield
         return
     numbers = {signal.SIGUSR2, signal.SIGTERM, preempt_signal()}
     told: list[str] = []
 
     def handler(number: int, _frame: FrameType | None) -> None:
-        if not told:
+        if not told and notice.is_given():
             told.append(signal.Signals(number).name)
             raise TrialPreempted(told[0])
 

@@ -26,9 +26,15 @@ class WallTime:
         """True if the job is so near its limit that a signal to end means the limit."""
         left = self.left_s()
         # SLURM sends the warning up to a minute early: its clock for limits has that resolution.
-        return left is not None and left <= self.warning_s + 60
+        return left is not None and left <= self.warning_s + _EARLY_S
+
+    def until_warning_s(self) -> float | None:
+        """Seconds until the job's work has to be handed over, None without a limit; negative if that is due."""
+        left = self.left_s()
+        return None if left is None else left - self.warning_s
 
 
+_EARLY_S = 70.0
 UNLIMITED = WallTime()
 
 

@@ -117,6 +117,8 @@ class Cluster:
     def __init__(self, directory: Path = DIRECTORY) -> None:
         self.directory = directory
         self.conf = directory / "etc" / "slurm.conf"
+        # Kept, or Python would complain of processes that outlive their object.
+        self._started: dict[Sequence[str], subprocess.Popen[bytes]] = {}
         self.env = {**os.environ, "SLURM_CONF": str(self.conf), "PATH": _path_with_daemons()}
 
     def up(self) -> None:
@@ -236,7 +238,7 @@ class Cluster:
     def _start(self, *command: str, log: str | None = None, user: str | None = None) -> None:
         path = self.directory / "log" / f"{log or command[0]}.out"
         with open(path, "ab") as file:
-            subprocess.Popen(
+            self._started[command] = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=file,

@@ -30,8 +30,10 @@ def main(cfg):
     begin = int(checkpoint.read_text()) if checkpoint.exists() else 0
     run = wandb.init()
     env = os.environ
+    task = "_" + env["SLURM_ARRAY_TASK_ID"] if "SLURM_ARRAY_TASK_ID" in env else ""
     mark = {"x": cfg.x, "begin": begin, "run": run.id, "resumed": run.resumed, "num": HydraConfig.get().job.num,
-            "node": env.get("SLURMD_NODENAME"), "job": env.get("SLURM_JOB_ID"), "word": cfg.word, "pid": os.getpid()}
+            "node": env.get("SLURMD_NODENAME"), "job": env.get("SLURM_ARRAY_JOB_ID", env.get("SLURM_JOB_ID")) + task,
+            "word": cfg.word, "pid": os.getpid()}
     with open("marks.jsonl", "a") as file:
         file.write(json.dumps(mark) + "\\n")
     if cfg.bad_node == env.get("SLURMD_NODENAME"):

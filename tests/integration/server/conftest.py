@@ -1,0 +1,79 @@
+"""The real server process; the SDK in every version it has to serve; and bare HTTP."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.server.client import Client
+from tests.integration.server.sdk import Sdk, User
+from wandb_sweep_server.launch import ServerAddress, ensure_running
+
+_ROOT = Path(__file__).parents[3]
+# The oldest, a middle one, and the newest: that of the interpreter that runs the tests.
+_VERSIONS = ("newest", "0.22.3", "0.19.11")
+
+
+def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:
+    """Poll until the condition is true; fails with `what` after timeout_s."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
+        time.sleep(0.05)
+    return value
+
+
+@pytest.fixture(scope="session", params=_VERSIONS)
+def sdk(request: pytest.FixtureRequest) -> Sdk:
+    """The SDK in each version."""
+    if request.param == "newest":
+        return Sdk((0, 31), Path(sys.executable))
+    python = _ROOT / f".venv-wandb-{request.param}" / "bin" / "python"
+    if not python.exists():
+        reason = f"{python} does not exist; `make sdk-venvs` makes it"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    major, minor, *_ = request.param.split(".")
+    return Sdk((int(major), int(minor)), python)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerAddress]:
+    """A server that tests share; each uses a project of its own."""
+    address = ensure_running(tmp_path_factory.mktemp("shared") / "server", idle_timeout_s=600)
+    yield address
+    os.kill(address.pid, signal.SIGTERM)
+
+
+@pytest.fixture(scope="session")
+def client(server: ServerAddress) -> Client:
+    """Bare HTTP to the shared server."""
+    return Client(server)
+
+
+@pytest.fixture
+def project() -> str:
+    """The name of a project that nobody else uses."""
+    return new_project()
+
+
+@pytest.fixture
+def user(sdk: Sdk, server: ServerAddress, tmp_path: Path) -> Iterator[User]:
+    """Someone who uses the SDK in a directory and a project of their own."""
+    user = User(sdk, server, tmp_path / "user", new_project())
+    yield user
+    user.end()
+
+
+def new_project() -> str:
+    """A name for a project."""
+    return f"project-{secrets.token_hex(4)}"

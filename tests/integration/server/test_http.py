@@ -1,0 +1,588 @@
+"""The HTTP surface against wrong, hostile and broken requests: a lasting answer, and a server that lives."""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.integration.server import client as operations
+from tests.integration.server.client import Client
+from tests.integration.server.conftest import new_project
+from wandb_sweep_server.launch import ServerAddress, is_live
+
+VIEWER = "{ viewer { entity } }"
+
+
+@pytest.fixture(autouse=True)
+def _the_server_lives_on(server: ServerAddress, client: Client) -> Iterator[None]:
+    yield
+    assert is_live(server)
+    assert client.graphql(VIEWER) == {"viewer": {"entity": "local"}}
+
+
+def message_of(response: requests.Response) -> str:
+    """The text of an error as W&B's clients look for it."""
+    assert response.headers["content-type"] == "application/json"
+    (error,) = response.json()["errors"]
+    return str(error["message"])
+
+
+# --- the key ---
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Basic YXBpOndyb25n"},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "Basic not/base64!"},
+        {"Authorization": "Basic"},
+        {"Authorization": "Digest x"},
+        {"Authorization": "Basic " + "A" * 10_000},
+    ],
+)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/graphql"),
+        ("POST", "/files/local/p/r/file_stream"),
+        ("GET", "/files/local/p/r/config.yaml"),
+        ("GET", "/"),
+        ("GET", "/no/such/path"),
+        ("GET", "/upload"),
+        ("OPTIONS", "/graphql"),
+        ("GET", "/graphql/"),
+    ],
+)
+def test_without_the_right_key_nothing_is_revealed(
+    server: ServerAddress, headers: dict[str, str], method: str, path: str
+) -> None:
+    response = requests.request(method, server.url + path, headers=headers, data=b"{}", timeout=60, auth=_no_auth)
+    assert response.status_code == 401
+    assert "WANDB_API_KEY" in message_of(response)
+    assert str(server.directory) not in response.text
+    assert server.api_key not in response.text
+
+
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request  # keeps requests from looking into ~/.netrc
+
+
+@pytest.mark.parametrize("cut", [slice(0, -1), slice(0, 10), slice(1, None), slice(0, 0)])
+def test_part_of_the_key_is_a_wrong_key(server: ServerAddress, cut: slice) -> None:
+    answer = requests.post(f"{server.url}/graphql", auth=("api", server.api_key[cut]), json={}, timeout=60)
+    assert answer.status_code == 401
+
+
+def test_the_key_is_taken_as_a_bearer_token_too(server: ServerAddress) -> None:
+    headers = {"Authorization": f"Bearer {server.api_key}"}
+    answer = requests.post(
+        f"{server.url}/graphql", headers=headers, json={"query": VIEWER}, timeout=60, auth=_no_auth
+    )
+    assert answer.json() == {"data": {"viewer": {"entity": "local"}}}
+
+
+def test_a_probe_without_key_learns_the_instance_and_no_more(server: ServerAddress) -> None:
+    answer = requests.get(f"{server.url}/healthz", timeout=60, auth=_no_auth).json()
+    assert set(answer) == {"service", "version", "instance"}
+    assert answer["instance"] == server.instance
+
+
+@pytest.mark.parametrize("name", ["metrics", "logs"])
+def test_telemetry_is_refused_with_the_404_that_turns_it_off(server: ServerAddress, name: str) -> None:
+    answer = requests.post(f"{server.url}/sdk/otel/v1/{name}", data=b"", timeout=60, auth=_no_auth)
+    assert answer.status_code == 404
+
+
+@pytest.mark.parametrize("token", ["0" * 48, "x", "%00", "a/b", ""])
+def test_an_upload_without_a_token_of_ours_is_refused(server: ServerAddress, token: str) -> None:
+    answer = requests.put(f"{server.url}/upload/{token}", data=b"content", timeout=60, auth=_no_auth)
+    assert answer.status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/"), ("GET", "/graphql"), ("POST", "/api/v1/things"), ("DELETE", "/files/local/p/r/x"), ("PUT", "/")],
+)
+def test_what_does_not_exist_is_404_and_named(client: Client, method: str, path: str) -> None:
+    response = client.request(method, path)
+    assert response.status_code == 404
+    assert f"{method} {path}" in message_of(response)
+
+
+# --- GraphQL ---
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"nonsense",
+        b"\xff\xfe\x00",
+        b"null",
+        b"[]",
+        b'"text"',
+        b"1",
+        b"{}",
+        b'{"query": 1}',
+        b'{"query": null}',
+        b'{"query": ["{viewer{id}}"]}',
+        b'{"query": ""}',
+        b'{"query": "{ viewer { id } }", "variables": [1]}',
+        b'{"query": "{ viewer { id } }", "variables": "x"}',
+        b'{"query": "{ viewer { id "}',
+        b'{"query": "query A { viewer { id } } query B { viewer { id } }"}',
+        b'{"query": "query A { viewer { id } }", "operationName": "B"}',
+        b'{"query": "subscription { viewer { id } }"}',
+        b'{"query": "fragment F on User { id }"}',
+        b"[" * 100_000,
+        b'{"query": ' + b"[" * 100_000,
+        b'{"a":' * 50_000,
+    ],
+)
+def test_a_malformed_graphql_request_is_a_lasting_error(client: Client, body: bytes) -> None:
+    response = client.request("POST", "/graphql", data=body)
+    assert response.status_code == 400
+    assert message_of(response)
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("{ viewer { shoeSize } }", "shoeSize"),
+        ("{ launchQueues { id } }", "launchQueues"),
+        ("mutation { deleteEverything(input: {}) { ok } }", "deleteEverything"),
+        ("{ project(name: 1) { id } }", "String"),
+        ("{ project(nome: 1) { id } }", "nome"),
+        ("query Q($x: Unheard) { viewer { id } }", "Unheard"),
+        ("{ ...Missing }", "Missing"),
+        ("{ viewer { ...F } } fragment F on User { ...F }", "F"),
+    ],
+)
+def test_what_the_schema_lacks_is_named(client: Client, query: str, name: str) -> None:
+    response = client.post_graphql(query)
+    assert response.status_code == 400
+    assert name in message_of(response)
+
+
+@pytest.mark.parametrize("depth", [50, 300, 2_000, 100_000])
+def test_a_query_that_is_nested_too_deeply_is_a_lasting_error(client: Client, depth: int) -> None:
+    nested = '{ project(name: "p") ' + "{ runs { edges { node { project " * depth + "{ id }" + "}}}}" * depth + "}"
+    for query in (
+        nested,
+        "{ a(b: " + "[" * depth + "]" * depth + ") }",
+        "{ a(b: " + "{c: " * depth + "1" + "}" * depth,
+    ):
+        response = client.post_graphql(query)
+        assert response.status_code == 400
+        assert message_of(response)
+
+
+def test_a_query_that_is_too_long_is_a_lasting_error(client: Client) -> None:
+    query = "{" + " ".join(f"a{i}: viewer {{ id }}" for i in range(50_000)) + "}"
+    response = client.post_graphql(query)
+    assert response.status_code == 400
+    assert message_of(response)
+
+
+HOSTILE = [5, -1, True, 1.5, math.nan, 10**30, "", "x", "\x00", "\ud800", "💥" * 300, [], [[]], {}, {"a": None}, None]
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        (operations.UPSERT_SWEEP, "config"),
+        (operations.UPSERT_SWEEP, "id"),
+        (operations.UPSERT_SWEEP, "state"),
+        (operations.CREATE_AGENT, "sweep"),
+        (operations.HEARTBEAT, "id"),
+        (operations.HEARTBEAT, "runState"),
+        (operations.UPSERT_RUN, "name"),
+        (operations.UPSERT_RUN, "config"),
+        (operations.UPSERT_RUN, "sweep"),
+        (operations.UPSERT_RUN, "project"),
+        (operations.RUNS, "filters"),
+        (operations.RUNS, "order"),
+        (operations.RUNS, "cursor"),
+        (operations.CREATE_FILES, "files"),
+        (operations.STOP_RUN, "id"),
+    ],
+)
+def test_a_variable_of_a_wrong_type_or_value_is_never_a_fault_of_the_server(
+    client: Client, project: str, query: str, name: str
+) -> None:
+    sweep = client.sweep(project, {"method": "random", "parameters": {"x": {"min": 0.0, "max": 1.0}}})
+    client.start(project, "known", sweep)
+    fitting = {"project": project, "projectName": project, "host": "h", "run": "known", "sweep": sweep, "files": []}
+    fitting["id"] = client.agent(project, sweep)
+    for value in HOSTILE:
+        variables = fitting | {name: value}
+        response = client.post_graphql(query, {key: v for key, v in variables.items() if f"${key}:" in query})
+        assert response.status_code in (200, 400, 404), (value, response.text)
+        if response.status_code != 200:
+            assert message_of(response)
+
+
+def test_a_wrong_variable_is_named(client: Client) -> None:
+    query = 'query Runs($first: Int) { project(name: "p") { runs(first: $first) { edges { cursor } } } }'
+    response = client.post_graphql(query, {"first": "many"})
+    assert response.status_code == 400
+    assert "$first" in message_of(response)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_numbers_that_json_lacks_are_read_and_written_as_texts(client: Client, project: str, value: float) -> None:
+    client.start(project, "r", config={"x": value})
+    client.finish(project, "r", summary={"y": value})
+    run = client.run(project, "r")
+    text = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(value)]
+    assert (run["config"], run["summary"]) == ({"x": text}, {"y": text})
+
+
+def test_everything_the_schema_offers_can_be_asked_of_a_run_with_data(client: Client, project: str) -> None:
+    """A field without a resolver, or one that fails, would break whichever SDK version asks for it."""
+    sweep = client.sweep(project, {"method": "grid", "parameters": {"x": {"values": [1, 2]}}})
+    agent = client.agent(project, sweep)
+    (command,) = client.heartbeat(agent)
+    name = command["run_id"]
+    client.start(project, name, sweep)
+    client.log(project, name, [{"_step": 0, "loss": 1.0}, {"_step": 7, "loss": math.nan}])
+    client.finish(project, name, summary={"loss": 1.0})
+    types = {
+        kind["name"]: kind for kind in client.graphql(operations.INTROSPECTION)["__schema"]["types"] if kind["fields"]
+    }
+    arguments = {
+        ("Project", "run"): f'name: "{name}"',
+        ("Project", "bucket"): f'name: "{name}"',
+        ("Project", "sweep"): f'sweepName: "{sweep}"',
+        ("Sweep", "agent"): 'agentName: "x"',
+        ("Run", "sampledHistory"): 'specs: "{\\"keys\\": [\\"loss\\"]}"',
+        ("Run", "parquetHistory"): 'liveKeys: "_step"',
+    }
+
+    def selection(kind: str, seen: tuple[str, ...]) -> str:
+        parts = []
+        for field in types[kind]["fields"]:
+            given_arguments = f"({arguments[kind, field['name']]})" if (kind, field["name"]) in arguments else ""
+            below = _named_type(field["type"])
+            if below not in types:
+                parts.append(field["name"] + given_arguments)
+            elif below not in seen:
+                parts.append(f"{field['name']}{given_arguments} {{ {selection(below, (*seen, below))} }}")
+        return " ".join(parts) or "__typename"
+
+    query = f'{{ project(name: "{project}") {{ {selection("Project", ("Project",))} }} }}'
+    response = client.post_graphql(query)
+    assert response.status_code == 200, response.text
+
+
+def _named_type(kind: dict[str, Any]) -> str:
+    while kind.get("ofType"):
+        kind = kind["ofType"]
+    return str(kind["name"])
+
+
+# --- file_stream ---
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"[1]",
+        b'"x"',
+        b"\xff\xff",
+        b"[" * 100_000,
+        b'{"files": [1]}',
+        b'{"files": {"wandb-history.jsonl": 1}}',
+        b'{"files": {"wandb-history.jsonl": {"offset": -1, "content": []}}}',
+        b'{"files": {"wandb-history.jsonl": {"offset": "0", "content": []}}}',
+        b'{"files": {"wandb-history.jsonl": {"offset": 1e400, "content": []}}}',
+        b'{"files": {"wandb-history.jsonl": {"offset": 0, "content": "{}"}}}',
+        b'{"files": {"wandb-history.jsonl": {"offset": 0, "content": [{}]}}}',
+        b'{"files": {"wandb-history.jsonl": {"offset": 99999999999999999999, "content": ["{}"]}}}',
+        b'{"files": {"wandb-summary.json": {"offset": 0, "content": ["{"]}}}',
+    ],
+)
+def test_a_malformed_stream_post_is_a_lasting_error(client: Client, project: str, body: bytes) -> None:
+    client.start(project, "r")
+    response = client.request("POST", f"/files/local/{project}/r/file_stream", data=body)
+    assert response.status_code == 400
+    assert message_of(response).startswith("file_stream")
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"files": null}', b'{"unknown": [1, {"a": NaN}]}'])
+def test_an_empty_or_unknown_stream_post_is_a_heartbeat(client: Client, project: str, body: bytes) -> None:
+    client.start(project, "r")
+    response = client.request("POST", f"/files/local/{project}/r/file_stream", data=body)
+    assert response.status_code == 200
+    assert response.json() == {}
+
+
+def test_a_stream_of_an_unknown_run_is_404_and_names_it(client: Client) -> None:
+    response = client.stream("nowhere", "nothing")
+    assert response.status_code == 404
+    assert "local/nowhere/nothing" in message_of(response)
+
+
+def test_history_and_log_lines_that_are_no_json_do_not_hide_the_others(client: Client, project: str) -> None:
+    client.start(project, "r")
+    lines = ["{", "[]", '"x"', "\x00", '{"_step": "late", "x": 1}', '{"_step": 3, "x": 2}']
+    assert client.stream(project, "r", files={"wandb-history.jsonl": {"offset": 0, "content": lines}}).ok
+    query = """query H($p: String!) { project(name: $p) { run(name: "r") {
+        history(minStep: 0, maxStep: 10) sampledHistory(specs: ["{\\"keys\\": [\\"x\\"]}"]) historyKeys historyTail
+    } } }"""
+    run = client.graphql(query, p=project)["project"]["run"]
+    assert run["history"] == lines
+    assert {"x": 2} in run["sampledHistory"][0]
+
+
+def test_an_exit_code_beyond_32_bits_leaves_the_run_readable(client: Client, project: str) -> None:
+    client.start(project, "r")
+    client.finish(project, "r", exit_code=0xC000013A)  # Ctrl-C on Windows
+    assert client.run(project, "r")["state"] == "failed"
+
+
+def test_answers_on_a_connection_that_is_kept_are_not_held_back(client: Client) -> None:
+    # Nagle's algorithm with delayed acknowledgements would make nearly all of them 40 ms late.
+    def one_s() -> float:
+        start_s = time.monotonic()
+        client.graphql(VIEWER)
+        return time.monotonic() - start_s
+
+    assert sorted(one_s() for _ in range(100))[25] < 0.03
+
+
+# --- sizes ---
+
+
+@pytest.mark.parametrize("path", ["/graphql", "/files/local/{project}/r/file_stream"])
+def test_a_body_beyond_the_limit_is_413(client: Client, project: str, path: str) -> None:
+    client.start(project, "r")
+    body = b'{"a": "' + b"x" * (65 * 2**20) + b'"}'
+    response = client.request("POST", path.format(project=project), data=body)
+    assert response.status_code == 413
+    assert "limit" in message_of(response)
+
+
+def test_a_body_far_beyond_the_limit_is_413_too_and_not_a_broken_connection(client: Client, project: str) -> None:
+    # A broken connection would make the SDK try again, for days.
+    client.start(project, "r")
+    chunks = (b"x" * 2**20 for _ in range(300))
+    response = client.request("POST", f"/files/local/{project}/r/file_stream", data=chunks)
+    assert response.status_code == 413
+
+
+def test_a_file_beyond_the_limit_is_413(client: Client, project: str) -> None:
+    client.start(project, "r")
+    url = _upload_url(client, project, "big.bin")
+    response = requests.put(url, data=(b"x" * 2**20 for _ in range(101)), timeout=60)
+    assert response.status_code == 413
+    assert client.request("GET", f"/files/local/{project}/r/big.bin").status_code == 404
+
+
+def test_a_client_that_leaves_in_the_middle_of_a_body_does_no_harm(server: ServerAddress) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    for head in (
+        b"POST /upload/x HTTP/1.1\r\nHost: h\r\nContent-Length: 99\r\n\r\nabc",
+        b"GET /heal",
+        b"\x16\x03\x01",
+    ):
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(head)
+
+
+@pytest.mark.parametrize("host", ["", "a b", "[", "x:99999999", "\xff", "evil.example/../", "h" * 5000])
+def test_a_strange_host_header_is_no_fault_of_the_server(server: ServerAddress, client: Client, host: str) -> None:
+    address, port = server.url.removeprefix("http://").split(":")
+    for path in ("/graphql", "/graphql/", "/files/local/p/r/file_stream", "/healthz/"):
+        auth = client.session.auth
+        assert isinstance(auth, tuple)
+        token = requests.auth._basic_auth_str(*auth)
+        head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {token}\r\nConnection: close\r\n"
+        body = json.dumps({"query": VIEWER})
+        with socket.create_connection((address, int(port)), timeout=10) as connection:
+            connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode("latin-1"))
+            status = connection.makefile("rb").readline().split()[1]
+        assert int(status) < 500, path
+
+
+# --- files ---
+
+
+def _upload_url(client: Client, project: str, name: str) -> str:
+    (file,) = client.graphql(operations.CREATE_FILES, project=project, run="r", files=[name])["createRunFiles"][
+        "files"
+    ]
+    return str(file["uploadUrl"])
+
+
+def test_a_file_can_be_uploaded_by_its_address_and_downloaded_with_the_key(client: Client, project: str) -> None:
+    client.start(project, "r")
+    url = _upload_url(client, project, "media/a picture ü.png")
+    assert requests.put(url, data=b"\x00\xff", timeout=60).ok
+    assert requests.put(url, data=b"again", timeout=60).ok
+    path = f"/files/local/{project}/r/media/a%20picture%20%C3%BC.png"
+    answer = client.request("GET", path)
+    assert answer.content == b"again"
+    assert answer.headers["content-disposition"].startswith("attachment")
+    assert requests.get(client.url + path, timeout=60, auth=_no_auth).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../x", "a/../../x", "/etc/passwd", "..", ".", "", "a\\..\\x", "a\x00b", "x" * 300, "a/" * 600 + "x", "a/.."],
+)
+def test_a_file_name_that_leaves_the_run_is_refused(client: Client, project: str, name: str) -> None:
+    client.start(project, "r")
+    variables = {"project": project, "run": "r", "files": [name]}
+    response = client.post_graphql(operations.CREATE_FILES, variables)
+    assert response.status_code == 400
+    assert "file" in message_of(response)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["%2e%2e/%2e%2e/%2e%2e/%2e%2e/api_key", "..%2f..%2f..%2f..%2fapi_key", "%2fetc%2fpasswd", "a%00b", "%5c..%5cx"],
+)
+def test_a_download_cannot_leave_the_run(client: Client, server: ServerAddress, project: str, path: str) -> None:
+    client.start(project, "r")
+    host, port = server.url.removeprefix("http://").split(":")
+    auth = requests.auth._basic_auth_str("api", server.api_key)
+    head = f"GET /files/local/{project}/r/{path} HTTP/1.1\r\nHost: h\r\nAuthorization: {auth}\r\nConnection: close"
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(f"{head}\r\n\r\n".encode())
+        answer = connection.makefile("rb").read()
+    assert answer.split()[1] in (b"400", b"404")
+    assert server.api_key.encode() not in answer
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a/b", "a?", "a\\b", "a\x00b", "n" * 129])
+@pytest.mark.parametrize("part", ["entity", "project", "name"])
+def test_the_name_of_a_project_or_run_cannot_leave_the_directory(client: Client, part: str, name: str) -> None:
+    variables = {"entity": "local", "project": "p", "name": "r"} | {part: name}
+    response = client.post_graphql(operations.UPSERT_RUN, variables)
+    assert response.status_code == 400
+    assert "a name has" in message_of(response)
+
+
+def test_a_file_and_a_directory_of_the_same_name_is_no_fault_of_the_server(client: Client, project: str) -> None:
+    client.start(project, "r")
+    first, second = _upload_url(client, project, "a"), _upload_url(client, project, "a/b")
+    assert requests.put(first, data=b"1", timeout=60).status_code == 200
+    assert 400 <= requests.put(second, data=b"2", timeout=60).status_code < 500
+    assert client.request("GET", f"/files/local/{project}/r/a").content == b"1"
+
+
+def test_nothing_of_all_this_is_outside_of_the_files_directory(server: ServerAddress) -> None:
+    known = {"api_key", "server.json", "server.lock", "server.log", "port", "files"}
+    stray = {path.name for path in Path(server.directory).iterdir()} - known
+    assert {name for name in stray if not name.startswith("sweeps.sqlite3")} == set()
+
+
+# --- anything at all ---
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from([2**31, 2**63, -(2**63) - 1, 10**400, 0, 1])
+    | st.floats()
+    | st.text(st.characters(exclude_categories=()), max_size=20)
+    | st.sampled_from(["{}", "[]", "NaN", "null", '{"a": {"value": 1}}', "local", "r", "grid", "RUNNING", "UnVuOjE="])
+)
+JSON_VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=10,
+)
+# Texts that are JSON themselves, as filters, configs and states are.
+VALUES = JSON_VALUES | JSON_VALUES.map(json.dumps)
+FILTER_KEYS = st.sampled_from(
+    [
+        "$and",
+        "$or",
+        "$not",
+        "$in",
+        "$gt",
+        "$ne",
+        "$regex",
+        "$exists",
+        "config.x",
+        "summary_metrics.y",
+        "state",
+        "tags",
+    ]
+)
+FILTERS = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(FILTER_KEYS, inner, max_size=4),
+    max_leaves=10,
+).map(json.dumps)
+STREAM_NAMES = st.sampled_from(["wandb-history.jsonl", "wandb-events.jsonl", "output.log", "wandb-summary.json", "x"])
+CHUNKS = st.fixed_dictionaries(
+    {}, optional={"offset": SCALARS, "content": st.lists(st.text(st.characters(exclude_categories=())) | VALUES)}
+)
+STREAMS = st.fixed_dictionaries(
+    {},
+    optional={
+        "files": st.dictionaries(STREAM_NAMES, CHUNKS | VALUES, max_size=3) | VALUES,
+        "complete": VALUES,
+        "exitcode": VALUES,
+        "preempting": VALUES,
+    },
+)
+ANYTHING = settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+def assert_is_an_answer(response: requests.Response) -> None:
+    assert 200 <= response.status_code < 500, response.text
+    assert response.headers["content-type"] == "application/json"
+    response.json()
+
+
+@pytest.mark.parametrize("query", [v for k, v in vars(operations).items() if k.isupper() and "$" in v])
+def test_whatever_the_variables_are_there_is_an_answer(client: Client, query: str) -> None:
+    project = new_project()
+    client.start(project, "r")
+    names = [part.split(":")[0].strip() for part in query.split("(", 1)[1].split(")")[0].split("$")[1:]]
+
+    @ANYTHING
+    @given(st.fixed_dictionaries({}, optional=dict.fromkeys(names, VALUES | FILTERS)))
+    def ask(variables: dict[str, Any]) -> None:
+        project_of = {key: project for key in ("project", "projectName") if key in names and key not in variables}
+        assert_is_an_answer(client.post_graphql(query, project_of | variables))
+
+    ask()
+
+
+@ANYTHING
+@given(body=st.binary(max_size=200) | JSON_VALUES.map(lambda value: json.dumps(value).encode()))
+def test_whatever_is_posted_as_graphql_there_is_an_answer(client: Client, body: bytes) -> None:
+    assert_is_an_answer(client.request("POST", "/graphql", data=body))
+
+
+@ANYTHING
+@given(body=(STREAMS | JSON_VALUES).map(lambda value: json.dumps(value).encode()) | st.binary(max_size=200))
+def test_whatever_is_streamed_there_is_an_answer_and_the_run_can_be_read(client: Client, body: bytes) -> None:
+    client.start("streamed", "r")
+    assert_is_an_answer(client.request("POST", "/files/local/streamed/r/file_stream", data=body))
+    assert client.run("streamed", "r")["name"] == "r"

@@ -1,0 +1,104 @@
+"""Time limits and preemption: trials are told in time, handed over, and go on elsewhere from where they were."""
+
+from __future__ import annotations
+
+import yaml
+
+from tests.integration.sweeper.conftest import wait_for
+from tests.slurm.conftest import SlurmProject, assert_all_finished_once, events
+from tests.slurm.test_deaths import runs_by_number
+from tests.slurm.test_dispatch import SLURM, values
+
+
+def assert_resumed_where_interrupted(project: SlurmProject) -> None:
+    """No trial began anew: each attempt began where the one before had come to, as the same, resumed run."""
+    reached: dict[int, int] = {}
+    for mark in project.marks():
+        assert mark["begin"] >= reached.get(mark["num"], 0)
+        assert mark["resumed"] == (mark["num"] in reached)
+        reached[mark["num"]] = mark["begin"]
+    assert all(len(ids) == 1 for ids in runs_by_number(project).values())
+
+
+def test_trials_longer_than_what_is_left_of_a_job_go_on_in_the_next(project: SlurmProject) -> None:
+    process, directory = project.start(
+        "hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=20",
+        "hydra.launcher.cpus_per_task=2", "hydra.sweeper.agents=16", values(40), "steps=40", "step_s=0.5",
+        "hydra.sweeper.resumable=true",
+    )  # fmt: skip
+    assert process.wait(timeout=900) == 0, (directory / "supervisor.log").read_text()
+    assert_all_finished_once(project, directory, 40)
+    assert_resumed_where_interrupted(project)
+    handed_over = [mark for mark in project.marks() if mark["resumed"]]
+    assert handed_over
+    assert all(mark["begin"] > 0 for mark in handed_over)
+    assert {mark["num"] for mark in handed_over} <= {mark["num"] for mark in project.interruptions()}
+
+
+def test_no_trial_is_begun_that_can_not_end_in_time(project: SlurmProject) -> None:
+    process, directory = project.start(
+        "hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=20",
+        "hydra.sweeper.agents=2", values(4), "steps=2", "step_s=0.5", "hydra.sweeper.trial_time_min=0.9",
+    )  # fmt: skip
+    assert process.wait(timeout=300) == 0, (directory / "supervisor.log").read_text()
+    assert_all_finished_once(project, directory, 4)
+    reasons = [e["reason"] for e in events(directory) if e["event"] == "agent_ended"]
+    assert any("min are left in its job, and a trial takes 0.9 min" in reason for reason in reasons)
+    assert not project.interruptions()
+    assert len({mark["job"] for mark in project.marks()}) == 4
+
+
+def test_a_trial_that_no_job_is_long_enough_for_fails_with_the_next_step(project: SlurmProject) -> None:
+    process, directory = project.start(
+        "hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=30",
+        "hydra.sweeper.agents=1", "x=1", "steps=400", "step_s=0.5", "hydra.sweeper.max_retries=0",
+    )  # fmt: skip
+    assert process.wait(timeout=300) == 1
+    results = yaml.safe_load((directory / "optimization_results.yaml").read_text())
+    assert results["trials"]["failed"] == 1
+    assert "hydra.sweeper.resumable=true" in (directory / "trials.csv").read_text()
+
+
+def test_preempted_jobs_come_back_and_their_trials_go_on(project: SlurmProject) -> None:
+    process, directory = project.start(
+        "hydra/launcher=submitit_slurm", "hydra.launcher.partition=low", "hydra.launcher.timeout_min=30",
+        "hydra.launcher.cpus_per_task=8", "hydra.sweeper.agents=4", values(8), "steps=16", "step_s=0.5",
+    )  # fmt: skip
+    wait_for(lambda: len(project.marks()) >= 4, "a trial runs on every node")
+    wait_for(lambda: [e for e in events(directory) if e["event"] == "claimed"], "trials have begun")
+    urgent = project.slurm(
+        "sbatch", "--parsable", "-p", "high", "-N4", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 10"
+    ).strip()
+    wait_for(lambda: project.slurm("squeue", "-h", "-j", urgent, "-t", "R", "-o", "%T"), "the urgent job runs", 90)
+    assert process.wait(timeout=300) == 0, (directory / "supervisor.log").read_text()
+    assert_all_finished_once(project, directory, 8)
+    assert_resumed_where_interrupted(project)
+    assert len(project.interruptions()) >= 4
+    assert {mark["by"] for mark in project.interruptions()} == {"TrialPreempted('SIGTERM')"}
+
+
+def test_the_signal_of_a_time_limit_is_a_hand_over_in_good_order(project: SlurmProject) -> None:
+    process, directory = project.start(*SLURM, "hydra.sweeper.agents=2", values(4), "steps=20", "step_s=0.5")
+    wait_for(lambda: len(project.marks()) >= 2, "trials have begun")
+    job = project.marks()[0]["job"]
+    project.slurm("scancel", "--signal=USR2", job)
+    assert process.wait(timeout=300) == 0, (directory / "supervisor.log").read_text()
+    assert_all_finished_once(project, directory, 4)
+    assert_resumed_where_interrupted(project)
+    assert len(project.interruptions()) == 1
+    said = [e["event"] for e in events(directory) if e.get("trial") == project.interruptions()[0]["num"]]
+    assert said == ["claimed", "preempting", "offered", "claimed", "ended"]
+
+
+def test_a_task_with_handlers_of_its_own_keeps_them(project: SlurmProject) -> None:
+    app = (project.directory / "app.py").read_text()
+    own = "    import signal\n    signal.signal(signal.SIGUSR2, lambda *_: open('own', 'w').close())\n    try:\n"
+    (project.directory / "app.py").write_text(app.replace("    try:\n", own, 1))
+    process, directory = project.start(*SLURM, "hydra.sweeper.agents=1", values(1), "steps=10", "step_s=0.5")
+    wait_for(lambda: project.marks(), "the trial has begun")
+    wait_for(lambda: (directory / "0" / "step").exists(), "its handler is there")
+    project.slurm("scancel", "--signal=USR2", project.marks()[0]["job"])
+    assert process.wait(timeout=300) == 0, (directory / "supervisor.log").read_text()
+    assert (project.directory / "own").exists()
+    assert_all_finished_once(project, directory, 1)
+    assert len(project.marks()) == 1

@@ -1,0 +1,248 @@
+"""What a supervisor does about jobs that end, die or are refused; the test commands the cluster and the time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hydra_plugins.hydra_wandb_sweeper._client import SweepInfo, SweepRef
+from hydra_plugins.hydra_wandb_sweeper._errors import ServerUnreachableError, SweepFailedError
+from hydra_plugins.hydra_wandb_sweeper._fleet import Fleet, restart_wait_s
+from hydra_plugins.hydra_wandb_sweeper._history import History
+from hydra_plugins.hydra_wandb_sweeper._ledger import Ledger, Trial
+from hydra_plugins.hydra_wandb_sweeper._supervisor import Supervisor
+from tests.unit.sweeper.test_agent import SETTINGS
+from tests.unit.sweeper.test_ledger import RECORD
+
+
+@dataclass
+class FakeJob:
+    number: int
+    ended: bool = False
+
+    def has_ended(self) -> bool:
+        return self.ended
+
+    def describe(self) -> str:
+        return f"job 70{self.number} (NODE_FAIL), log /logs/{self.number}"
+
+
+@dataclass
+class FakeJobSettings:
+    agents_per_job: int = 1
+    settings: Any = SETTINGS
+
+
+@dataclass
+class FakeCluster:
+    """work: what the agent of a started job does, by the ledger; True if its job has ended by then."""
+
+    work: Callable[[int], bool]
+    accepts: int = 99
+    refusal: SweepFailedError | None = None
+    blocks: bool = False
+    started: list[int] = field(default_factory=list)
+    cancelled: list[tuple[list[int], bool]] = field(default_factory=list)
+    jobs: list[FakeJob] = field(default_factory=list)
+
+    def start(self, job: Any, numbers: Sequence[int]) -> Sequence[FakeJob]:
+        running = len([job for job in self.jobs if not job.ended])
+        room = self.accepts - running
+        if self.refusal is not None:
+            raise self.refusal
+        if room <= 0:
+            raise SweepFailedError("sbatch: QOSMaxSubmitJobPerUserLimit", is_limit=True)
+        new = [FakeJob(number) for number in numbers[:room]]
+        self.jobs += new
+        for started in new:
+            self.started.append(started.number)
+            started.ended = self.work(started.number)
+        return new
+
+    def cancel(self, jobs: Sequence[FakeJob], *, waiting_only: bool = False) -> None:
+        self.cancelled.append(([job.number for job in jobs], waiting_only))
+        for job in jobs:
+            job.ended = True
+
+
+@dataclass
+class FakeClient:
+    """A sweep that runs."""
+
+    error: Exception | None = None
+
+    def get_sweep(self, ref: SweepRef) -> SweepInfo:
+        if self.error is not None:
+            raise self.error
+        return SweepInfo(ref, "id", "RUNNING", {})
+
+
+@dataclass
+class Bench:
+    directory: Path
+    trials: int
+    cluster: FakeCluster = field(default_factory=lambda: FakeCluster(lambda _: True))
+    client: FakeClient = field(default_factory=FakeClient)
+    now: float = 0.0
+    naps: int = 0
+    handed_out: set[int] = field(default_factory=set)
+    on_nap: Callable[[], None] = lambda: None
+
+    def ledger(self, name: str) -> Ledger:
+        return Ledger(self.directory, name, lambda: self.now)
+
+    def agent(self, number: int, trials: Sequence[int], *, dies_in: int | None = None) -> bool:
+        """An agent that runs these new trials (or what is on offer, if any) and leaves, or dies in one of them."""
+        name = f"agent-{number}"
+        ledger = self.ledger(name)
+        ledger.record("agent_started", host="h", pid=1, job="1", job_number=number)
+        new = [n for n in trials if n not in self.handed_out]
+        while (trial := self.claim(ledger, new)) is not None:
+            if trial.number == dies_in:
+                return True
+            ledger.record(
+                "ended", trial, state="finished", metrics={}, error=None, error_line=None, output_dir="d",
+                duration_s=1.0, final=True,
+            )  # fmt: skip
+        ledger.record("agent_ended", reason="done", trials=0)
+        return True
+
+    def claim(self, ledger: Ledger, new: list[int]) -> Trial | None:
+        offer = ledger.take_offer()
+        if offer is not None or not new:
+            return offer
+        n = new.pop(0)
+        self.handed_out.add(n)
+        trial = ledger.number_trial(f"run{n}", {"lr": n})
+        assert ledger.begin(trial)
+        return trial
+
+    def supervise(self, jobs: int, max_agent_restarts: int = 3) -> Supervisor:
+        def nap(seconds: float) -> None:
+            self.now += max(seconds, 0.5)
+            self.naps += 1
+            assert self.naps < 5000, "it doesn't end"
+            self.on_nap()
+
+        fleet = Fleet(self.cluster, FakeJobSettings(), clock=lambda: self.now)  # type: ignore[arg-type]
+        supervisor = Supervisor(
+            replace(RECORD, expected_trials=self.trials), self.ledger("supervisor"), self.client, fleet,  # type: ignore
+            History(), lambda _: None, max_agent_restarts, sleep=nap, clock=lambda: self.now,
+        )  # fmt: skip
+        supervisor.see_through(jobs)
+        return supervisor
+
+    def counts(self, supervisor: Supervisor) -> dict[str, int]:
+        return dict(supervisor.history.counts())
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    Ledger.create(tmp_path, RECORD, "supervisor")
+    return Bench(tmp_path, 4)
+
+
+def test_jobs_that_do_all_the_work_are_all_there_is(bench: Bench) -> None:
+    bench.cluster.work = lambda number: bench.agent(number, [number * 2, number * 2 + 1])
+    supervisor = bench.supervise(2)
+    assert bench.cluster.started == [0, 1]
+    assert bench.counts(supervisor) == {"finished": 4}
+    assert supervisor.failure(0.5) is None
+
+
+def test_a_dead_agent_is_replaced_and_its_trial_taken_over(bench: Bench) -> None:
+    bench.cluster.work = lambda number: bench.agent(number, range(4), dies_in=2 if number == 0 else None)
+    supervisor = bench.supervise(1)
+    assert bench.cluster.started == [0, 1]
+    assert bench.counts(supervisor) == {"finished": 4}
+    assert supervisor.history.trials[2].trial.failures == 1
+
+
+def test_a_trial_that_kills_every_agent_is_failed_in_the_end(bench: Bench) -> None:
+    bench.cluster.work = lambda number: bench.agent(number, range(4), dies_in=2)
+    supervisor = bench.supervise(1, max_agent_restarts=9)
+    assert bench.counts(supervisor) == {"finished": 3, "failed": 1}
+
+
+def test_a_cluster_that_kills_everything_ends_the_sweep_with_reason_job_state_and_log(bench: Bench) -> None:
+    bench.cluster.work = lambda number: True
+    supervisor = bench.supervise(2, max_agent_restarts=3)
+    failure = supervisor.failure(1.0)
+    assert failure is not None
+    assert "job 70" in failure
+    assert "(NODE_FAIL), log /logs/" in failure
+    assert 2 < len(bench.cluster.started) <= 2 * 4
+
+
+def test_the_waits_between_replacements_grow_and_have_an_end() -> None:
+    waits = [restart_wait_s(setbacks) for setbacks in range(20)]
+    assert waits[0] == 0
+    assert waits == sorted(waits)
+    assert waits[-1] == 300.0
+
+
+def test_jobs_that_are_too_many_for_now_follow_as_others_end(bench: Bench) -> None:
+    bench.cluster.accepts = 1
+    bench.cluster.work = lambda number: bench.agent(number, [number]) and False
+
+    def end_the_oldest() -> None:
+        for job in [job for job in bench.cluster.jobs if not job.ended][:1]:
+            job.ended = True
+
+    bench.on_nap = end_the_oldest
+    supervisor = bench.supervise(4)
+    assert bench.cluster.started == [0, 1, 2, 3]
+    assert bench.counts(supervisor) == {"finished": 4}
+    assert bench.now < 30  # a place is taken as soon as it is free
+
+
+def test_a_refusal_of_every_job_is_the_error_that_the_user_sees(bench: Bench) -> None:
+    bench.cluster.refusal = SweepFailedError("The jobs can't be submitted: sbatch says no")
+    with pytest.raises(SweepFailedError, match="sbatch says no"):
+        bench.supervise(2)
+
+
+def test_jobs_that_wait_when_all_is_done_are_cancelled(bench: Bench) -> None:
+    bench.cluster.work = lambda number: bench.agent(number, range(4)) if number == 0 else False
+    supervisor = bench.supervise(3)
+    assert bench.counts(supervisor) == {"finished": 4}
+    assert bench.cluster.cancelled[0] == ([1, 2], True)
+
+
+def test_a_server_that_can_not_be_asked_does_not_end_the_sweep(bench: Bench) -> None:
+    bench.client.error = ServerUnreachableError("gone")
+    bench.cluster.work = lambda number: bench.agent(number, [2 * number, 2 * number + 1])
+    supervisor = bench.supervise(1)
+    assert bench.counts(supervisor) == {"finished": 4}
+
+
+def test_an_interrupt_cancels_all_jobs(bench: Bench) -> None:
+    bench.cluster.work = lambda number: False
+
+    def interrupt() -> None:
+        if bench.naps == 3:
+            raise KeyboardInterrupt
+
+    bench.on_nap = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        bench.supervise(2)
+    assert ([0, 1], False) in bench.cluster.cancelled
+
+
+def test_agents_can_tell_whether_a_supervisor_watches(bench: Bench) -> None:
+    seen = []
+    bench.cluster.work = lambda number: (
+        seen.append(bench.ledger("agent").supervisor_is_alive()) or bench.agent(number, range(4))
+    )
+    bench.supervise(1)
+    assert seen == [True]
+    assert not bench.ledger("agent").supervisor_is_alive()
+    bench.ledger("supervisor").note_supervisor()
+    bench.now += 89
+    assert bench.ledger("agent").supervisor_is_alive()
+    bench.now += 2
+    assert not bench.ledger("agent").supervisor_is_alive()
