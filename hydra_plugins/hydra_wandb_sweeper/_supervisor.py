@@ -78,7 +78,7 @@ class Supervisor:
             self._read()
         deaths = [self._take_up(handle) for handle in ended]
         if self.fleet.strength == 0:
-            return self._start_over()
+            return self._start_over(died=any(deaths))
         if ended:
             self._keep_strength(died=any(deaths))
         return True
@@ -135,18 +135,18 @@ class Supervisor:
         log.warning("%d trial(s) are left; starting %d more job(s) in %.0f s.", demand, missing, wait_s)
         self.fleet.plan(missing, wait_s)
 
-    def _start_over(self) -> bool:
+    def _start_over(self, *, died: bool) -> bool:
         """No job is left. Start some for what remains; False if nothing remains or nobody can do it."""
         self._take_up_left_trials()
         demand = self._demand()
         if not demand:
             return False
-        if self.history.stop_reason or self._is_setback_too_many():
+        if self.history.stop_reason or self._is_setback_too_many(died=died):
             log.error("%d trial(s) are left, but no agent could run them.", demand)
             self._fail_handed_back_trials()
             return False
         jobs = min(self._target, self._jobs_for(demand)) or 1
-        wait_s = restart_wait_s(self._setbacks - 1)
+        wait_s = restart_wait_s(self._setbacks - 1) if died else 0.0
         log.warning(
             "%d trial(s) are left after all jobs have ended; starting %d more job(s) in %.0f s.", demand, jobs, wait_s
         )
@@ -156,12 +156,15 @@ class Supervisor:
     def _jobs_for(self, trials: int) -> int:
         return -(-trials // self.fleet.job.agents_per_job)
 
-    def _is_setback_too_many(self) -> bool:
-        """Count a start that is to be repeated; True if too many in a row led to no trial's end."""
+    def _is_setback_too_many(self, *, died: bool = True) -> bool:
+        """Count a start that is to be repeated; True if too many in a row led to no trial's end.
+
+        died: agents died in it. Those that gave up on their trials will hardly do better the next time.
+        """
         progress = self.history.progress
         self._setbacks = self._setbacks + 1 if progress == self._progress_at_setback else 1
         self._progress_at_setback = progress
-        return self._setbacks > self.max_agent_restarts
+        return self._setbacks > (self.max_agent_restarts if died else min(2, self.max_agent_restarts))
 
     # --- trials that are left ---
 
