@@ -126,6 +126,10 @@ class Agents:
             if not newly_listed:
                 return True
             self._db.update("runs", run.id, {"agent_id": agent.id})
+            if run.queued_at is not None and not run.stop_requested:
+                # It didn't wait for the offer. To its old agent's word about a preempted run this doesn't apply: that
+                # one lists it until the process is gone.
+                return bool(self._runs.apply(run, Event.START).stop_requested)
         return bool(self._runs.apply(run, Event.LISTED).stop_requested)
 
     def _has_fresh_offer(self, agent: Agent, listed: list[str]) -> bool:

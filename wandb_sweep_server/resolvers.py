@@ -179,8 +179,9 @@ def _upsert_bucket(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
         config=parsed_object("config", input.get("config")),
         summary=parsed_object("summaryMetrics", input.get("summaryMetrics")),
     )
-    if input.get("id"):
-        # The public API changes a run by its opaque id; that doesn't mean that a process runs.
+    if input.get("id") and not input.get("name"):
+        # The public API changes a run by its opaque id alone; that doesn't mean that a process runs. A process that
+        # resumes its run gives both.
         return {"bucket": store.runs.edit(store.runs.require(input["id"]), fields), "inserted": False}
     project = store.projects.require(input.get("entityName"), input.get("modelName"))
     starts = input.get("state") != run_states.PENDING

@@ -36,7 +36,8 @@ class AgentSettings:
     heartbeat_s: how often the server hears of a running trial. idle_s: longest wait between two questions for work.
     grace_s: between SIGTERM and SIGKILL for a trial that has to stop. trial_time_min, resumable: as in
     config.WandbSweeperConf. preempt_grace_s: what a trial gets where its job has to make room for another one.
-    margin_s: of a job's last seconds, what the agent keeps for itself.
+    margin_s: of a job's last seconds, what the agent keeps for itself. fresh_claim_s: for how long the ledger's word
+    that an attempt is under way outweighs the server's that it isn't.
     """
 
     max_retries: int
@@ -50,6 +51,7 @@ class AgentSettings:
     resumable: bool = False
     preempt_grace_s: float = 20.0
     margin_s: float = 15.0
+    fresh_claim_s: float = 120.0
 
 
 @dataclass
@@ -231,6 +233,10 @@ class Agent:
             # The server missed the end of the run (its process died right after it) and offers it again.
             self._client.record_end(self._sweep.sweep, trial.run_id, exit_code=0)
             return None
+        before = replace(trial, attempt=trial.attempt - 1)
+        if trial.attempt and self._ledger.is_under_way(before, self._settings.fresh_claim_s):
+            # Another agent took its offer a moment ago, and the server hasn't heard of that yet.
+            return None
         # Lost to an agent that took the same trial's offer: the server knows nothing of the ledger.
         return trial if self._ledger.begin(trial) else None
 
@@ -240,6 +246,9 @@ class Agent:
         self._summary.trials += 1
         started = self._clock()
         result_path = self._ledger.result_path(trial)
+        if trial.resumes:
+            # The server has the run in its own queue of interrupted ones, and mustn't give it to anybody else.
+            self._is_told_to_stop(trial)
         process = self._isolation.start(trial, result_path)
         try:
             stopped = self._watch(trial, process)

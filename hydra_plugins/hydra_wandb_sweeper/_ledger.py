@@ -207,6 +207,14 @@ class Ledger:
             self.record("claimed", trial, args=trial.args, failures=trial.failures, resumes=trial.resumes)
         return mine
 
+    def is_under_way(self, trial: Trial, within_s: float) -> bool:
+        """True if an attempt was claimed less than within_s ago and its process has left no result yet."""
+        try:
+            claimed = json.loads((self._root / "attempts" / trial.label).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return False
+        return self._clock() - claimed["time"] < within_s and read_result(self.result_path(trial)) is None
+
     def silent_trials(self, told: Mapping[int, int]) -> list[Trial]:
         """Return trials whose last claim no event tells of: their agent died right after it, or before it.
 

@@ -14,6 +14,7 @@ def assert_resumed_where_interrupted(project: SlurmProject) -> None:
     """No trial began anew: each attempt began where the one before had come to, as the same, resumed run."""
     reached: dict[int, int] = {}
     for mark in project.marks():
+        assert mark["begin"] > 0 or mark["num"] not in reached
         assert mark["begin"] >= reached.get(mark["num"], 0)
         assert mark["resumed"] == (mark["num"] in reached)
         reached[mark["num"]] = mark["begin"]
@@ -65,7 +66,7 @@ def test_preempted_jobs_come_back_and_their_trials_go_on(project: SlurmProject) 
         "hydra.launcher.cpus_per_task=8", "hydra.sweeper.agents=4", values(8), "steps=16", "step_s=0.5",
     )  # fmt: skip
     wait_for(lambda: len(project.marks()) >= 4, "a trial runs on every node")
-    wait_for(lambda: [e for e in events(directory) if e["event"] == "claimed"], "trials have begun")
+    wait_for(lambda: len(list(directory.glob("*/step"))) >= 4, "each has written a checkpoint")
     urgent = project.slurm(
         "sbatch", "--parsable", "-p", "high", "-N4", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 10"
     ).strip()
@@ -74,12 +75,12 @@ def test_preempted_jobs_come_back_and_their_trials_go_on(project: SlurmProject) 
     assert_all_finished_once(project, directory, 8)
     assert_resumed_where_interrupted(project)
     assert len(project.interruptions()) >= 4
-    assert {mark["by"] for mark in project.interruptions()} == {"TrialPreempted('SIGTERM')"}
+    assert all(mark["by"].startswith("TrialPreempted(") for mark in project.interruptions())
 
 
 def test_the_signal_of_a_time_limit_is_a_hand_over_in_good_order(project: SlurmProject) -> None:
     process, directory = project.start(*SLURM, "hydra.sweeper.agents=2", values(4), "steps=20", "step_s=0.5")
-    wait_for(lambda: len(project.marks()) >= 2, "trials have begun")
+    wait_for(lambda: len(list(directory.glob("*/step"))) >= 2, "both trials have written a checkpoint")
     job = project.marks()[0]["job"]
     project.slurm("scancel", "--signal=USR2", job)
     assert process.wait(timeout=300) == 0, (directory / "supervisor.log").read_text()

@@ -146,14 +146,15 @@ def test_a_resumed_run_goes_on_where_it_was(user: User, client: Client) -> None:
         seen = []
         for resume in ("allow", "allow", "must"):
             run = wandb.init(id="again", resume=resume, config={"lr": 0.1})
-            seen.append((run.resumed, run.summary.get("x")))
+            state = wandb.Api().run(f"{run.entity}/{run.project}/{run.id}").state
+            seen.append((run.resumed, run.summary.get("x"), state))
             run.log({"x": len(seen)})
             run.log({"x": -len(seen)})
             run.finish()
         rows = wandb.Api().run(f"local/{run.project}/again").scan_history()
         result([seen, [(row["_step"], row["x"]) for row in rows]])
     """)
-    assert seen == [[False, None], [True, -1], [True, -2]]
+    assert seen == [[False, None, "running"], [True, -1, "running"], [True, -2, "running"]]
     assert rows == [[0, 1], [1, -1], [2, 2], [3, -2], [4, 3], [5, -3]]
     run = client.run(user.project, "again")
     assert (run["state"], run["historyLineCount"], run["summary"]["x"]) == ("finished", 6, -3)

@@ -264,3 +264,17 @@ def test_no_agent_joins_a_sweep_that_has_ended(server: Server, state: str) -> No
     server.set_sweep(sweep, state)
     with pytest.raises(ClientError, match=f"Sweep {sweep.name} is not running \\(its state is {state}\\)"):
         server.agent(sweep)
+
+
+def test_an_agent_that_lists_a_queued_run_of_another_one_has_taken_it_over(server: Server) -> None:
+    sweep = server.sweep()
+    first, second, third = (server.agent(sweep) for _ in range(3))
+    name = server.claim(first)
+    server.start(name, sweep)
+    server.post(name, {"preempting": True})
+    server.exit(name, 75)
+    # An agent that knows of it from elsewhere, as Hydra's agents do from their ledger.
+    assert server.heartbeat(second, name) == []
+    assert server.run(name).state == "running"
+    assert server.claim(third) != name
+    assert server.heartbeat(second, name) == []

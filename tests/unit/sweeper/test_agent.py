@@ -363,6 +363,31 @@ def test_a_run_that_the_server_hands_out_again_while_it_is_on_offer_runs_once(be
     assert len([r for r in bench.isolation.ran if r.endswith(":run0")]) <= 2
 
 
+def test_a_run_that_another_agent_has_just_taken_up_is_left_to_it(bench: Bench) -> None:
+    other = Ledger(bench.directory, "other")
+    trial = other.number_trial("run0", {"lr": 0.1})
+    assert other.begin(trial)
+    bench.server.left = []
+    bench.server.claims = [[Command("resume", "run0", {"lr": 0.1})], EXIT]
+    assert bench.run().trials == 0
+    # Later on nobody has heard of it for long: its agent must be dead.
+    bench.settings = replace(bench.settings, fresh_claim_s=0.0)
+    bench.server.claims = [[Command("resume", "run0", {"lr": 0.1})], EXIT]
+    assert bench.run("third").trials == 1
+
+
+def test_a_trial_taken_from_the_ledger_is_listed_to_the_server_before_it_begins(bench: Bench) -> None:
+    other = Ledger(bench.directory, "other")
+    trial = other.number_trial("run0", {"lr": 0.1})
+    assert other.begin(trial)
+    other.offer(replace(trial, attempt=1, resumes=True), "made room")
+    bench.server.left = []
+    seen: list[tuple[str, ...]] = []
+    bench.isolation.on_start = lambda _: seen.extend(bench.server.beats)
+    assert bench.run().trials == 1
+    assert seen == [("run0",)]
+
+
 def test_a_finished_run_that_the_server_hands_out_again_is_not_run_again(bench: Bench) -> None:
     bench.run()
     ran = list(bench.isolation.ran)
