@@ -35,7 +35,10 @@ def main() -> int:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         lock = DirectoryLock(directory)
-        store = Store(directory, Limits(crash_timeout_s=options.crash_timeout_s))
+        limits = Limits(
+            crash_timeout_s=options.crash_timeout_s, open_sweep_timeout_s=options.open_sweep_timeout_days * 86_400
+        )
+        store = Store(directory, limits)
     except (DirectoryOwnedError, SchemaVersionError) as error:
         print(error, file=sys.stderr)
         return STATUS_OWNED if isinstance(error, DirectoryOwnedError) else 1
@@ -55,6 +58,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (0.0.0.0: all)")
     parser.add_argument("--port", type=int, default=0, help="0: the last one of this directory, else any free one")
     parser.add_argument("--idle-timeout-s", type=float, default=3600.0, help="end after so long without requests")
+    parser.add_argument(
+        "--open-sweep-timeout-days",
+        type=float,
+        default=7.0,
+        help="an open sweep without news for so long is idle too",
+    )
     parser.add_argument("--crash-timeout-s", type=float, default=300.0, help="a run silent for so long has crashed")
     return parser
 
@@ -108,7 +117,7 @@ async def _keep_house(store: Store, server: uvicorn.Server, activity: Activity, 
         await asyncio.sleep(min(_HOUSEKEEPING_S, max(0.1, idle_timeout_s / 4)))
         try:
             await store.run(store.agents.lose_silent_runs)
-            is_idle = activity.idle_s > idle_timeout_s and not await store.run(store.runs.live)
+            is_idle = activity.idle_s > idle_timeout_s and not await store.run(store.is_awaited)
         except sqlite3.Error:
             log.exception("housekeeping failed and will be tried again")  # a full disk may have room again
             continue

@@ -27,13 +27,15 @@ _ALPHABET = string.ascii_lowercase + string.digits
 @dataclass(frozen=True)
 class Limits:
     """crash_timeout_s: silence after which a run counts as crashed. unstarted_grace_s: how long a run that was handed
-    out may take to start. max_losses: how often a lost run is offered again. body_bytes, file_bytes: of requests."""
+    out may take to start. max_losses: how often a lost run is offered again. body_bytes, file_bytes: of requests.
+    open_sweep_timeout_s: for how long agents of an open sweep may be expected, who may wait in a cluster's queue."""
 
     crash_timeout_s: float = 300.0
     unstarted_grace_s: float = 60.0
     max_losses: int = 3
     body_bytes: int = 64 * 2**20
     file_bytes: int = 100 * 2**20
+    open_sweep_timeout_s: float = 7 * 86_400.0
 
 
 def new_name() -> str:
@@ -66,6 +68,10 @@ class Store:
         self.files = Files(self.database, clock, directory / "files")
         # One thread: SQLite has one writer anyway, and handing trials out needs no further locks.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+
+    def is_awaited(self) -> bool:
+        """Whether somebody may still come: a run is under way, or a sweep is open whose agents may wait in a queue."""
+        return bool(self.runs.live()) or self.sweeps.is_any_open(self.limits.open_sweep_timeout_s)
 
     async def run(self, work: Callable[[], T]) -> T:
         """Do work in a transaction; when this returns, what it did is on disk."""

@@ -55,6 +55,12 @@ class Sweeps:
         )
         return [Sweep(**dict(row)) for row in rows]
 
+    def is_any_open(self, within_s: float) -> bool:
+        """Whether there is a sweep that hasn't ended, and of which something changed less than within_s ago."""
+        marks = ", ".join("?" * len(scheduling.OPEN))
+        sql = f"SELECT 1 FROM sweeps WHERE state IN ({marks}) AND updated_at > ? LIMIT 1"  # noqa: S608 (question marks)
+        return self._db.value(sql, (*scheduling.OPEN, self._clock.wall_s() - within_s)) is not None
+
     def count(self, project_id: int) -> int:
         """How many sweeps a project has."""
         return int(self._db.value("SELECT COUNT(*) FROM sweeps WHERE project_id = ?", (project_id,)))

@@ -75,12 +75,10 @@ def _overrides(sweep: SweepRecord, trial: TrialHistory) -> list[str]:
 def _row(sweep: SweepRecord, history: TrialHistory, sweep_history: History) -> dict[str, Any]:
     agent = sweep_history.agents.get(history.agent)
     started = datetime.fromtimestamp(history.started, tz=timezone.utc).isoformat(timespec="seconds")
-    return {
+    row = {
         "number": history.trial.number,
         "run_id": history.trial.run_id,
         "state": history.state,
-        **_args(sweep, history),
-        **{f"metric.{name}": value for name, value in history.metrics.items()},
         "started": started,
         "duration_s": history.duration_s,
         "attempts": history.trial.attempt + 1,
@@ -89,6 +87,12 @@ def _row(sweep: SweepRecord, history: TrialHistory, sweep_history: History) -> d
         "directory": history.output_dir or "",
         "error": history.error_line or "",
     }
+    # A parameter may be called like a column of ours.
+    swept = {f"param.{n}" if n in row else n: value for n, value in _args(sweep, history).items()}
+    metrics = {f"metric.{name}": value for name, value in history.metrics.items()}
+    at = list(row).index("started")
+    items = list(row.items())
+    return dict([*items[:at], *swept.items(), *metrics.items(), *items[at:]])
 
 
 def write(results: SweepResults, directory: Path) -> None:

@@ -289,12 +289,28 @@ def test_an_idle_server_ends_but_not_while_a_run_is_alive(servers: Servers, tmp_
     assert "idle" in servers.log()
 
 
+def test_an_idle_server_waits_for_the_agents_of_an_open_sweep_but_not_for_ever(
+    servers: Servers, tmp_path: Path
+) -> None:
+    client = Client(servers.start("--idle-timeout-s", "1"))
+    sweep = client.sweep("p", grid(x=[1]))
+    forgotten = Servers(tmp_path / "forgotten")
+    Client(forgotten.start("--idle-timeout-s", "1", "--open-sweep-timeout-days", "0")).sweep("p", grid(x=[1]))
+    assert forgotten.wait() == 0
+    assert servers.processes[-1].poll() is None
+    claimed = claim(client, "p", client.agent("p", sweep))
+    assert claimed
+    client.finish("p", claimed[0])
+    assert servers.wait() == 0
+
+
 def test_housekeeping_outlives_a_full_disk() -> None:
     class Server:
         should_exit = False
 
     class FullDisk:
-        agents = runs = SimpleNamespace(lose_silent_runs=None, live=None)
+        agents = SimpleNamespace(lose_silent_runs=None)
+        is_awaited = None
         failures = 2
 
         async def run(self, _: object) -> list[Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,43 @@ def test_every_configuration_is_run_once_and_the_best_is_shown(project: Project,
     assert [state[:2] for state in states] == [(n, "finished") for n in range(4)]
     assert sorted(value for *_, value in states) == [1.25, 1.5, 2.25, 2.5]
     assert {run["state"] for run in project.runs()} == {"finished"}
+
+
+def test_the_table_of_trials_has_everything_of_each(project: Project) -> None:
+    sweep = project.sweep("x=1,2", "+state=3,4", "hydra.sweeper.metric.name=loss")
+    row = sweep.trials[0]
+    columns = "number run_id state x param.state metric.loss started duration_s attempts agent host directory error"
+    assert list(row) == columns.split()
+    assert (row["x"], row["param.state"], row["metric.loss"], row["state"]) == ("1", "3", "1.25", "finished")
+    assert (row["agent"], row["attempts"], row["error"]) == ("agent-0", "1", "")
+    assert float(row["duration_s"]) > 0
+    assert datetime.fromisoformat(row["started"]).tzinfo is not None
+    assert Path(row["directory"]) == sweep.directory / "0"
+
+
+def test_the_results_are_returned_to_whoever_calls_the_sweeper(project: Project) -> None:
+    (project.directory / "spy.py").write_text(
+        "import json\n"
+        "from hydra_plugins.hydra_wandb_sweeper.wandb_sweeper import WandbSweeper\n"
+        "class Spy(WandbSweeper):\n"
+        "    def sweep(self, arguments):\n"
+        "        results = super().sweep(arguments)\n"
+        "        with open('returned.json', 'w') as file:\n"
+        "            json.dump([dict(results.summary), [dict(row) for row in results.trials]], file)\n"
+        "        return results\n"
+    )
+    sweep = project.sweep("x=1,2", "hydra.sweeper._target_=spy.Spy", PYTHONPATH=str(project.directory))
+    summary, rows = json.loads((project.directory / "returned.json").read_text())
+    assert summary == sweep.results
+    assert [row["run_id"] for row in rows] == [row["run_id"] for row in sweep.trials]
+
+
+def test_one_line_says_where_the_data_is_and_how_to_use_wandb_instead(project: Project) -> None:
+    output = project.sweep("x=1").output
+    (line,) = [line for line in output.splitlines() if "embedded server" in line]
+    assert str(project.directory / ".wandb_sweep_server") in line
+    assert "wandb login" in line
+    assert "hydra.sweeper.server=wandb" in line
 
 
 def test_a_trial_s_output_is_in_its_directory_and_not_in_the_agent_s(project: Project) -> None:

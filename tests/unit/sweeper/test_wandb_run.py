@@ -1,0 +1,63 @@
+"""What makes any W&B run of a trial's process the trial's run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hydra_plugins.hydra_wandb_sweeper._client import ServerAccess
+from hydra_plugins.hydra_wandb_sweeper._ledger import Trial
+from hydra_plugins.hydra_wandb_sweeper._server import ServerRef
+from hydra_plugins.hydra_wandb_sweeper._wandb_run import beside_swept, run_name, trial_environment
+from tests.unit.sweeper.test_ledger import RECORD
+
+ACCESS = ServerAccess("http://127.0.0.1:1", "http://127.0.0.1:1", "local-key")
+TRIAL = Trial(3, 0, "run3", {"lr": 0.1})
+
+
+def test_the_environment_names_run_sweep_and_project() -> None:
+    env = trial_environment(ACCESS, RECORD, TRIAL, Path("/out"), {})
+    assert (env["WANDB_RUN_ID"], env["WANDB_SWEEP_ID"]) == ("run3", RECORD.sweep.sweep_id)
+    assert (env["WANDB_ENTITY"], env["WANDB_PROJECT"]) == (RECORD.sweep.entity, RECORD.sweep.project)
+    assert (env["WANDB_DIR"], env["WANDB_MODE"]) == ("/out", "online")
+    assert "WANDB_RESUME" not in env
+    resumed = trial_environment(ACCESS, RECORD, replace(TRIAL, attempt=1, resumes=True), Path("/out"), {})
+    assert resumed["WANDB_RESUME"] == "allow"
+
+
+def test_group_and_tags_of_the_user_stay() -> None:
+    sweep = replace(RECORD, tags=("ours",))
+    env = trial_environment(ACCESS, sweep, TRIAL, Path("/out"), {"WANDB_RUN_GROUP": "mine", "WANDB_TAGS": "theirs"})
+    assert env["WANDB_RUN_GROUP"] == "mine"
+    assert env["WANDB_TAGS"] == "theirs,ours"
+
+
+def test_with_the_embedded_server_nothing_is_reported_to_anybody_else() -> None:
+    local = replace(RECORD, server=ServerRef("local", "/data"))
+    cloud = replace(RECORD, server=ServerRef("wandb", "https://api.wandb.ai"))
+    assert trial_environment(ACCESS, local, TRIAL, Path("/out"), {})["WANDB_ERROR_REPORTING"] == "false"
+    assert "WANDB_ERROR_REPORTING" not in trial_environment(ACCESS, cloud, TRIAL, Path("/out"), {})
+
+
+def test_a_run_is_named_after_what_differs_between_trials() -> None:
+    sweep = replace(RECORD, parameters={"lr": {"values": [0.1, 0.2]}, "model": {"values": ["a"]}, "n": {"value": 7}})
+    assert run_name(sweep, replace(TRIAL, args={"lr": 0.123456, "model": "a", "n": 7})) == "3: lr=0.1235,model=a"
+    assert run_name(replace(sweep, parameters={}), TRIAL) == "3"
+    assert len(run_name(sweep, replace(TRIAL, args={"lr": 0.1, "model": "x" * 500}))) == 128
+
+
+@pytest.mark.parametrize(
+    ("config", "swept", "expected"),
+    [
+        ({"lr": 0.1, "n": 1}, {"lr": 0.2}, {"n": 1}),
+        ({"model": {"width": 8, "deep": {"a": 1}}}, {"model": "small"}, {"model.width": 8, "model.deep.a": 1}),
+        ({"model": {"width": 8}}, {"model": "small", "model.width": 9}, {}),
+        ({"o": {"lr": 1}}, {"o.lr": 1}, {"o": {"lr": 1}}),
+    ],
+)
+def test_swept_keys_stay_as_the_sweep_has_them(
+    config: dict[str, object], swept: dict[str, object], expected: dict[str, object]
+) -> None:
+    assert beside_swept(config, swept) == expected
