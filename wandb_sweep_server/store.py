@@ -70,7 +70,7 @@ class Store:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
 
     def is_awaited(self) -> bool:
-        """Whether somebody may still come: a run is under way, or a sweep is open whose agents may wait in a queue."""
+        """Whether somebody may still come: a run is under way, or the agents of an open sweep wait in a queue."""
         return bool(self.runs.live()) or self.sweeps.is_any_open(self.limits.open_sweep_timeout_s)
 
     async def run(self, work: Callable[[], T]) -> T:
