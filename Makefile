@@ -25,7 +25,7 @@ unexport $(filter WANDB_%,$(.VARIABLES))
 export NETRC := /dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help example test lint format types wheel install sdk-venvs clean
+.PHONY: help example test test-here test-cluster lint format types wheel install sdk-venvs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,8 +38,14 @@ example: $(EXAMPLE_INSTALLED) ## sweep 24 configurations of example_app on this 
 	@echo "Output directory: $(OUTPUT_DIR)"
 
 test: lint types sdk-venvs ## lint, check types and run the tests
-	$(BIN)/python -m tests.slurm.cluster run -- \
-		$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	@# The tests on the cluster mostly wait; side by side with the others they cost little time.
+	@$(MAKE) --no-print-directory -j2 --output-sync=target test-here test-cluster
+
+test-here: $(TEST_INSTALLED) sdk-venvs ## only the tests that need no SLURM cluster
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/slurm
+
+test-cluster: $(TEST_INSTALLED) ## only the tests on a SLURM cluster, which is brought up for them
+	$(BIN)/python -m tests.slurm.cluster run -- $(BIN)/python -m pytest tests/slurm -o timeout=900
 
 lint: $(TEST_INSTALLED) ## check style
 	$(BIN)/ruff check

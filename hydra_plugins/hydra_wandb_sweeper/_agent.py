@@ -337,9 +337,9 @@ class Agent:
     def _result(self, trial: Trial, process: TrialProcess, path: Path, stopped: bool) -> dict[str, Any]:
         """Return how the attempt went; if its process couldn't say, record its death in its run."""
         result = read_result(path)
-        if result is not None and not stopped:
+        if result is not None and not stopped and process.failure is None:
             return result
-        error = "stopped by the server" if stopped else _death(process.exit_code)
+        error = "stopped by the server" if stopped else process.failure or _death(process.exit_code)
         code = 255 if stopped else 128 - process.exit_code if process.exit_code < 0 else process.exit_code
         try:
             self._client.record_death(self._sweep.sweep, trial.run_id, code, error)

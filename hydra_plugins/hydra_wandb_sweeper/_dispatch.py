@@ -57,10 +57,12 @@ class LauncherTraits:
     """What matters of a launcher.
 
     kind: basic | joblib | submitit_local | submitit_slurm | other. parallel: jobs it runs at a time, None = ask.
+    ranks: processes of a job that run each trial together.
     """
 
     kind: str
     parallel: int | None
+    ranks: int = 1
 
     @property
     def is_submitit(self) -> bool:
@@ -73,6 +75,7 @@ def launcher_traits(config: DictConfig) -> LauncherTraits:
     launcher = get_class(str(config.hydra.launcher._target_))
     bases = {base.__name__ for base in launcher.__mro__}
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    ranks = int(config.hydra.launcher.get("tasks_per_node") or 1) * int(config.hydra.launcher.get("nodes") or 1)
     if "BasicLauncher" in bases:
         return LauncherTraits("basic", 1)
     if "JoblibLauncher" in bases:
@@ -80,9 +83,9 @@ def launcher_traits(config: DictConfig) -> LauncherTraits:
         # joblib's rule: -1 is all CPUs, -2 all but one, …
         return LauncherTraits("joblib", n_jobs if n_jobs > 0 else max(1, cpus + 1 + n_jobs))
     if {"BaseSubmititLauncher", "LocalLauncher"} <= bases:
-        return LauncherTraits("submitit_local", cpus)
+        return LauncherTraits("submitit_local", cpus, ranks)
     if {"BaseSubmititLauncher", "SlurmLauncher"} <= bases:
-        return LauncherTraits("submitit_slurm", None)
+        return LauncherTraits("submitit_slurm", None, ranks)
     return LauncherTraits("other", 1)
 
 
@@ -95,6 +98,12 @@ def job_count(settings: Settings, traits: LauncherTraits, expected_trials: int |
         raise SettingError("wait", False, f"the launcher '{traits.kind}' can't run without being waited for")
     if settings.snapshot_code and not traits.is_submitit:
         raise SettingError("snapshot_code", True, f"the launcher '{traits.kind}' runs the code as it is")
+    if traits.ranks > 1 and settings.agents_per_job > 1:
+        raise SettingError(
+            "agents_per_job",
+            settings.agents_per_job,
+            f"the {traits.ranks} tasks of a job (hydra.launcher.tasks_per_node, nodes) are one agent together",
+        )
     agents = settings.agents
     if agents is None:
         if traits.parallel is None:

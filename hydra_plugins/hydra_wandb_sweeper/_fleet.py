@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 
 from ._dispatch import Dispatch, JobHandle
 from ._errors import SweepFailedError
@@ -28,21 +28,25 @@ def restart_wait_s(setbacks: int) -> float:
 
 @dataclass
 class Fleet:
-    """Jobs are numbered from 0 and never started twice under one number."""
+    """Jobs are numbered from first_number on, and never started twice under one number."""
 
     dispatch: Dispatch
     job: AgentJob
     clock: Callable[[], float] = time.monotonic
+    first_number: InitVar[int] = 0
     live: list[JobHandle] = field(default_factory=list)
+    next_number: int = field(init=False)
     _due: list[tuple[float, int]] = field(default_factory=list)
-    _next_number: int = 0
     _held_until_s: float = 0.0
+
+    def __post_init__(self, first_number: int) -> None:
+        self.next_number = first_number
 
     def plan(self, count: int, wait_s: float = 0.0) -> None:
         """Have `count` more jobs started, wait_s from now."""
         due_s = self.clock() + wait_s
-        self._due += [(due_s, self._next_number + i) for i in range(count)]
-        self._next_number += count
+        self._due += [(due_s, self.next_number + i) for i in range(count)]
+        self.next_number += count
 
     @property
     def strength(self) -> int:

@@ -70,6 +70,10 @@ class TrialProcess(Protocol):
     def exit_code(self) -> int:
         """Its exit code, or minus the signal that killed it."""
 
+    @property
+    def failure(self) -> str | None:
+        """Why the attempt has failed whatever its process left, None if that counts."""
+
 
 class Isolation(Protocol):
     """Starts attempts."""
@@ -198,6 +202,8 @@ class InlineIsolation:
 
 
 class _Ended:
+    failure: str | None = None
+
     def __init__(self, exit_code: int) -> None:
         self.exit_code = exit_code
 
@@ -213,6 +219,8 @@ class _Ended:
 
 class _ChildProcess:
     """A child that leads its own process group."""
+
+    failure: str | None = None
 
     def __init__(self, pid: int, wakeup: Wakeup, notice: Notice, clock: Callable[[], float] = time.monotonic) -> None:
         self._pid = pid

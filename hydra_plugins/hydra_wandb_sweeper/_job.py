@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,7 +24,8 @@ from . import _slurm
 from ._agent import Agent, AgentSettings
 from ._client import SweepClient
 from ._isolation import Wakeup, fork_hazard, make_isolation
-from ._ledger import Ledger
+from ._ledger import DIRECTORY, Ledger
+from ._ranks import LeadingIsolation, Ranks, follow
 from ._requeue import Ending, should_requeue
 from ._slurm import SlurmCallError
 from ._trial import TaskContext, preempt_signal
@@ -53,18 +54,39 @@ class AgentJob:
     max_num_timeout: int = 0
     sys_path: tuple[str, ...] = ()
 
-    def run(self, number: int, wall_time: WallTime = UNLIMITED) -> list[dict[str, Any]]:
-        """Host the agents of job `number`, side by side if there are several; returns an AgentSummary each."""
+    def run(
+        self, number: int, wall_time: WallTime = UNLIMITED, rank: int = 0, ranks: int = 1
+    ) -> list[dict[str, Any]]:
+        """Host the agents of job `number`, side by side if there are several; returns an AgentSummary each.
+
+        rank, ranks: of this process among those of the job, which are one agent together.
+        """
         names = agent_names(number, self.agents_per_job, _slurm.restart_count())
+        if ranks > 1:
+            meeting = Ranks(rank, ranks, self.directory / DIRECTORY / "ranks" / names[0])
+            return [self._run_agent(names[0], number, wall_time, meeting)] if rank == 0 else self._follow(meeting)
         if len(names) == 1:
             return [self._run_agent(names[0], number, wall_time)]
         return self._run_side_by_side(names, number, wall_time)
 
-    def _run_agent(self, name: str, number: int, wall_time: WallTime) -> dict[str, Any]:
+    def _follow(self, ranks: Ranks) -> list[dict[str, Any]]:
+        ledger = Ledger(self.directory, f"{ranks.directory.name}.{ranks.rank}")
+        context, scratch = (
+            replace(self.context, rank=ranks.rank),
+            ledger.job_path(f"{ranks.directory.name}.{ranks.rank}"),
+        )
+        isolation = make_isolation(self._safe_isolation(), context, ledger.sweep(), Wakeup(), scratch=scratch)
+        # When the job has to end is for rank 0 to say.
+        with _on_stop_signals(lambda _: None):
+            follow(isolation, ranks)
+        return []
+
+    def _run_agent(self, name: str, number: int, wall_time: WallTime, ranks: Ranks | None = None) -> dict[str, Any]:
         ledger = Ledger(self.directory, name)
         sweep = ledger.sweep()
         wakeup = Wakeup()
         isolation = make_isolation(self._safe_isolation(), self.context, sweep, wakeup, scratch=ledger.job_path(name))
+        leading = LeadingIsolation(isolation, ranks) if ranks is not None else None
         agent: Agent
         client = SweepClient(
             sweep.server.open(),
@@ -78,13 +100,17 @@ class AgentJob:
             self.settings,
             client=client,
             ledger=ledger,
-            isolation=isolation,
+            isolation=leading or isolation,
             wakeup=wakeup,
             wall_time=wall_time,
             job_number=number,
         )
-        with _on_stop_signals(lambda signal_name: agent.stop(f"its job was told to end by {signal_name}")):
-            return asdict(agent.run())
+        try:
+            with _on_stop_signals(lambda signal_name: agent.stop(f"its job was told to end by {signal_name}")):
+                return asdict(agent.run())
+        finally:
+            if leading is not None:
+                leading.close()
 
     def _safe_isolation(self) -> str:
         hazard = fork_hazard() if self.isolation == "fork" else None
@@ -148,12 +174,15 @@ class SubmititTask:
 
     def __call__(self, number: int) -> list[dict[str, Any]]:
         """Host the agents of job `number`; if the job has to end with work left, see to it that it comes back."""
+        import submitit
+
         sys.path[:] = [*self.sys_path, *(entry for entry in sys.path if entry not in self.sys_path)]
         job: AgentJob = cloudpickle.loads(self.payload)
         job.context.restore()
         configure_log(job.context.config.hydra.hydra_logging, job.context.config.hydra.verbose)
         wall_time = _wall_time(job)
-        summaries = job.run(number, wall_time)
+        process = submitit.JobEnvironment()
+        summaries = job.run(number, wall_time, process.global_rank, process.num_tasks)
         out_of_time = any(summary["is_out_of_time"] for summary in summaries)
         if out_of_time or any(summary["was_stopped"] for summary in summaries):
             _come_back(job, timed_out=out_of_time or wall_time.is_timing_out())

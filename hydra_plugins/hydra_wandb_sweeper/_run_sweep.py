@@ -20,7 +20,8 @@ from ._job import AgentJob
 from ._ledger import DIRECTORY, Ledger, SweepRecord
 from ._plan import START_PATIENCE_S, Plan, make_plan
 from ._progress import Progress
-from ._results import RESULTS_FILE, TRIALS_FILE, SweepResults, collect, write
+from ._report import report
+from ._results import TRIALS_FILE, SweepResults, collect, write
 from ._server import start_if_local
 from ._snapshot import current_sys_path, record_code, snapshot_code, snapshot_configs
 from ._supervisor import Supervisor
@@ -49,9 +50,7 @@ def run_sweep(
     overrides = first_overrides(plan.template, plan.config)
     fleet = Fleet(make_dispatch(config, hydra_context, plan.traits, overrides), job)
     if not plan.settings.wait:
-        fleet.plan(plan.jobs)
-        fleet.start_due()
-        log.info("%d job(s) submitted; not waiting. Watch %s", len(fleet.live), record.url)
+        _leave_alone(plan, record, fleet)
         return None
     return _see_through(plan, record, ledger, client, fleet)
 
@@ -78,6 +77,22 @@ def _task_context(
     )
 
 
+def _leave_alone(plan: Plan, record: SweepRecord, fleet: Fleet) -> None:
+    """Submit the agents, and on SLURM a job that goes on when they have ended."""
+    from ._keeper import Keeper
+    from ._submitit import SubmititDispatch, SubmititJob
+
+    fleet.plan(plan.jobs)
+    fleet.start_due()
+    log.info("%d job(s) submitted; not waiting. Watch %s", len(fleet.live), record.url)
+    if plan.traits.kind != "submitit_slurm" or not isinstance(fleet.dispatch, SubmititDispatch):
+        return
+    keeper = Keeper(fleet.job, plan.jobs, fleet.next_number, plan.settings.max_agent_restarts)
+    job_id = keeper.submit(fleet.dispatch, [job for job in fleet.live if isinstance(job, SubmititJob)])
+    if job_id is not None:
+        log.info("Job %s begins when they have ended: it goes on with what is left, or writes the results.", job_id)
+
+
 def _see_through(plan: Plan, record: SweepRecord, ledger: Ledger, client: SweepClient, fleet: Fleet) -> SweepResults:
     directory, history = ledger.directory, History()
     # Jobs that block write to this terminal themselves.
@@ -90,7 +105,7 @@ def _see_through(plan: Plan, record: SweepRecord, ledger: Ledger, client: SweepC
     finally:
         results = collect(record, history, directory)
         write(results, directory)
-    _report(results, record, directory)
+    report(results, record, directory)
     failure = supervisor.failure(plan.settings.max_failure_rate)
     if failure is not None:
         raise SweepFailedError(f"The sweep failed: {failure}. See {directory / TRIALS_FILE}.")
@@ -158,18 +173,3 @@ def _announce(plan: Plan, record: SweepRecord, directory: Path) -> None:
         )
     else:
         log.info("Sweep page: %s", record.url)
-
-
-def _report(results: SweepResults, record: SweepRecord, directory: Path) -> None:
-    summary = results.summary
-    counts = ", ".join(f"{count} {state}" for state, count in summary["trials"].items() if count)
-    log.info("Sweep %s ended: %s.", record.sweep.path, counts or "no trial ran")
-    if summary["best_value"] is not None:
-        log.info("Best %s: %.6g (%s)", record.metric_name, summary["best_value"], " ".join(summary["best_overrides"]))
-        log.info("Its directory: %s", summary["best_dir"])
-    elif summary["trials"]["finished"]:
-        log.warning(
-            "No trial has a metric '%s'; return it from the task, log it, or set hydra.sweeper.metric.name.",
-            record.metric_name,
-        )
-    log.info("Results: %s, %s", directory / RESULTS_FILE, directory / TRIALS_FILE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,10 +69,7 @@ class SubmititDispatch:
         return self._largest_array
 
     def _submit(self, job: AgentJob, numbers: Sequence[int]) -> list[SubmititJob]:
-        launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=self.context, task_function=job.context.task_function, config=self.config
-        )
-        executor = _executor(launcher, self.cluster)
+        executor = _executor(self._launcher().params, self.cluster)  # type: ignore[attr-defined]
         task = SubmititTask.pack(job)
         with _no_leftovers(Path(str(executor.folder))):
             jobs = executor.map_array(task, list(numbers))
@@ -81,6 +78,22 @@ class SubmititDispatch:
             self._live.add(handle.job_id)
             self.queue.expect(handle.job_id)
         return handles
+
+    def submit_small(self, task: Any, dependency: str, timeout_min: int) -> str:
+        """Submit one job that needs next to nothing, to begin as SLURM's dependency says; returns its id."""
+        params = dict(self._launcher().params)  # type: ignore[attr-defined]
+        needs = {"nodes": 1, "tasks_per_node": 1, "cpus_per_task": 1, "timeout_min": timeout_min}
+        for name in ("gpus_per_node", "gpus_per_task", "cpus_per_gpu", "mem_per_gpu", "gres", "array_parallelism"):
+            params.pop(name, None)
+        extra = {**(params.get("additional_parameters") or {}), "dependency": dependency}
+        executor = _executor({**params, **needs, "additional_parameters": extra}, self.cluster)
+        return str(executor.submit(task).job_id)
+
+    def _launcher(self) -> Launcher:
+        # Nothing calls the task function through it.
+        return Plugins.instance().instantiate_launcher(
+            hydra_context=self.context, task_function=lambda _: None, config=self.config
+        )
 
     def has_ended(self, job: SubmititJob) -> bool:
         """True once the job is gone, however it ended."""
@@ -133,18 +146,21 @@ class SubmititJob:
         return f"job {self.job_id} ({state}), log {path}{tail}"
 
 
-def _executor(launcher: Launcher, cluster: str) -> Any:
-    """Build the executor from the launcher's parameters by hydra-submitit-launcher's own rules (its launch())."""
+def _executor(parameters: Mapping[str, Any], cluster: str) -> Any:
+    """Build the executor from a launcher's parameters by hydra-submitit-launcher's own rules (its launch())."""
     import submitit
     from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
     from omegaconf import OmegaConf
 
-    params: dict[str, Any] = dict(launcher.params)  # type: ignore[attr-defined]
+    params = dict(parameters)
     folder = params.pop("submitit_folder")
     init = {f"{cluster}_max_num_timeout": params.pop("max_num_timeout")} if "max_num_timeout" in params else {}
     executor = submitit.AutoExecutor(folder=folder, cluster=cluster, **init)
     shared = set(OmegaConf.structured(BaseQueueConf))
     executor.update_parameters(**{k if k in shared else f"{cluster}_{k}": v for k, v in params.items()})
+    if cluster == "slurm" and (params.get("tasks_per_node") or 1) * (params.get("nodes") or 1) > 1:
+        # The ranks of an agent end together: those that are left of one that died would wait for ever.
+        executor.update_parameters(slurm_srun_args=[*(params.get("srun_args") or ()), "--kill-on-bad-exit=1"])
     return executor
 
 

@@ -29,7 +29,8 @@ _CANCEL_S = 20.0
 class Supervisor:
     """on_events: told of the ledger's events, in batches. poll_s: how often jobs and events are looked at.
 
-    max_agent_restarts: as in config.WandbSweeperConf.
+    max_agent_restarts: as in config.WandbSweeperConf. setbacks: starts in a row that led to nothing;
+    progress_at_setback: History.progress at the last of them.
     """
 
     sweep: SweepRecord
@@ -43,9 +44,9 @@ class Supervisor:
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     _reader: EventReader = field(init=False)
+    setbacks: int = 0
+    progress_at_setback: int = -1
     _target: int = 0
-    _setbacks: int = 0
-    _progress_at_setback: int = -1
     _noted_s: float = float("-inf")
     _failure: str | None = None
 
@@ -67,6 +68,13 @@ class Supervisor:
             raise
         finally:
             self.ledger.forget_supervisor()
+
+    def go_on_unattended(self, jobs: int) -> bool:
+        """After all jobs have ended: plan those for what is left, `jobs` at a time; False if the sweep has ended."""
+        self._target = jobs
+        self._read()
+        died = any(agent.ended is None for agent in self.history.agents.values())
+        return self._start_over(died=died)
 
     def _go_on(self) -> bool:
         """Look at everything once, and do what is due; False when the sweep has ended."""
@@ -131,7 +139,7 @@ class Supervisor:
             log.error("Agents keep dying without a trial ending: no more of them are started.")
             self._target = self.fleet.strength
             return
-        wait_s = restart_wait_s(self._setbacks)
+        wait_s = restart_wait_s(self.setbacks)
         log.warning("%d trial(s) are left; starting %d more job(s) in %.0f s.", demand, missing, wait_s)
         self.fleet.plan(missing, wait_s)
 
@@ -146,7 +154,7 @@ class Supervisor:
             self._fail_handed_back_trials()
             return False
         jobs = min(self._target, self._jobs_for(demand)) or 1
-        wait_s = restart_wait_s(self._setbacks - 1) if died else 0.0
+        wait_s = restart_wait_s(self.setbacks - 1) if died else 0.0
         log.warning(
             "%d trial(s) are left after all jobs have ended; starting %d more job(s) in %.0f s.", demand, jobs, wait_s
         )
@@ -162,9 +170,9 @@ class Supervisor:
         died: agents died in it. Those that gave up on their trials will hardly do better the next time.
         """
         progress = self.history.progress
-        self._setbacks = self._setbacks + 1 if progress == self._progress_at_setback else 1
-        self._progress_at_setback = progress
-        return self._setbacks > (self.max_agent_restarts if died else min(2, self.max_agent_restarts))
+        self.setbacks = self.setbacks + 1 if progress == self.progress_at_setback else 1
+        self.progress_at_setback = progress
+        return self.setbacks > (self.max_agent_restarts if died else min(2, self.max_agent_restarts))
 
     # --- trials that are left ---
 

@@ -29,7 +29,8 @@ from ._wandb_run import open_run, prepare_run, record_and_finish, resolved_confi
 class TaskContext:
     """What Hydra hands to a launcher, as far as trials need it; the same for all trials of a sweep.
 
-    opens_run: the task opens its W&B run itself.
+    opens_run: the task opens its W&B run itself. rank: of this process among those that run each trial together;
+    only rank 0 has a W&B run.
     """
 
     hydra_context: HydraContext
@@ -37,6 +38,7 @@ class TaskContext:
     config: DictConfig
     singleton_state: Mapping[Any, Any]
     opens_run: bool
+    rank: int = 0
 
     def restore(self) -> None:
         """Put Hydra's global state into a process that didn't inherit it."""
@@ -57,7 +59,7 @@ def run_trial(
     try:
         config = _compose(context, sweep, trial)
         output_dir = _output_dir(config)
-        tee.to(output_dir / "trial.log")
+        tee.to(output_dir / (f"trial.rank{context.rank}.log" if context.rank else "trial.log"))
         _enter_run(context, sweep, trial, config, output_dir)
         outcome.output_dir = str(output_dir)
         with _preemptible(notice):
@@ -71,7 +73,8 @@ def run_trial(
     except Exception as error:  # noqa: BLE001 (whatever the user's code or its config raises is the trial's failure)
         outcome.fail(error)
     try:
-        outcome.summary = record_and_finish(outcome.metrics, outcome.error_line, outcome.exit_code)
+        if not context.rank:
+            outcome.summary = record_and_finish(outcome.metrics, outcome.error_line, outcome.exit_code)
     except Exception as error:  # noqa: BLE001 (a run that W&B can't record must not look like a success)
         outcome.fail(error)
     _wait_for_user_threads()
@@ -101,6 +104,9 @@ def _output_dir(config: DictConfig) -> Path:
 
 
 def _enter_run(context: TaskContext, sweep: SweepRecord, trial: Trial, config: DictConfig, output_dir: Path) -> None:
+    if context.rank:
+        os.environ["WANDB_MODE"] = "disabled"
+        return
     env = trial_environment(sweep.server.open(), sweep, trial, output_dir, os.environ)
     os.environ.update(env)
     prepare_run(env, trial.args, resolved_config(config))

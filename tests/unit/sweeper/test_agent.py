@@ -74,6 +74,7 @@ class FakeProcess:
     code: int
     beats: int = 0
     terminated: bool = False
+    failure: str | None = None
     grace_s: float | None = None
 
     @property
