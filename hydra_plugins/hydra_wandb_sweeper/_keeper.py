@@ -7,6 +7,7 @@ Between its starts no process is needed anywhere, apart from the agents and the 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 
 # It sleeps between setbacks, and the server may be away.
 _TIMEOUT_MIN = 60
+# Of the SLURM_* variables, those that tell sbatch and squeue how to reach the cluster, whoever calls them.
+_OF_SLURM_S_CLIENT = ("SLURM_CONF", "SLURM_JWT")
 
 
 @dataclass(frozen=True)
@@ -121,8 +124,10 @@ class KeeperTask:
         keeper.job.context.restore()
         hydra: Any = keeper.job.context.config.hydra
         configure_log(hydra.hydra_logging, hydra.verbose)
+        client = {name: os.environ[name] for name in _OF_SLURM_S_CLIENT if name in os.environ}
         # A job submitted from within a job would inherit what SLURM and submitit say of this one.
         with submitit.helpers.clean_env():
+            os.environ.update(client)
             try:
                 keeper.keep()
             except SweepError as error:
