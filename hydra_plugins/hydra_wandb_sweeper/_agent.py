@@ -21,7 +21,7 @@ from ._errors import ServerError, ServerUnreachableError
 from ._isolation import Isolation, TrialProcess, Wakeup
 from ._ledger import Ledger, SweepRecord, Trial, finished_durations_s, read_result
 from ._outcome import FAILED, FINISHED, PREEMPTED, STOPPED
-from ._slurm import own_job_id
+from ._slurm import own_job_id, restart_count
 from ._walltime import UNLIMITED, WallTime, expected_trial_s, grace_s, too_short
 from ._wandb_run import run_name
 
@@ -157,6 +157,7 @@ class Agent:
             pid=os.getpid(),
             job=own_job_id(),
             job_number=self._job_number,
+            restarts=restart_count(),
         )
         try:
             self._agent_id = self._client.create_agent(self._sweep.sweep, socket.gethostname())
@@ -253,10 +254,10 @@ class Agent:
         try:
             stopped = self._watch(trial, process)
         except BaseException:
-            self._hand_over(trial, process, "the agent was interrupted")
+            self._hand_over(trial, process, "the agent was interrupted", started)
             raise
         if self._stop_reason and not process.wait(0):
-            self._hand_over(trial, process, self._stop_reason)
+            self._hand_over(trial, process, self._stop_reason, started)
             return
         result = self._result(trial, process, result_path, stopped)
         if result["state"] == PREEMPTED:
@@ -297,8 +298,8 @@ class Agent:
         self._unclaimed += [c for c in commands if c.kind in ("run", "resume")]
         return any(c.kind == "stop" and c.run_id == trial.run_id for c in commands)
 
-    def _hand_over(self, trial: Trial, process: TrialProcess, reason: str) -> None:
-        """Have the trial end in good order, and let another agent go on with it."""
+    def _hand_over(self, trial: Trial, process: TrialProcess, reason: str, started: float) -> None:
+        """Have the trial end in good order, and let another agent go on with it. started: on the agent's clock."""
         times_out = self._wall_time.is_timing_out()
         grace = grace_s(self._wall_time, margin_s=self._settings.margin_s, default_s=self._settings.preempt_grace_s)
         # On disk before anything else: if the job is killed now, this was no failure of the trial's.
@@ -308,7 +309,7 @@ class Agent:
         process.preempt(grace)
         result = read_result(self._ledger.result_path(trial))
         if result is not None and result["state"] == FINISHED:
-            self._settle(trial, result, duration_s=0.0)
+            self._settle(trial, result, self._clock() - started)
         elif times_out and self._summary.trials == 1 and not self._settings.resumable:
             self._settle_too_long(trial)
         else:

@@ -30,11 +30,15 @@ class TrialHistory:
 
 @dataclass
 class AgentHistory:
-    """One agent. job_number: of its job. ended: why it left, None while it has not said so."""
+    """One agent. job_number: of its job. restarts: how often the job had been requeued when the agent began.
+
+    ended: why it left, None while it has not said so.
+    """
 
     name: str
     host: str
     job_number: int
+    restarts: int = 0
     ended: str | None = None
 
 
@@ -76,7 +80,7 @@ class History:
         return [t for t in self.trials.values() if t.agent == agent and t.state == RUNNING]
 
     def _on_agent_started(self, event: Mapping[str, Any]) -> None:
-        self.agents[event["by"]] = AgentHistory(event["by"], event["host"], event["job_number"])
+        self.agents[event["by"]] = AgentHistory(event["by"], event["host"], event["job_number"], event["restarts"])
 
     def _on_agent_ended(self, event: Mapping[str, Any]) -> None:
         self.agents[event["by"]].ended = event["reason"]

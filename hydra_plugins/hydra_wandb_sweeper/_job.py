@@ -23,11 +23,13 @@ from omegaconf import DictConfig
 from . import _slurm
 from ._agent import Agent, AgentSettings
 from ._client import SweepClient
+from ._history import History
 from ._isolation import Wakeup, fork_hazard, make_isolation
-from ._ledger import DIRECTORY, Ledger
+from ._ledger import DIRECTORY, EventReader, Ledger
 from ._ranks import LeadingIsolation, Ranks, follow
 from ._requeue import Ending, should_requeue
 from ._slurm import SlurmCallError
+from ._takeover import take_over
 from ._trial import TaskContext, preempt_signal
 from ._walltime import UNLIMITED, WallTime
 
@@ -62,12 +64,23 @@ class AgentJob:
         rank, ranks: of this process among those of the job, which are one agent together.
         """
         names = agent_names(number, self.agents_per_job, _slurm.restart_count())
+        if rank == 0:
+            self._take_over_from_before(number)
         if ranks > 1:
             meeting = Ranks(rank, ranks, self.directory / DIRECTORY / "ranks" / names[0])
             return [self._run_agent(names[0], number, wall_time, meeting)] if rank == 0 else self._follow(meeting)
         if len(names) == 1:
             return [self._run_agent(names[0], number, wall_time)]
         return self._run_side_by_side(names, number, wall_time)
+
+    def _take_over_from_before(self, number: int) -> None:
+        """In a requeued job: offer what its agents before the requeue had no time to hand over."""
+        if not _slurm.restart_count():
+            return
+        ledger, history = Ledger(self.directory, f"job-{number}r{_slurm.restart_count()}"), History()
+        history.add(EventReader(self.directory).new_events())
+        for agent in history.agents_of_job(number):
+            take_over(ledger, history, agent.name, self.settings.max_retries)
 
     def _follow(self, ranks: Ranks) -> list[dict[str, Any]]:
         ledger = Ledger(self.directory, f"{ranks.directory.name}.{ranks.rank}")

@@ -9,15 +9,16 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from ._client import SweepClient
 from ._errors import ServerUnreachableError, SweepFailedError
 from ._fleet import Fleet, restart_wait_s
 from ._history import QUEUED, RUNNING, History
-from ._ledger import SUPERVISOR_SILENCE_S, EventReader, Ledger, SweepRecord, Trial
+from ._ledger import SUPERVISOR_SILENCE_S, EventReader, Ledger, SweepRecord
 from ._outcome import FAILED, FINISHED
+from ._takeover import record_lost, take_over
 
 log = logging.getLogger(__name__)
 
@@ -119,8 +120,10 @@ class Supervisor:
         agents = self.history.agents_of_job(handle.number)
         for agent in agents:
             self._offer_open_trials(agent.name)
-        # A job that was cancelled while it waited in the queue never had an agent, and nothing is missing.
-        died = not agents or any(agent.ended is None for agent in agents)
+        # A requeued job has had other agents before; how those ended has been seen to. A job that was cancelled while
+        # it waited in the queue never had one.
+        last = [agent for agent in agents if agent.restarts == max(a.restarts for a in agents)]
+        died = not last or any(agent.ended is None for agent in last)
         if died and self._demand():
             self._failure = f"agent-{handle.number} died: {handle.describe()}"
             log.warning("%s", self._failure)
@@ -177,25 +180,13 @@ class Supervisor:
     # --- trials that are left ---
 
     def _offer_open_trials(self, agent: str) -> None:
-        for history in self.history.open_trials_of(agent):
-            trial = history.trial
-            if history.is_preempting:
-                self.ledger.offer_again(trial, f"{agent} was killed while the trial made room")
-            elif trial.failures < self.fleet.job.settings.max_retries:
-                self.ledger.offer_again(replace(trial, failures=trial.failures + 1), f"{agent} died")
-            else:
-                self._record_failed(trial, f"{agent} died while it ran the trial")
-
-    def _record_failed(self, trial: Trial, error: str) -> None:
-        self.ledger.mark_failed(trial)
-        lost: dict[str, Any] = {"metrics": {}, "output_dir": None, "duration_s": None}
-        self.ledger.record("ended", trial, state=FAILED, error=error, error_line=error, final=True, **lost)
+        take_over(self.ledger, self.history, agent, self.fleet.job.settings.max_retries)
 
     def _fail_handed_back_trials(self) -> None:
         """Agents that gave up hoped that others would do better; there are no others left."""
         for history in self.history.trials.values():
             if history.state == QUEUED and history.error_line:
-                self._record_failed(history.trial, history.error_line)
+                record_lost(self.ledger, history.trial, history.error_line)
         self._read()
 
     def _take_up_left_trials(self) -> None:

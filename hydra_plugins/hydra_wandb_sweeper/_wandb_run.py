@@ -78,6 +78,9 @@ def trial_environment(
         env["WANDB_TAGS"] = tags
     if trial.resumes:
         env["WANDB_RESUME"] = "allow"
+    if "SLURM_JOB_NAME" in environ and environ.get("SLURM_NTASKS", "1") == "1":
+        # Lightning's word for a job that it must not requeue, which it would do behind the agent's back.
+        env["SLURM_JOB_NAME"] = "interactive"
     if sweep.server.is_local:
         # wandb 0.19 and 0.22 report errors to W&B's Sentry otherwise: nothing leaves the machine without a login.
         env["WANDB_ERROR_REPORTING"] = "false"

@@ -13,8 +13,9 @@ from hydra_plugins.hydra_wandb_sweeper._client import SweepInfo, SweepRef
 from hydra_plugins.hydra_wandb_sweeper._errors import ServerUnreachableError, SweepFailedError
 from hydra_plugins.hydra_wandb_sweeper._fleet import Fleet, restart_wait_s
 from hydra_plugins.hydra_wandb_sweeper._history import History
-from hydra_plugins.hydra_wandb_sweeper._ledger import Ledger, Trial
+from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger, Trial
 from hydra_plugins.hydra_wandb_sweeper._supervisor import Supervisor
+from hydra_plugins.hydra_wandb_sweeper._takeover import take_over
 from tests.unit.sweeper.test_agent import SETTINGS
 from tests.unit.sweeper.test_ledger import RECORD
 
@@ -95,11 +96,11 @@ class Bench:
     def ledger(self, name: str) -> Ledger:
         return Ledger(self.directory, name, lambda: self.now)
 
-    def agent(self, number: int, trials: Sequence[int], *, dies_in: int | None = None) -> bool:
+    def agent(self, number: int, trials: Sequence[int], *, dies_in: int | None = None, restarts: int = 0) -> bool:
         """An agent that runs these new trials (or what is on offer, if any) and leaves, or dies in one of them."""
-        name = f"agent-{number}"
+        name = f"agent-{number}" + (f"r{restarts}" if restarts else "")
         ledger = self.ledger(name)
-        ledger.record("agent_started", host="h", pid=1, job="1", job_number=number)
+        ledger.record("agent_started", host="h", pid=1, job="1", job_number=number, restarts=restarts)
         new = [n for n in trials if n not in self.handed_out]
         while (trial := self.claim(ledger, new)) is not None:
             if trial.number == dies_in:
@@ -246,3 +247,20 @@ def test_agents_can_tell_whether_a_supervisor_watches(bench: Bench) -> None:
     assert bench.ledger("agent").supervisor_is_alive()
     bench.now += 2
     assert not bench.ledger("agent").supervisor_is_alive()
+
+
+def test_a_requeued_job_whose_last_agent_ended_well_has_not_died(bench: Bench) -> None:
+    def work(number: int) -> bool:
+        bench.agent(number, range(4), dies_in=1)
+        # What the requeued job does first, see AgentJob.run.
+        history = History()
+        history.add(EventReader(bench.directory).new_events())
+        take_over(bench.ledger("job-0r1"), history, "agent-0", max_retries=1)
+        return bench.agent(number, range(4), restarts=1)
+
+    bench.cluster.work = work
+    supervisor = bench.supervise(1)
+    assert bench.cluster.started == [0]
+    assert bench.counts(supervisor) == {"finished": 4}
+    assert supervisor.history.trials[1].trial.failures == 1
+    assert supervisor.failure(0.0) is None

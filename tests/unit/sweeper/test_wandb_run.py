@@ -41,6 +41,15 @@ def test_with_the_embedded_server_nothing_is_reported_to_anybody_else() -> None:
     assert "WANDB_ERROR_REPORTING" not in trial_environment(ACCESS, cloud, TRIAL, Path("/out"), {})
 
 
+def test_lightning_takes_a_job_of_one_task_for_one_that_it_must_not_requeue() -> None:
+    slurm = {"SLURM_JOB_NAME": "train", "SLURM_NTASKS": "1"}
+    assert trial_environment(ACCESS, RECORD, TRIAL, Path("/out"), slurm)["SLURM_JOB_NAME"] == "interactive"
+    # With several it needs to know of SLURM, to find its ranks.
+    ranks = {**slurm, "SLURM_NTASKS": "2"}
+    assert "SLURM_JOB_NAME" not in trial_environment(ACCESS, RECORD, TRIAL, Path("/out"), ranks)
+    assert "SLURM_JOB_NAME" not in trial_environment(ACCESS, RECORD, TRIAL, Path("/out"), {})
+
+
 def test_a_run_is_named_after_what_differs_between_trials() -> None:
     sweep = replace(RECORD, parameters={"lr": {"values": [0.1, 0.2]}, "model": {"values": ["a"]}, "n": {"value": 7}})
     assert run_name(sweep, replace(TRIAL, args={"lr": 0.123456, "model": "a", "n": 7})) == "3: lr=0.1235,model=a"

@@ -1,0 +1,33 @@
+"""What becomes of the trials that an agent left open when it died."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ._history import History
+from ._ledger import Ledger, Trial
+from ._outcome import FAILED
+
+
+def take_over(ledger: Ledger, history: History, agent: str, max_retries: int) -> None:
+    """Offer the trials that a dead agent had claimed to the others, or count them as failed.
+
+    history: of all events so far. max_retries: as in config.WandbSweeperConf; a death counts as a failure of the
+    trial, which may have caused it, unless the trial was making room when it happened.
+    """
+    for left in history.open_trials_of(agent):
+        trial = left.trial
+        if left.is_preempting:
+            ledger.offer_again(trial, f"{agent} was killed while the trial made room")
+        elif trial.failures < max_retries:
+            ledger.offer_again(replace(trial, failures=trial.failures + 1), f"{agent} died")
+        else:
+            record_lost(ledger, trial, f"{agent} died while it ran the trial")
+
+
+def record_lost(ledger: Ledger, trial: Trial, error: str) -> None:
+    """Count a trial as failed that nobody will run any more."""
+    ledger.mark_failed(trial)
+    lost: dict[str, Any] = {"metrics": {}, "output_dir": None, "duration_s": None}
+    ledger.record("ended", trial, state=FAILED, error=error, error_line=error, final=True, **lost)
