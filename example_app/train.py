@@ -9,8 +9,10 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 # Read once, when NumPy loads its BLAS. These matrices are too small to share among threads, and several
 # trainings usually share the machine.
@@ -18,6 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import hydra
 import numpy as np
+from hydra.core.hydra_config import HydraConfig
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 from sklearn.datasets import load_digits
@@ -168,19 +171,38 @@ def error_rate(layers: list[Layer], images: Floats, labels: Labels) -> float:
     return float(np.mean(predict(layers, images).argmax(axis=1) != labels))
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
-def main(cfg: DictConfig) -> float:
-    """Train as ``cfg`` says; return the fraction of validation images that end up misclassified."""
+def save_checkpoint(path: Path, **state: object) -> None:
+    """Replace the checkpoint; whoever is interrupted in here finds the one before."""
+    unfinished = path.with_suffix(".part")
+    unfinished.write_bytes(pickle.dumps(state))
+    unfinished.replace(path)
+
+
+def train(cfg: DictConfig, checkpoint: Path) -> float:
+    """Train as ``cfg`` says; return the fraction of validation images that end up misclassified.
+
+    checkpoint: written after each epoch. If it is there already, the training goes on from it, to the same result.
+    """
     rng = np.random.default_rng(cfg.seed)
     data = load_data(cfg.data.num_images, cfg.data.val_fraction, rng)
     layers = init_layers([data.train_images.shape[1], *cfg.model.hidden_sizes, NUM_CLASSES], rng)
     optimizer = make_optimizer(cfg.optimizer, layers, cfg.lr)
+    epochs_done = 0
+    if checkpoint.exists():
+        state = pickle.loads(checkpoint.read_bytes())
+        epochs_done, rng = state["epoch"], state["rng"]
+        layers = [Layer(weight, bias) for weight, bias in state["layers"]]
+        vars(optimizer).update(state["optimizer"])  # holds the very arrays of the layers
+        log.info("goes on after epoch %d", epochs_done)
 
     log_every = max(1, cfg.epochs // LOG_LINES_PER_TRAINING)
-    for epoch in range(1, cfg.epochs + 1):
+    for epoch in range(epochs_done + 1, cfg.epochs + 1):
         for batch in minibatches(len(data.train_labels), cfg.batch_size, rng):
             images, labels = data.train_images[batch], data.train_labels[batch]
             optimizer.step(gradients(layers, images, labels, cfg.dropout, rng))
+        # No classes of this file: where it was pickled itself, as launchers do, they can't be pickled again.
+        arrays = [(layer.weight, layer.bias) for layer in layers]
+        save_checkpoint(checkpoint, epoch=epoch, rng=rng, layers=arrays, optimizer=vars(optimizer))
         if epoch % log_every == 0:
             log.info(
                 "epoch %d/%d: training error %.4f, validation error %.4f",
@@ -190,6 +212,11 @@ def main(cfg: DictConfig) -> float:
                 error_rate(layers, data.val_images, data.val_labels),
             )
     return error_rate(layers, data.val_images, data.val_labels)
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+def main(cfg: DictConfig) -> float:
+    return train(cfg, Path(HydraConfig.get().runtime.output_dir) / "checkpoint.pkl")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -49,24 +50,43 @@ def multirun(sweep_dir: Path, *overrides: str) -> list[str]:
 
 
 @pytest.mark.parametrize("optimizer", ["optimizer=adam lr=1e-3", "optimizer=sgd lr=0.1"])
-def test_the_network_learns_to_read_digits(train: ModuleType, optimizer: str) -> None:
-    error = train.main(config("epochs=15", *optimizer.split()))
+def test_the_network_learns_to_read_digits(train: ModuleType, optimizer: str, tmp_path: Path) -> None:
+    error = train.train(config("epochs=15", *optimizer.split()), tmp_path / "checkpoint")
     assert isinstance(error, float)
     assert 0.0 <= error < 0.1
 
 
-def test_a_training_without_epochs_guesses(train: ModuleType) -> None:
-    assert 0.6 < train.main(config("epochs=0")) <= 1.0
+def test_a_training_without_epochs_guesses(train: ModuleType, tmp_path: Path) -> None:
+    assert 0.6 < train.train(config("epochs=0"), tmp_path / "checkpoint") <= 1.0
 
 
-def test_the_seed_alone_decides_the_result(train: ModuleType) -> None:
-    errors = [train.main(config("epochs=3", f"seed={seed}")) for seed in (1, 1, 2)]
+def test_the_seed_alone_decides_the_result(train: ModuleType, tmp_path: Path) -> None:
+    errors = [
+        train.train(config("epochs=3", f"seed={seed}"), tmp_path / f"checkpoint{i}")
+        for i, seed in enumerate((1, 1, 2))
+    ]
     assert errors[0] == errors[1] != errors[2]
 
 
-def test_an_unknown_optimizer_is_named(train: ModuleType) -> None:
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_an_interrupted_training_goes_on_to_the_same_result(
+    train: ModuleType, optimizer: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Few epochs at a low rate: every further step still changes the result.
+    settings = (f"optimizer={optimizer}", "lr=1e-4")
+    whole = train.train(config("epochs=6", *settings), tmp_path / "whole")
+    interrupted = tmp_path / "interrupted"
+    assert train.train(config("epochs=2", *settings), interrupted) != whole
+    with caplog.at_level("INFO"):
+        assert train.train(config("epochs=6", *settings), interrupted) == whole
+    assert "goes on after epoch 2" in caplog.text
+    arrays = [pickle.loads(path.read_bytes())["layers"][0][0] for path in (tmp_path / "whole", interrupted)]
+    assert np.array_equal(*arrays)
+
+
+def test_an_unknown_optimizer_is_named(train: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"optimizer\.name='adamw'"):
-        train.main(config("optimizer.name=adamw"))
+        train.train(config("optimizer.name=adamw"), tmp_path / "checkpoint")
 
 
 def test_gradients_agree_with_finite_differences(train: ModuleType) -> None:
