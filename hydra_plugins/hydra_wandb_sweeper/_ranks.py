@@ -11,16 +11,14 @@ in the same directory. They meet in a directory of the ledger, since ranks may b
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from ._isolation import Isolation, TrialProcess
-from ._ledger import Trial, write_result
+from ._ledger import Trial, read_result, write_result
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +123,7 @@ def follow(isolation: Isolation, ranks: Ranks, sleep: Callable[[float], None] = 
 
 def _next_trial(ranks: Ranks, number: int, sleep: Callable[[float], None]) -> Trial | None:
     while True:
-        if (told := _read(ranks.path(number, "json"))) is not None:
+        if (told := read_result(ranks.path(number, "json"))) is not None:
             return Trial(**told)
         if ranks.end.exists():
             return None
@@ -135,7 +133,7 @@ def _next_trial(ranks: Ranks, number: int, sleep: Callable[[float], None]) -> Tr
 def _take_part(process: TrialProcess, ranks: Ranks, number: int) -> bool:
     """Wait for the end of this rank's part; False if it failed by itself."""
     while not process.wait(_POLL_S):
-        if (over := _read(ranks.path(number, "over.json"))) is None:
+        if (over := read_result(ranks.path(number, "over.json"))) is None:
             continue
         if over["how"] == "preempt":
             process.preempt(over["grace_s"])
@@ -154,11 +152,3 @@ def _ends_within(process: TrialProcess, seconds: float) -> bool:
         if time.monotonic() > deadline:
             return False
     return True
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        read: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    return read

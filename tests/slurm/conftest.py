@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.integration.sweeper.conftest import Project, wait_for
+from tests.integration.sweeper.conftest import Project
 from tests.slurm.cluster import Cluster
+from tests.waiting import wait_for
 
 APP = """
 import json, os, time

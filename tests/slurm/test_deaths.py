@@ -7,9 +7,9 @@ import os
 import signal
 from typing import Any
 
-from tests.integration.sweeper.conftest import wait_for
 from tests.slurm.conftest import SlurmProject, assert_all_finished_once, events
 from tests.slurm.test_dispatch import SLURM, values
+from tests.waiting import wait_for
 
 # Four jobs that can't share a node, of trials that last a while and go on from where they were.
 SPREAD = ("hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=8", "hydra.launcher.timeout_min=30")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import signal
 
-from tests.integration.sweeper.conftest import wait_for
 from tests.slurm.conftest import SlurmProject, assert_all_finished_once, events
 from tests.slurm.test_deaths import LASTING, running_agents, runs_by_number
 from tests.slurm.test_dispatch import SLURM, values
+from tests.waiting import wait_for
 
 
 def test_a_sweep_that_is_left_alone_finishes_although_agents_die(project: SlurmProject) -> None:

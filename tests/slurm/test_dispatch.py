@@ -9,9 +9,9 @@ from pathlib import Path
 
 import yaml
 
-from tests.integration.sweeper.conftest import wait_for
 from tests.slurm.cluster import MAX_ARRAY_SIZE, MAX_SUBMIT_JOBS
 from tests.slurm.conftest import SlurmProject, assert_all_finished_once, events
+from tests.waiting import wait_for
 
 SLURM = ("hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=30", "hydra.launcher.cpus_per_task=1")
 

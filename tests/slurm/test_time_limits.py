@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import yaml
 
-from tests.integration.sweeper.conftest import wait_for
 from tests.slurm.conftest import SlurmProject, assert_all_finished_once, events
 from tests.slurm.test_deaths import runs_by_number
 from tests.slurm.test_dispatch import SLURM, values
+from tests.waiting import wait_for
 
 
 def assert_resumed_where_interrupted(project: SlurmProject) -> None:

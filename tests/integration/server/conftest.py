@@ -6,10 +6,8 @@ import os
 import secrets
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,15 +18,6 @@ from wandb_sweep_server.launch import ServerAddress, ensure_running
 _ROOT = Path(__file__).parents[3]
 # The oldest, a middle one, and the newest: that of the interpreter that runs the tests.
 _VERSIONS = ("newest", "0.22.3", "0.19.11")
-
-
-def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:
-    """Poll until the condition is true; fails with `what` after timeout_s."""
-    deadline = time.monotonic() + timeout_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
-        time.sleep(0.05)
-    return value
 
 
 @pytest.fixture(scope="session", params=_VERSIONS)

@@ -25,7 +25,7 @@ import pytest
 import requests
 
 from tests.integration.server.client import Client
-from tests.integration.server.conftest import wait_for
+from tests.waiting import wait_for
 from wandb_sweep_server.__main__ import _keep_house
 from wandb_sweep_server.app import Activity
 from wandb_sweep_server.launch import ServerAddress, ServerStartError, ensure_running, is_live, read_address

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from tests.integration.server.client import STOP_RUN, Client
-from tests.integration.server.conftest import new_project, wait_for
+from tests.integration.server.conftest import new_project
 from tests.integration.server.sdk import Sdk, User
+from tests.waiting import wait_for
 from wandb_sweep_server.launch import ServerAddress
 
 TRAIN = """

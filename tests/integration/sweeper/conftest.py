@@ -7,8 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -199,15 +198,6 @@ class Sweep:
         """The task overrides of every trial that ran, as Hydra recorded them."""
         files = sorted(self.directory.glob("*/.hydra/overrides.yaml"))
         return [yaml.safe_load(path.read_text()) for path in files]
-
-
-def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:
-    """Poll until the condition is true; fails with `what` after timeout_s."""
-    deadline = time.monotonic() + timeout_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
-        time.sleep(0.05)
-    return value
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.integration.sweeper.conftest import Project, wait_for
+from tests.integration.sweeper.conftest import Project
+from tests.waiting import wait_for
 
 SLURM_LIKE = ("hydra/launcher=submitit_local", "hydra.sweeper.agents=2")
 

@@ -16,16 +16,9 @@ import pytest
 from hydra_plugins.hydra_wandb_sweeper import _isolation
 from hydra_plugins.hydra_wandb_sweeper._isolation import ForkIsolation, Wakeup, fork_hazard
 from hydra_plugins.hydra_wandb_sweeper._ledger import Trial
+from tests.waiting import wait_for
 
 TRIAL = Trial(0, 0, "run")
-
-
-def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
-    return value
 
 
 @pytest.fixture
