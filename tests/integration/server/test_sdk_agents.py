@@ -205,8 +205,10 @@ def test_a_preempted_run_is_offered_again_under_its_id_before_new_trials(jobs: d
 def test_a_killed_trial_is_found_out_and_offered_again_under_its_id(jobs: dict[str, Job]) -> None:
     job = jobs["kill"]
     assert job.wait() == 0
-    first, again = job.trials()
-    assert first == again
+    first, *again = job.trials()
+    # Under the CLI agent of 0.19 an uploader outlives the trial, and says that it ended with exit code 0; whether it
+    # does so before the agent tells of the loss is a matter of luck.
+    assert again == [first] or (job.user.sdk.version < (0, 20) and not again)
     assert [(run["name"], run["state"]) for run in job.runs()] == [(first["run"], "finished")]
     assert job.state() == "FINISHED"
 

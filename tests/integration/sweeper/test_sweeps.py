@@ -61,7 +61,8 @@ def test_the_table_of_trials_has_everything_of_each(project: Project) -> None:
 
 
 def test_the_results_are_returned_to_whoever_calls_the_sweeper(project: Project) -> None:
-    (project.directory / "spy.py").write_text(
+    (project.directory / "hydra_plugins").mkdir()  # Hydra takes sweepers from this namespace only
+    (project.directory / "hydra_plugins" / "spy.py").write_text(
         "import json\n"
         "from hydra_plugins.hydra_wandb_sweeper.wandb_sweeper import WandbSweeper\n"
         "class Spy(WandbSweeper):\n"
@@ -71,7 +72,7 @@ def test_the_results_are_returned_to_whoever_calls_the_sweeper(project: Project)
         "            json.dump([dict(results.summary), [dict(row) for row in results.trials]], file)\n"
         "        return results\n"
     )
-    sweep = project.sweep("x=1,2", "hydra.sweeper._target_=spy.Spy", PYTHONPATH=str(project.directory))
+    sweep = project.sweep("x=1,2", "hydra.sweeper._target_=hydra_plugins.spy.Spy", PYTHONPATH=str(project.directory))
     summary, rows = json.loads((project.directory / "returned.json").read_text())
     assert summary == sweep.results
     assert [row["run_id"] for row in rows] == [row["run_id"] for row in sweep.trials]
