@@ -72,13 +72,14 @@ def test_a_cancelled_array_task_is_replaced(project: SlurmProject) -> None:
 
 def test_a_node_on_which_every_trial_fails_does_not_eat_the_sweep(project: SlurmProject) -> None:
     process, directory = project.start(
-        *SPREAD, "hydra.sweeper.agents=4", values(24), "steps=2", "bad_node=n2",
+        # Long enough that much is left to claim when the agent on the bad node begins, however late that is.
+        *SPREAD, "hydra.sweeper.agents=4", values(32), "steps=8", "bad_node=n2",
         "hydra.sweeper.max_consecutive_failures=3",
     )  # fmt: skip
     assert process.wait(timeout=300) == 0, (directory / "supervisor.log").read_text()
     results = json.dumps([e for e in events(directory) if e["event"] == "agent_ended"])
     assert "trials failed one after another" in results
-    assert_all_finished_once(project, directory, 24)
+    assert_all_finished_once(project, directory, 32)
 
 
 def test_a_cluster_that_kills_every_agent_ends_the_sweep_with_the_reason(project: SlurmProject) -> None:
