@@ -21,7 +21,7 @@ from ._errors import ServerError, ServerUnreachableError
 from ._isolation import Isolation, TrialProcess, Wakeup
 from ._ledger import Ledger, SweepRecord, Trial, finished_durations_s, read_result
 from ._outcome import FAILED, FINISHED, PREEMPTED, STOPPED
-from ._slurm import own_job_id, restart_count
+from ._slurm import node_name, own_job_id, restart_count
 from ._walltime import UNLIMITED, WallTime, expected_trial_s, grace_s, too_short
 from ._wandb_run import run_name
 
@@ -59,7 +59,7 @@ class AgentSummary:
     """What an agent did.
 
     ended: why it left, as a sentence. was_stopped: it was told to. is_out_of_time: its job had too little time left
-    for another trial.
+    for another trial. gave_up: too many trials in a row failed in it.
     """
 
     name: str
@@ -68,6 +68,7 @@ class AgentSummary:
     ended: str = ""
     was_stopped: bool = False
     is_out_of_time: bool = False
+    gave_up: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,7 @@ class Agent:
             job=own_job_id(),
             job_number=self._job_number,
             restarts=restart_count(),
+            node=node_name(),
         )
         try:
             self._agent_id = self._client.create_agent(self._sweep.sweep, socket.gethostname())
@@ -167,7 +169,12 @@ class Agent:
             self._summary.ended = str(error)
         finally:
             self._summary.ended = self._summary.ended or "interrupted"
-            self._ledger.record("agent_ended", reason=self._summary.ended, trials=self._summary.trials)
+            self._ledger.record(
+                "agent_ended",
+                reason=self._summary.ended,
+                trials=self._summary.trials,
+                gave_up=self._summary.gave_up,
+            )
         log.info("Agent %s ends: %s", self._summary.name, self._summary.ended)
         return self._summary
 
@@ -387,6 +394,7 @@ class Agent:
         """Too many trials in a row failed here: give them to other agents, as they came."""
         if self._stop_reason:
             return self._stop_reason
+        self._summary.gave_up = True
         for trial in self._streak.trials.values():
             self._ledger.unmark_failed(trial)
             self._ledger.offer_again(trial, "its agent gave up")

@@ -42,10 +42,11 @@ class Dispatch(Protocol):
     def blocks(self) -> bool:
         """True if `start` returns when the jobs have ended."""
 
-    def start(self, job: AgentJob, numbers: Sequence[int]) -> Sequence[JobHandle]:
+    def start(self, job: AgentJob, numbers: Sequence[int], avoid: Sequence[str] = ()) -> Sequence[JobHandle]:
         """Start a job per number, or as many of the first ones as are accepted now.
 
-        Errors: SweepFailedError with the launcher's own words.
+        avoid: nodes on which they shall not run, where that can be said. Errors: SweepFailedError with the launcher's
+        own words.
         """
 
     def cancel(self, jobs: Sequence[Any], *, waiting_only: bool = False) -> None:
@@ -147,7 +148,7 @@ class LauncherDispatch:
         self._context = HydraContext(config_loader=context.config_loader, callbacks=type(context.callbacks)())
         self._overrides = overrides
 
-    def start(self, job: AgentJob, numbers: Sequence[int]) -> Sequence[JobHandle]:
+    def start(self, job: AgentJob, numbers: Sequence[int], avoid: Sequence[str] = ()) -> Sequence[JobHandle]:
         """See Dispatch.start; blocks until the jobs have ended."""
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=self._context, task_function=LauncherTask(job), config=self._config

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import InitVar, dataclass, field
 
 from ._dispatch import Dispatch, JobHandle
@@ -49,22 +49,27 @@ class Fleet:
         self.next_number += count
 
     @property
+    def has_due(self) -> bool:
+        """True if jobs are planned."""
+        return bool(self._due)
+
+    @property
     def strength(self) -> int:
         """How many jobs are under way or will be."""
         return len(self.live) + len(self._due)
 
-    def start_due(self) -> None:
+    def start_due(self, avoid: Sequence[str] = ()) -> None:
         """Start what is due, as far as the cluster accepts it now; the rest stays due until a job ends.
 
-        Errors: SweepFailedError with the launcher's words. Jobs refused for good are planned no longer; those that
-        are too many for now stay planned.
+        avoid: nodes on which it shall not run. Errors: SweepFailedError with the launcher's words. Jobs refused for
+        good are planned no longer; those that are too many for now stay planned.
         """
         now = self.clock()
         numbers = [number for due_s, number in self._due if due_s <= now]
         if not numbers or now < self._held_until_s:
             return
         try:
-            started = self.dispatch.start(self.job, numbers)
+            started = self.dispatch.start(self.job, numbers, avoid)
         except SweepFailedError as error:
             if error.is_limit:
                 self._held_until_s = now + _HOLD_S

@@ -32,13 +32,16 @@ class TrialHistory:
 class AgentHistory:
     """One agent. job_number: of its job. restarts: how often the job had been requeued when the agent began.
 
-    ended: why it left, None while it has not said so.
+    node: SLURM's name of where it is. ended: why it left, None while it has not said so. gave_up: because too many
+    trials in a row failed there.
     """
 
     name: str
     host: str
     job_number: int
     restarts: int = 0
+    node: str | None = None
+    gave_up: bool = False
     ended: str | None = None
 
 
@@ -71,6 +74,13 @@ class History:
         """Return how many trials are in each state."""
         return Counter(t.state for t in self.trials.values())
 
+    def bad_nodes(self) -> list[str]:
+        """Return the nodes on which agents gave up and nothing has finished, if trials do finish elsewhere."""
+        successful = {t.agent for t in self.trials.values() if t.state == "finished"}
+        good = {agent.node for agent in self.agents.values() if agent.name in successful}
+        gave_up = {agent.node for agent in self.agents.values() if agent.gave_up and agent.node is not None}
+        return sorted(gave_up - good) if good else []
+
     def agents_of_job(self, number: int) -> list[AgentHistory]:
         """Return the agents that a job has hosted, those before it was requeued included."""
         return [a for a in self.agents.values() if a.job_number == number]
@@ -80,10 +90,13 @@ class History:
         return [t for t in self.trials.values() if t.agent == agent and t.state == RUNNING]
 
     def _on_agent_started(self, event: Mapping[str, Any]) -> None:
-        self.agents[event["by"]] = AgentHistory(event["by"], event["host"], event["job_number"], event["restarts"])
+        self.agents[event["by"]] = AgentHistory(
+            event["by"], event["host"], event["job_number"], event["restarts"], event["node"]
+        )
 
     def _on_agent_ended(self, event: Mapping[str, Any]) -> None:
-        self.agents[event["by"]].ended = event["reason"]
+        agent = self.agents[event["by"]]
+        agent.ended, agent.gave_up = event["reason"], event["gave_up"]
 
     def _on_sweep_stopped(self, event: Mapping[str, Any]) -> None:
         self.stop_reason = event["reason"]

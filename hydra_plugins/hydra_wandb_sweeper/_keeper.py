@@ -89,7 +89,7 @@ class Keeper:
         while goes_on and not fleet.live:
             time.sleep(1.0)
             try:
-                fleet.start_due()
+                fleet.start_due(history.bad_nodes())
             except SweepFailedError as error:
                 if not error.is_limit:
                     raise

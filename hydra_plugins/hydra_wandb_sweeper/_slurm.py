@@ -166,6 +166,11 @@ def own_job_id(environ: Mapping[str, str] = os.environ) -> str | None:
     return environ.get("SLURM_JOB_ID")
 
 
+def node_name(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return SLURM's name of the node that this process is on, None outside of a job."""
+    return environ.get("SLURMD_NODENAME")
+
+
 def restart_count(environ: Mapping[str, str] = os.environ) -> int:
     """Return how often this process's job was requeued before."""
     return int(environ.get("SLURM_RESTART_COUNT") or 0)

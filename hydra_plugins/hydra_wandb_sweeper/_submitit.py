@@ -38,8 +38,8 @@ class SubmititDispatch:
     _live: set[str] = field(default_factory=set)
     _largest_array: int | None = None
 
-    def start(self, job: AgentJob, numbers: Sequence[int]) -> list[SubmititJob]:
-        """Submit as many jobs as the cluster accepts now, from the first number on.
+    def start(self, job: AgentJob, numbers: Sequence[int], avoid: Sequence[str] = ()) -> list[SubmititJob]:
+        """Submit as many jobs as the cluster accepts now, from the first number on. avoid: nodes to exclude.
 
         Errors: SweepFailedError with sbatch's own words if it accepts none.
         """
@@ -49,7 +49,7 @@ class SubmititDispatch:
         while left:
             part = left[:size]
             try:
-                handles += self._submit(job, part)
+                handles += self._submit(job, part, avoid)
             except Exception as error:
                 # What fits is found by halving; the rest is submitted as jobs end.
                 if _is_limit(error) and len(part) > 1:
@@ -68,8 +68,11 @@ class SubmititDispatch:
             self._largest_array = _slurm.max_array_size()
         return self._largest_array
 
-    def _submit(self, job: AgentJob, numbers: Sequence[int]) -> list[SubmititJob]:
-        executor = _executor(self._launcher().params, self.cluster)  # type: ignore[attr-defined]
+    def _submit(self, job: AgentJob, numbers: Sequence[int], avoid: Sequence[str]) -> list[SubmititJob]:
+        params = dict(self._launcher().params)  # type: ignore[attr-defined]
+        if avoid and self.cluster == "slurm":
+            params["exclude"] = ",".join(filter(None, (params.get("exclude"), *avoid)))
+        executor = _executor(params, self.cluster)
         task = SubmititTask.pack(job)
         with _no_leftovers(Path(str(executor.folder))):
             jobs = executor.map_array(task, list(numbers))

@@ -100,7 +100,7 @@ class Supervisor:
 
     def _start_due(self) -> None:
         try:
-            self.fleet.start_due()
+            self.fleet.start_due(self.history.bad_nodes() if self.fleet.has_due else ())
         except SweepFailedError as error:
             if error.is_limit and self.fleet.live:
                 return

@@ -49,8 +49,10 @@ class FakeCluster:
     started: list[int] = field(default_factory=list)
     cancelled: list[tuple[list[int], bool]] = field(default_factory=list)
     jobs: list[FakeJob] = field(default_factory=list)
+    avoided: list[list[str]] = field(default_factory=list)
 
-    def start(self, job: Any, numbers: Sequence[int]) -> Sequence[FakeJob]:
+    def start(self, job: Any, numbers: Sequence[int], avoid: Sequence[str] = ()) -> Sequence[FakeJob]:
+        self.avoided.append(list(avoid))
         running = len([job for job in self.jobs if not job.ended])
         room = self.accepts - running
         if self.refusal is not None:
@@ -100,7 +102,9 @@ class Bench:
         """An agent that runs these new trials (or what is on offer, if any) and leaves, or dies in one of them."""
         name = f"agent-{number}" + (f"r{restarts}" if restarts else "")
         ledger = self.ledger(name)
-        ledger.record("agent_started", host="h", pid=1, job="1", job_number=number, restarts=restarts)
+        ledger.record(
+            "agent_started", host="h", pid=1, job="1", job_number=number, restarts=restarts, node=f"n{number}"
+        )
         new = [n for n in trials if n not in self.handed_out]
         while (trial := self.claim(ledger, new)) is not None:
             if trial.number == dies_in:
@@ -109,7 +113,21 @@ class Bench:
                 "ended", trial, state="finished", metrics={}, error=None, error_line=None, output_dir="d",
                 duration_s=1.0, final=True,
             )  # fmt: skip
-        ledger.record("agent_ended", reason="done", trials=0)
+        ledger.record("agent_ended", reason="done", trials=0, gave_up=False)
+        return True
+
+    def bad_agent(self, number: int, trials: Sequence[int]) -> bool:
+        """An agent in which these trials fail, so that it gives up."""
+        ledger = self.ledger(f"agent-{number}")
+        ledger.record("agent_started", host="h", pid=1, job="1", job_number=number, restarts=0, node=f"n{number}")
+        for trial in [self.claim(ledger, [n]) for n in trials]:
+            assert trial is not None
+            ledger.record(
+                "ended", trial, state="failed", metrics={}, error="e", error_line="e", output_dir="d", duration_s=1.0,
+                final=True,
+            )  # fmt: skip
+            ledger.offer_again(trial, "its agent gave up")
+        ledger.record("agent_ended", reason="3 trials failed", trials=3, gave_up=True)
         return True
 
     def claim(self, ledger: Ledger, new: list[int]) -> Trial | None:
@@ -264,3 +282,28 @@ def test_a_requeued_job_whose_last_agent_ended_well_has_not_died(bench: Bench) -
     assert bench.counts(supervisor) == {"finished": 4}
     assert supervisor.history.trials[1].trial.failures == 1
     assert supervisor.failure(0.0) is None
+
+
+def test_agents_are_not_sent_again_to_where_everything_failed_while_elsewhere_it_does_not(bench: Bench) -> None:
+    bench.trials = 6
+
+    def work(number: int) -> bool:
+        if number == 0:
+            bench.bad_agent(0, [0, 1])
+        else:
+            bench.agent(number, [2, 3] if number == 1 else range(6))
+        return True
+
+    bench.cluster.work = work
+    supervisor = bench.supervise(2)
+    assert bench.counts(supervisor) == {"finished": 6}
+    assert bench.cluster.avoided == [[], ["n0"]]
+
+
+def test_where_every_agent_fails_no_node_is_to_blame(bench: Bench) -> None:
+    bench.cluster.work = lambda number: bench.bad_agent(number, [2 * number, 2 * number + 1])
+    history = History()
+    bench.cluster.work(0)
+    bench.cluster.work(1)
+    history.add(EventReader(bench.directory).new_events())
+    assert history.bad_nodes() == []
