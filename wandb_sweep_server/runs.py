@@ -221,7 +221,10 @@ class Runs:
             counter = f"{chunk.stream}_lines"
             end = chunk.offset + len(chunk.lines)
             columns[counter] = max(end, getattr(run, counter), columns.get(counter, 0))
-        if post.summary is not None:
+        # An uploader that outlives its killed process may still send what it had, after somebody else has said how
+        # the run ended.
+        is_late = run.state in run_states.ENDED and post.exit_code is None
+        if post.summary is not None and not is_late:
             columns["summary"] = jsontext.dumps(post.summary)
         if columns:
             self._db.update("runs", run.id, {**columns, "heartbeat_at": self._clock.wall_s()})

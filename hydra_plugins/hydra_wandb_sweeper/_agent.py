@@ -20,6 +20,7 @@ from ._client import Command, SweepClient
 from ._errors import ServerError, ServerUnreachableError
 from ._isolation import Isolation, TrialProcess, Wakeup
 from ._ledger import Ledger, SweepRecord, Trial, finished_durations_s, read_result
+from ._notice import preempt_signal
 from ._outcome import FAILED, FINISHED, PREEMPTED, STOPPED
 from ._slurm import node_name, own_job_id, restart_count
 from ._walltime import UNLIMITED, WallTime, expected_trial_s, grace_s, too_short
@@ -131,12 +132,17 @@ class Agent:
         """Why the agent is to stop, None if it isn't."""
         return self._stop_reason
 
-    def stop(self, reason: str) -> None:
-        """Stop as soon as possible, handing over the running trial. May be called from a signal handler."""
-        if self._wall_time.is_timing_out() and not self._is_time_up():
+    def on_signal(self, name: str) -> None:
+        """The agent's job was told to end, by a signal of that name."""
+        is_warning = name == preempt_signal().name and self._wall_time.is_timing_out()
+        if is_warning and not self._is_time_up():
             # The warning of the time limit may come a minute early, which for short jobs is at their start. It is
             # heeded when it is due: see _is_time_up.
             return
+        self.stop(f"its job was told to end by {name}")
+
+    def stop(self, reason: str) -> None:
+        """Stop as soon as possible, handing over the running trial. May be called from a signal handler."""
         self._stop_reason = self._stop_reason or reason
         self._summary.was_stopped = True
         self._wakeup.set()
@@ -174,6 +180,7 @@ class Agent:
                 reason=self._summary.ended,
                 trials=self._summary.trials,
                 gave_up=self._summary.gave_up,
+                left_work=self._summary.was_stopped or self._summary.is_out_of_time,
             )
         log.info("Agent %s ends: %s", self._summary.name, self._summary.ended)
         return self._summary
@@ -240,6 +247,10 @@ class Agent:
         if self._ledger.has_finished(trial):
             # The server missed the end of the run (its process died right after it) and offers it again.
             self._client.record_end(self._sweep.sweep, trial.run_id, exit_code=0)
+            return None
+        if self._ledger.has_failed(trial):
+            # Its retries are used up here, while to the server it was interrupted and has to go on.
+            self._client.record_end(self._sweep.sweep, trial.run_id, exit_code=1)
             return None
         before = replace(trial, attempt=trial.attempt - 1)
         if trial.attempt and self._ledger.is_under_way(before, self._settings.fresh_claim_s):

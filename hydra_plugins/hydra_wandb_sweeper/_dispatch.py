@@ -156,10 +156,13 @@ class LauncherDispatch:
         own = [f"hydra.sweep.subdir={DIRECTORY}/jobs/${{hydra.job.num}}", "hydra.output_subdir=null"]
         try:
             returns = launcher.launch([self._overrides + own for _ in numbers], initial_job_idx=numbers[0])
-            for job_return in returns:
-                _ = job_return.return_value  # raises what the job raised
+            # Reading a return value raises what the job raised.
+            summaries = [agent for job_return in returns for agent in job_return.return_value]
         except Exception as error:
             raise SweepFailedError(f"The launcher reports: {type(error).__name__}: {error}") from error
+        if any(agent["was_stopped"] for agent in summaries):
+            # An agent in this very process caught the Ctrl-C (or SIGTERM), which was meant for the whole sweep.
+            raise KeyboardInterrupt
         return [EndedJob(number) for number in numbers]
 
     def cancel(self, jobs: Sequence[Any], *, waiting_only: bool = False) -> None:

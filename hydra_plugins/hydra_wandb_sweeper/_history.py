@@ -33,7 +33,7 @@ class AgentHistory:
     """One agent. job_number: of its job. restarts: how often the job had been requeued when the agent began.
 
     node: SLURM's name of where it is. ended: why it left, None while it has not said so. gave_up: because too many
-    trials in a row failed there.
+    trials in a row failed there. left_work: it was told to leave, or had no time, and knows of no end of the work.
     """
 
     name: str
@@ -42,6 +42,7 @@ class AgentHistory:
     restarts: int = 0
     node: str | None = None
     gave_up: bool = False
+    left_work: bool = False
     ended: str | None = None
 
 
@@ -96,7 +97,7 @@ class History:
 
     def _on_agent_ended(self, event: Mapping[str, Any]) -> None:
         agent = self.agents[event["by"]]
-        agent.ended, agent.gave_up = event["reason"], event["gave_up"]
+        agent.ended, agent.gave_up, agent.left_work = event["reason"], event["gave_up"], event["left_work"]
 
     def _on_sweep_stopped(self, event: Mapping[str, Any]) -> None:
         self.stop_reason = event["reason"]

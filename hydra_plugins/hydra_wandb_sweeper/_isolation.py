@@ -22,7 +22,7 @@ from typing import Protocol
 import cloudpickle
 
 from ._ledger import SweepRecord, Trial
-from ._notice import Notice
+from ._notice import Notice, preempt_signal
 from ._trial import TaskContext, run_trial
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -163,7 +163,7 @@ class SpawnIsolation:
             [sys.executable, "-m", f"{__package__}._spawned", *arguments],
             stdin=subprocess.PIPE,
             pass_fds=[notice.reader],
-            preexec_fn=lambda: _lead_group_and_die_with(agent_pid),
+            preexec_fn=lambda: _prepare_spawned(agent_pid),
         )
         assert process.stdin is not None
         with process.stdin:
@@ -300,6 +300,11 @@ def _lead_group_and_die_with(agent_pid: int) -> None:
             os._exit(70)
 
 
+def _prepare_spawned(agent_pid: int) -> None:
+    _lead_group_and_die_with(agent_pid)
+    _ignore_early_warnings()  # outlives the exec
+
+
 def _reset_signals() -> None:
     """Forget the agent's signal handlers: submitit's, among others, would requeue the job from within a trial."""
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
@@ -308,4 +313,11 @@ def _reset_signals() -> None:
             with contextlib.suppress(OSError, ValueError):
                 signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    _ignore_early_warnings()
     signal.set_wakeup_fd(-1)
+
+
+def _ignore_early_warnings() -> None:
+    """Until the task begins (see _trial), SLURM's warning must not kill the trial: the agent knows when it is due."""
+    for number in {signal.SIGUSR2, preempt_signal()}:
+        signal.signal(number, signal.SIG_IGN)

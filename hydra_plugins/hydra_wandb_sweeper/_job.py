@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import multiprocessing
+import os
 import signal
 import sys
 import threading
@@ -26,11 +27,12 @@ from ._client import SweepClient
 from ._history import History
 from ._isolation import Wakeup, fork_hazard, make_isolation
 from ._ledger import DIRECTORY, EventReader, Ledger
+from ._notice import preempt_signal
 from ._ranks import LeadingIsolation, Ranks, follow
 from ._requeue import Ending, should_requeue
 from ._slurm import SlurmCallError
 from ._takeover import take_over
-from ._trial import TaskContext, preempt_signal
+from ._trial import TaskContext
 from ._walltime import UNLIMITED, WallTime
 
 log = logging.getLogger(__name__)
@@ -98,6 +100,9 @@ class AgentJob:
         ledger = Ledger(self.directory, name)
         sweep = ledger.sweep()
         wakeup = Wakeup()
+        if sweep.server.is_local:
+            # wandb 0.19 and 0.22 look at it when they are imported, which for forked trials is here.
+            os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         isolation = make_isolation(self._safe_isolation(), self.context, sweep, wakeup, scratch=ledger.job_path(name))
         leading = LeadingIsolation(isolation, ranks) if ranks is not None else None
         agent: Agent
@@ -119,7 +124,7 @@ class AgentJob:
             job_number=number,
         )
         try:
-            with _on_stop_signals(lambda signal_name: agent.stop(f"its job was told to end by {signal_name}")):
+            with _on_stop_signals(agent.on_signal):
                 return asdict(agent.run())
         finally:
             if leading is not None:
@@ -203,11 +208,9 @@ class SubmititTask:
 
 
 def _wall_time(job: AgentJob) -> WallTime:
-    """Return the limit of the SLURM job that this process is in: by SLURM's word, else as it was asked for."""
+    """Return the limit of the job that this process is in: by SLURM's word, else as it was asked for."""
     job_id = _slurm.own_job_id()
-    if job_id is None:
-        return UNLIMITED
-    left_s = _slurm.time_left_s(job_id)
+    left_s = _slurm.time_left_s(job_id) if job_id is not None else None
     left_s = job.timeout_s if left_s is None else left_s
     return UNLIMITED if left_s is None else WallTime(time.monotonic() + left_s, job.warning_s)
 

@@ -293,6 +293,10 @@ class Ledger:
         _create(self._root / "failed" / f"{trial.number:06d}", 0)
         return len(self._names("failed"))
 
+    def has_failed(self, trial: Trial) -> bool:
+        """True if a trial was counted as failed."""
+        return (self._root / "failed" / f"{trial.number:06d}").exists()
+
     def unmark_failed(self, trial: Trial) -> None:
         """The trial gets another chance after all."""
         (self._root / "failed" / f"{trial.number:06d}").unlink(missing_ok=True)

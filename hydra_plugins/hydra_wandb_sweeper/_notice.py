@@ -9,6 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
+
+
+def preempt_signal() -> signal.Signals:
+    """Return the signal by which submitit has SLURM announce the end of a job."""
+    return signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"]
 
 
 class Notice:

@@ -88,7 +88,12 @@ def _leave_alone(plan: Plan, record: SweepRecord, fleet: Fleet) -> None:
     if plan.traits.kind != "submitit_slurm" or not isinstance(fleet.dispatch, SubmititDispatch):
         return
     keeper = Keeper(fleet.job, plan.jobs, fleet.next_number, plan.settings.max_agent_restarts)
-    job_id = keeper.submit(fleet.dispatch, [job for job in fleet.live if isinstance(job, SubmititJob)])
+    agents = [job for job in fleet.live if isinstance(job, SubmititJob)]
+    job_id = keeper.submit(fleet.dispatch, agents)
+    if job_id is None and len(agents) > 1:
+        # A limit on jobs that the agents use up alone: one fewer of them is the lesser evil.
+        fleet.dispatch.cancel(agents[-1:])
+        job_id = keeper.submit(fleet.dispatch, agents[:-1])
     if job_id is not None:
         log.info("Job %s begins when they have ended: it goes on with what is left, or writes the results.", job_id)
 
@@ -135,7 +140,7 @@ def _create(plan: Plan, client: SweepClient, app_url: str) -> SweepRecord:
 
 def _job(plan: Plan, context: TaskContext, directory: Path) -> AgentJob:
     settings = plan.settings
-    launcher = context.config.hydra.launcher if plan.traits.kind == "submitit_slurm" else {}
+    launcher = context.config.hydra.launcher if plan.traits.is_submitit else {}
     timeout_min = launcher.get("timeout_min")
     return AgentJob(
         context=context,
@@ -152,7 +157,8 @@ def _job(plan: Plan, context: TaskContext, directory: Path) -> AgentJob:
         agents_per_job=settings.agents_per_job,
         server_patience_s=settings.server_patience_min * 60,
         timeout_s=timeout_min * 60 if timeout_min else None,
-        warning_s=float(launcher.get("signal_delay_s", 0)),
+        # submitit's own default where hydra-submitit-launcher has no setting.
+        warning_s=float(launcher.get("signal_delay_s", 30)),
         max_num_timeout=launcher.get("max_num_timeout", 0),
         sys_path=current_sys_path(snapshot_code(directory) if settings.snapshot_code else None),
     )

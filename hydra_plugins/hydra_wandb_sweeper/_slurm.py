@@ -46,7 +46,8 @@ def max_array_size(run: Run = call) -> int:
     except SlurmCallError as error:
         log.warning("MaxArraySize can't be asked for, %d is assumed: %s", _DEFAULT_MAX_ARRAY_SIZE, error)
         return _DEFAULT_MAX_ARRAY_SIZE
-    return int(match[1]) if match else _DEFAULT_MAX_ARRAY_SIZE
+    # 0 means that arrays are switched off.
+    return max(1, int(match[1])) if match else _DEFAULT_MAX_ARRAY_SIZE
 
 
 def time_left_s(job_id: str, run: Run = call) -> float | None:

@@ -55,7 +55,9 @@ class SubmititDispatch:
                 if _is_limit(error) and len(part) > 1:
                     size = len(part) // 2
                     continue
-                if _is_limit(error) and handles:
+                if handles:
+                    # What was submitted is to be watched in any case; the rest is tried again, or its error is shown.
+                    log.warning("Not all jobs can be submitted now: %s", error)
                     break
                 raise SweepFailedError(f"The jobs can't be submitted: {error}", is_limit=_is_limit(error)) from error
             left = left[len(part) :]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ._client import SweepClient
-from ._errors import ServerUnreachableError, SweepFailedError
+from ._errors import ServerError, ServerUnreachableError, SweepFailedError
 from ._fleet import Fleet, restart_wait_s
 from ._history import QUEUED, RUNNING, History
 from ._ledger import SUPERVISOR_SILENCE_S, EventReader, Ledger, SweepRecord
@@ -221,14 +221,18 @@ class Supervisor:
             return open_trials
         if not self._sweep_is_running():
             return open_trials
-        # Where the server alone knows how many there will be, agents that leave say that there are none.
-        return open_trials + (expected - len(self.history.trials) if expected is not None else 0)
+        if expected is not None:
+            return open_trials + expected - len(self.history.trials)
+        # The server alone knows how many there will be. Agents leave when it has no more, or for want of time.
+        ended = [agent for agent in self.history.agents.values() if agent.ended is not None]
+        is_unfinished = bool(ended) and all(agent.left_work for agent in ended)
+        return open_trials + (self._target * self.fleet.job.agents_per_job if is_unfinished else 0)
 
     def _sweep_is_running(self) -> bool:
         """False if somebody ended the sweep on the server (its page, `wandb sweep --stop`)."""
         try:
             info = self.client.get_sweep(self.sweep.sweep)
-        except ServerUnreachableError as error:
+        except (ServerError, ServerUnreachableError) as error:
             # The agents have more patience, and their trials don't need the server at all.
             log.warning("The sweep's state can't be asked for, it is taken to be running: %s", error)
             return True

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from ._distributions import implied_distribution
 from ._search_space import SearchSpace
 from ._settings import Settings, check_method
 from ._template import Form, Slot, Template
@@ -113,12 +114,12 @@ def read_template(config: Mapping[str, Any], fixed: Sequence[str] = ()) -> Templ
         if isinstance(argument, str) and argument.startswith(_TEMPLATE_ARGUMENT):
             own = Template.from_json(argument.removeprefix(_TEMPLATE_ARGUMENT))
             return Template((*fixed, *own.items))
-    slots = [Slot(name, name, _form_of(spec)) for name, spec in flat_parameters(config)]
+    slots = [Slot(name, name, _form_of(name, spec)) for name, spec in flat_parameters(config)]
     return Template((*fixed, *slots))
 
 
-def _form_of(spec: Mapping[str, Any]) -> Form:
-    distribution = spec.get("distribution")
+def _form_of(name: str, spec: Mapping[str, Any]) -> Form:
+    distribution = implied_distribution(name, spec)
     if distribution == "int_uniform":
         return Form.INT
     if "values" in spec or "value" in spec or str(distribution).startswith("q_") or "min" not in spec:

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from ._history import History
-from ._ledger import Ledger, Trial
-from ._outcome import FAILED
+from ._ledger import Ledger, Trial, read_result
+from ._outcome import FAILED, FINISHED
 
 
 def take_over(ledger: Ledger, history: History, agent: str, max_retries: int) -> None:
@@ -18,7 +18,11 @@ def take_over(ledger: Ledger, history: History, agent: str, max_retries: int) ->
     """
     for left in history.open_trials_of(agent):
         trial = left.trial
-        if left.is_preempting:
+        result = read_result(ledger.result_path(trial))
+        if result is not None and result["state"] == FINISHED:
+            # The agent died between the trial's word and its own.
+            ledger.record("ended", trial, **result, duration_s=None, final=True)
+        elif left.is_preempting:
             ledger.offer_again(trial, f"{agent} was killed while the trial made room")
         elif trial.failures < max_retries:
             ledger.offer_again(replace(trial, failures=trial.failures + 1), f"{agent} died")

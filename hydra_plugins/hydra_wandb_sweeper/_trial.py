@@ -19,7 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from ._ledger import SweepRecord, Trial, write_result
-from ._notice import Notice
+from ._notice import Notice, preempt_signal
 from ._outcome import Outcome, TrialPreempted
 from ._sweep_config import flat_args
 from ._wandb_run import open_run, prepare_run, record_and_finish, resolved_config, trial_environment
@@ -76,7 +76,8 @@ def run_trial(
         if not context.rank:
             outcome.summary = record_and_finish(outcome.metrics, outcome.error_line, outcome.exit_code)
     except Exception as error:  # noqa: BLE001 (a run that W&B can't record must not look like a success)
-        outcome.fail(error)
+        if outcome.error is None:  # else that came first, and says more
+            outcome.fail(error)
     _wait_for_user_threads()
     write_result(result_path, outcome.to_dict())
     tee.flush()
@@ -146,16 +147,13 @@ def _preemptible(notice: Notice | None) -> Iterator[None]:
     for number in numbers:
         signal.signal(number, handler)
     try:
+        if notice.is_given():  # while the run was being opened
+            raise TrialPreempted("before it began")
         yield
     finally:
         # What is left is ours: recording the result, which a late signal must not interrupt.
         for number in numbers:
             signal.signal(number, signal.SIG_IGN)
-
-
-def preempt_signal() -> signal.Signals:
-    """Return the signal by which submitit has SLURM announce the end of a job."""
-    return signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"]
 
 
 class _Output:

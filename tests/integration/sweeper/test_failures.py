@@ -139,6 +139,19 @@ def test_the_sweep_survives_a_server_that_is_killed_and_started_again(project: P
     assert results["trials"]["finished"] == 3
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_a_sweep_whose_agent_is_in_the_user_s_own_process(
+    project: Project, number: signal.Signals
+) -> None:
+    process, directory = project.start("x=1,2,3", "behave=hang", "only=2")
+    wait_for(lambda: (project.directory / "marks" / "2-0").exists(), "the trial that hangs runs")
+    process.send_signal(number)
+    assert process.wait(timeout=60) != 0
+    results = yaml.safe_load((directory / "optimization_results.yaml").read_text())
+    assert results["trials"]["finished"] == 1
+    assert list(project.marks()) == ["1-0", "2-0"]
+
+
 def test_ctrl_c_ends_agents_and_trials_and_keeps_what_was_done(project: Project) -> None:
     process, directory = project.start("x=1,2,3", *SLURM_LIKE, "behave=hang", "only=2")
     wait_for(lambda: (project.directory / "marks" / "2-0").exists(), "the trial that hangs runs")

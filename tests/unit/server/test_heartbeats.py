@@ -278,3 +278,18 @@ def test_an_agent_that_lists_a_queued_run_of_another_one_has_taken_it_over(serve
     assert server.run(name).state == "running"
     assert server.claim(third) != name
     assert server.heartbeat(second, name) == []
+
+
+def test_the_summary_of_an_ended_run_is_not_changed_by_a_late_uploader(server: Server) -> None:
+    sweep = server.sweep()
+    agent = server.agent(sweep)
+    name = server.claim(agent)
+    server.start(name, sweep)
+
+    def summary(value: str) -> dict[str, object]:
+        return {"wandb-summary.json": {"offset": 0, "content": [f'{{"word": "{value}"}}']}}
+
+    server.post(name, {"files": summary("running")})
+    server.post(name, {"files": summary("it was killed"), "complete": True, "exitcode": 137})
+    server.post(name, {"files": summary("late")})
+    assert server.run(name).summary == '{"word":"it was killed"}'

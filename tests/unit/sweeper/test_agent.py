@@ -15,6 +15,7 @@ from hydra_plugins.hydra_wandb_sweeper._errors import ServerError, ServerUnreach
 from hydra_plugins.hydra_wandb_sweeper._history import History
 from hydra_plugins.hydra_wandb_sweeper._isolation import Wakeup
 from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger, Trial, write_result
+from hydra_plugins.hydra_wandb_sweeper._walltime import UNLIMITED, WallTime
 from tests.unit.sweeper.test_ledger import RECORD
 
 SETTINGS = AgentSettings(
@@ -142,6 +143,7 @@ class Bench:
     settings: AgentSettings = SETTINGS
     expected: int | None = None
     now: float = 0.0
+    wall_time: WallTime = UNLIMITED
 
     def agent(self, name: str = "agent-0") -> Agent:
         def clock() -> float:
@@ -156,6 +158,7 @@ class Bench:
             ledger=Ledger(self.directory, name),
             isolation=self.isolation,
             wakeup=Wakeup(),
+            wall_time=self.wall_time,
             clock=clock,
         )
 
@@ -396,3 +399,34 @@ def test_a_finished_run_that_the_server_hands_out_again_is_not_run_again(bench: 
     bench.run("another")
     assert bench.isolation.ran == ran
     assert bench.server.deaths == [("run0", 0, "")]
+
+
+@pytest.mark.parametrize(
+    ("name", "left_s", "stops"),
+    [
+        ("SIGTERM", 10_000.0, True),
+        ("SIGTERM", 80.0, True),  # scancel near the end is no warning
+        ("SIGUSR2", 10_000.0, True),  # preemption on clusters that announce it so
+        ("SIGUSR2", 80.0, False),  # the warning, a minute early
+        ("SIGUSR2", 29.0, True),
+    ],
+)
+def test_a_warning_that_comes_early_is_heeded_when_it_is_due(
+    bench: Bench, name: str, left_s: float, stops: bool
+) -> None:
+    bench.wall_time = WallTime(deadline_s=left_s, warning_s=30.0, clock=lambda: 0.0)
+    agent = bench.agent()
+    agent.on_signal(name)
+    assert (agent.stop_reason is not None) == stops
+
+
+def test_a_trial_that_failed_for_good_is_not_run_again_when_the_server_offers_its_run(bench: Bench) -> None:
+    bench.server.left = ["run0"]
+    bench.isolation.plan = fails
+    bench.run()
+    assert bench.states() == ["failed"]
+    ran = len(bench.isolation.ran)
+    bench.server.claims = [[Command("resume", "run0", {"lr": 0.1})], EXIT]
+    bench.run("second")
+    assert len(bench.isolation.ran) == ran
+    assert ("run0", 1, "") in bench.server.deaths

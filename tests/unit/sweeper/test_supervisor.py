@@ -13,7 +13,7 @@ from hydra_plugins.hydra_wandb_sweeper._client import SweepInfo, SweepRef
 from hydra_plugins.hydra_wandb_sweeper._errors import ServerUnreachableError, SweepFailedError
 from hydra_plugins.hydra_wandb_sweeper._fleet import Fleet, restart_wait_s
 from hydra_plugins.hydra_wandb_sweeper._history import History
-from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger, Trial
+from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger, Trial, write_result
 from hydra_plugins.hydra_wandb_sweeper._supervisor import Supervisor
 from hydra_plugins.hydra_wandb_sweeper._takeover import take_over
 from tests.unit.sweeper.test_agent import SETTINGS
@@ -98,7 +98,15 @@ class Bench:
     def ledger(self, name: str) -> Ledger:
         return Ledger(self.directory, name, lambda: self.now)
 
-    def agent(self, number: int, trials: Sequence[int], *, dies_in: int | None = None, restarts: int = 0) -> bool:
+    def agent(
+        self,
+        number: int,
+        trials: Sequence[int],
+        *,
+        dies_in: int | None = None,
+        restarts: int = 0,
+        left_work: bool = False,
+    ) -> bool:
         """An agent that runs these new trials (or what is on offer, if any) and leaves, or dies in one of them."""
         name = f"agent-{number}" + (f"r{restarts}" if restarts else "")
         ledger = self.ledger(name)
@@ -113,7 +121,7 @@ class Bench:
                 "ended", trial, state="finished", metrics={}, error=None, error_line=None, output_dir="d",
                 duration_s=1.0, final=True,
             )  # fmt: skip
-        ledger.record("agent_ended", reason="done", trials=0, gave_up=False)
+        ledger.record("agent_ended", reason="done", trials=0, gave_up=False, left_work=left_work)
         return True
 
     def bad_agent(self, number: int, trials: Sequence[int]) -> bool:
@@ -127,7 +135,7 @@ class Bench:
                 final=True,
             )  # fmt: skip
             ledger.offer_again(trial, "its agent gave up")
-        ledger.record("agent_ended", reason="3 trials failed", trials=3, gave_up=True)
+        ledger.record("agent_ended", reason="3 trials failed", trials=3, gave_up=True, left_work=False)
         return True
 
     def claim(self, ledger: Ledger, new: list[int]) -> Trial | None:
@@ -140,16 +148,19 @@ class Bench:
         assert ledger.begin(trial)
         return trial
 
-    def supervise(self, jobs: int, max_agent_restarts: int = 3) -> Supervisor:
+    def supervise(self, jobs: int, max_agent_restarts: int = 3, *, is_open: bool = False) -> Supervisor:
+        """is_open: only the server knows how many trials there will be."""
+
         def nap(seconds: float) -> None:
             self.now += max(seconds, 0.5)
             self.naps += 1
             assert self.naps < 5000, "it doesn't end"
             self.on_nap()
 
+        record = replace(RECORD, expected_trials=None if is_open else self.trials)
         fleet = Fleet(self.cluster, FakeJobSettings(), clock=lambda: self.now)  # type: ignore[arg-type]
         supervisor = Supervisor(
-            replace(RECORD, expected_trials=self.trials), self.ledger("supervisor"), self.client, fleet,  # type: ignore
+            record, self.ledger("supervisor"), self.client, fleet,  # type: ignore
             History(), lambda _: None, max_agent_restarts, sleep=nap, clock=lambda: self.now,
         )  # fmt: skip
         supervisor.see_through(jobs)
@@ -307,3 +318,28 @@ def test_where_every_agent_fails_no_node_is_to_blame(bench: Bench) -> None:
     bench.cluster.work(1)
     history.add(EventReader(bench.directory).new_events())
     assert history.bad_nodes() == []
+
+
+def test_a_trial_whose_agent_died_after_its_end_is_not_run_again(bench: Bench) -> None:
+    def work(number: int) -> bool:
+        bench.agent(number, range(4), dies_in=2 if number == 0 else None)
+        if number == 0:
+            finished = {"state": "finished", "metrics": {}, "error": None, "error_line": None, "output_dir": "d"}
+            write_result(bench.ledger("").result_path(Trial(2, 0, "run2")), finished)
+        return True
+
+    bench.cluster.work = work
+    supervisor = bench.supervise(1)
+    assert bench.counts(supervisor) == {"finished": 4}
+    assert supervisor.history.trials[2].trial.attempt == 0
+
+
+def test_where_only_the_server_knows_the_end_agents_without_time_are_replaced(bench: Bench) -> None:
+    def work(number: int) -> bool:
+        bench.agent(number, [number], left_work=number < 3)
+        return True
+
+    bench.cluster.work = work
+    supervisor = bench.supervise(1, is_open=True)
+    assert bench.cluster.started == [0, 1, 2, 3]
+    assert bench.counts(supervisor) == {"finished": 4}
