@@ -64,6 +64,9 @@ def test_a_bad_value_is_refused_with_its_field_and_the_rule(field: str, value: A
         ({"sweep_id": "ab12", "method": "grid"}, "method", "sweep_id=ab12"),
         ({"sweep_id": "ab12", "params": {"a": "1,2"}}, "params", "belongs to a new sweep"),
         ({"sweep_id": "ab12", "run_cap": 3}, "run_cap", "belongs to a new sweep"),
+        ({"sweep_id": "ab12", "metric": {"name": "loss", "goal": None}}, "metric.name", "belongs to a new sweep"),
+        ({"sweep_id": "me/p/ab12", "entity": "you"}, "entity", "contradicts hydra.sweeper.sweep_id=me/p/ab12"),
+        ({"sweep_id": "me/p/ab12", "project": "q"}, "project", "contradicts"),
         ({"sweep_file": "nowhere.yaml"}, "sweep_file", "no such file"),
     ],
 )
