@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from ._client import Command, SweepClient
+from ._control import Control
 from ._errors import ServerError, ServerUnreachableError
+from ._files import read_json
 from ._isolation import Isolation, TrialProcess, Wakeup
-from ._ledger import Ledger, SweepRecord, Trial, finished_durations_s, read_result
+from ._ledger import Ledger, SweepRecord, Trial, finished_durations_s
 from ._notice import preempt_signal
 from ._outcome import FAILED, FINISHED, PREEMPTED, STOPPED
 from ._slurm import node_name, own_job_id, restart_count
@@ -60,7 +62,7 @@ class AgentSummary:
     """What an agent did.
 
     ended: why it left, as a sentence. was_stopped: it was told to. is_out_of_time: its job had too little time left
-    for another trial. gave_up: too many trials in a row failed in it.
+    for another trial. gave_up: too many trials in a row failed in it. is_drained: it was told to claim no more.
     """
 
     name: str
@@ -70,6 +72,7 @@ class AgentSummary:
     was_stopped: bool = False
     is_out_of_time: bool = False
     gave_up: bool = False
+    is_drained: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,12 +121,14 @@ class Agent:
         self._settings = settings
         self._client = client
         self._ledger = ledger
+        self._control = Control(ledger.root)
         self._isolation = isolation
         self._wakeup = wakeup
         self._clock = clock
         self._summary = AgentSummary(name)
         self._streak = _Streak()
         self._stop_reason: str | None = None
+        self._interrupted = False
         self._agent_id: str | None = None
         self._unclaimed: list[Command] = []  # trials that the server handed out together with another one
 
@@ -133,7 +138,10 @@ class Agent:
         return self._stop_reason
 
     def on_signal(self, name: str) -> None:
-        """The agent's job was told to end, by a signal of that name."""
+        """The agent's job was told to end, by a signal of that name; the first Ctrl-C lets the running trial end."""
+        if name == "SIGINT" and not self._interrupted:
+            self._interrupted = True
+            return
         is_warning = name == preempt_signal().name and self._wall_time.is_timing_out()
         if is_warning and not self._is_time_up():
             # The warning of the time limit may come a minute early, which for short jobs is at their start. It is
@@ -180,7 +188,7 @@ class Agent:
                 reason=self._summary.ended,
                 trials=self._summary.trials,
                 gave_up=self._summary.gave_up,
-                left_work=self._summary.was_stopped or self._summary.is_out_of_time,
+                left_work=self._summary.was_stopped or self._summary.is_out_of_time or self._summary.is_drained,
             )
         log.info("Agent %s ends: %s", self._summary.name, self._summary.ended)
         return self._summary
@@ -222,6 +230,13 @@ class Agent:
     # --- claim ---
 
     def _claim(self) -> _Work:
+        orders = self._control.orders()
+        interrupted = "it was interrupted by Ctrl-C" if self._interrupted else None
+        if reason := orders.leave_reason(self._summary.name) or interrupted:
+            self._summary.is_drained = True
+            return _Work(leave=reason)
+        if orders.paused:
+            return _Work()
         offered = self._ledger.take_offer()
         if offered is not None:
             return _Work(offered)
@@ -295,7 +310,7 @@ class Agent:
                 continue
             next_beat = self._clock() + heartbeat_s
             if self._is_told_to_stop(trial):
-                log.info("Trial %d: the server says stop.", trial.number)
+                log.info("Trial %d is stopped: its sweep was cancelled, or its run on the server.", trial.number)
                 process.terminate(self._settings.grace_s)
                 return True
         return False
@@ -305,6 +320,8 @@ class Agent:
         return max(0.0, until_beat_s if until_warning_s is None else min(until_beat_s, until_warning_s))
 
     def _is_told_to_stop(self, trial: Trial) -> bool:
+        if self._control.orders().cancelled:
+            return True
         if self._agent_id is None:
             return False
         try:
@@ -325,7 +342,7 @@ class Agent:
         log.warning("Trial %d is to make room (%s); it may go on for %.0f s.", trial.number, reason, grace)
         self._announce_preemption(trial)
         process.preempt(grace)
-        result = read_result(self._ledger.result_path(trial))
+        result = read_json(self._ledger.result_path(trial))
         if result is not None and result["state"] == FINISHED:
             self._settle(trial, result, self._clock() - started)
         elif times_out and self._summary.trials == 1 and not self._settings.resumable:
@@ -348,6 +365,9 @@ class Agent:
         self._settle(trial, _failed(error), duration_s=0.0)
 
     def _offer_on(self, trial: Trial, reason: str) -> None:
+        if self._control.orders().cancelled:
+            self._settle(trial, {**_failed("stopped by its user"), "state": STOPPED}, duration_s=0.0)
+            return
         log.warning("Trial %d is handed over: %s", trial.number, reason)
         self._ledger.offer(replace(trial, attempt=trial.attempt + 1, resumes=True), reason)
 
@@ -355,10 +375,10 @@ class Agent:
 
     def _result(self, trial: Trial, process: TrialProcess, path: Path, stopped: bool) -> dict[str, Any]:
         """Return how the attempt went; if its process couldn't say, record its death in its run."""
-        result = read_result(path)
+        result = read_json(path)
         if result is not None and not stopped and process.failure is None:
             return result
-        error = "stopped by the server" if stopped else process.failure or _death(process.exit_code)
+        error = "stopped by its user" if stopped else process.failure or _death(process.exit_code)
         code = 255 if stopped else 128 - process.exit_code if process.exit_code < 0 else process.exit_code
         try:
             self._client.record_death(self._sweep.sweep, trial.run_id, code, error)

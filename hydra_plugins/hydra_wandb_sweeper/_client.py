@@ -10,7 +10,7 @@ import json
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -36,6 +36,15 @@ _GET_SWEEP = """
 query Sweep($entity: String, $project: String, $sweep: String!) {
   project(name: $project, entityName: $entity) {
     sweep(sweepName: $sweep) { id name state config }
+  }
+}"""
+_GET_RUNS = """
+query Runs($entity: String!, $project: String!, $filters: JSONString, $cursor: String) {
+  project(name: $project, entityName: $entity) {
+    runs(filters: $filters, after: $cursor, first: 200, order: "+created_at") {
+      edges { node { name state config summaryMetrics } }
+      pageInfo { endCursor hasNextPage }
+    }
   }
 }"""
 _VIEWER = "query Viewer { viewer { id entity } }"
@@ -90,6 +99,16 @@ class SweepInfo:
     node_id: str
     state: str
     config: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What the server says of a run. state: lower case (running, finished, failed, crashed, …)."""
+
+    run_id: str
+    state: str
+    config: Mapping[str, Any]
+    summary: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -167,6 +186,30 @@ class SweepClient:
         config = yaml.safe_load(sweep.get("config") or "") or {}
         return SweepInfo(ref, sweep["id"], str(sweep["state"]).upper(), config)
 
+    def sweep_runs(self, ref: SweepRef) -> Iterator[RunInfo]:
+        """Yield a sweep's runs, oldest first."""
+        filters = json.dumps({"sweep": ref.sweep_id})
+        variables = {"entity": ref.entity, "project": ref.project, "filters": filters, "cursor": None}
+        while True:
+            runs = self._graphql(_GET_RUNS, variables)["project"]["runs"]
+            for node in (edge["node"] for edge in runs["edges"]):
+                config = json.loads(node["config"] or "{}")
+                values = {
+                    key: item["value"] for key, item in config.items() if isinstance(item, dict) and "value" in item
+                }
+                yield RunInfo(node["name"], node["state"], values, json.loads(node["summaryMetrics"] or "{}"))
+            if not runs["pageInfo"]["hasNextPage"]:
+                return
+            variables["cursor"] = runs["pageInfo"]["endCursor"]
+
+    def pause_sweep(self, ref: SweepRef) -> None:
+        """Let no new trial begin until it is resumed (W&B: `wandb sweep --pause`)."""
+        self._set_state(ref, "PAUSED", ("PENDING", "RUNNING"))
+
+    def resume_sweep(self, ref: SweepRef) -> None:
+        """Let trials begin again (W&B: `wandb sweep --resume`)."""
+        self._set_state(ref, "RUNNING", ("PAUSED",))
+
     def end_sweep(self, ref: SweepRef) -> None:
         """Let no new trial begin; what runs may end (W&B: `wandb sweep --stop`). Nothing if it has ended."""
         self._set_state(ref, "FINISHED")
@@ -175,9 +218,9 @@ class SweepClient:
         """Let no new trial begin and stop what runs (W&B: `wandb sweep --cancel`). Nothing if it has ended."""
         self._set_state(ref, "CANCELED")
 
-    def _set_state(self, ref: SweepRef, state: str) -> None:
+    def _set_state(self, ref: SweepRef, state: str, before: Sequence[str] = ("PENDING", "RUNNING", "PAUSED")) -> None:
         info = self.get_sweep(ref)
-        if info is None or info.state not in ("PENDING", "RUNNING", "PAUSED"):
+        if info is None or info.state not in before:
             return
         self._graphql(
             _UPSERT_SWEEP,

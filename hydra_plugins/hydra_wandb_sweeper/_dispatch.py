@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig
 
 from ._errors import SettingError, SweepFailedError
+from ._history import JobRecord
 from ._job import AgentJob, LauncherTask
 from ._ledger import DIRECTORY
 from ._settings import Settings
@@ -28,11 +29,18 @@ class JobHandle(Protocol):
     def number(self) -> int:
         """The number it was started with."""
 
+    @property
+    def job_id(self) -> str:
+        """Its id where it was submitted, ID_TASK in an array of SLURM's; empty for a launcher that has none."""
+
     def has_ended(self) -> bool:
         """True once its process is gone, however it ended."""
 
     def describe(self) -> str:
         """Its id, state, where its log is, and the log's last lines."""
+
+    def record(self) -> JobRecord | None:
+        """What another process needs to know to watch it, None if none could."""
 
 
 class Dispatch(Protocol):
@@ -48,6 +56,9 @@ class Dispatch(Protocol):
         avoid: nodes on which they shall not run, where that can be said. Errors: SweepFailedError with the launcher's
         own words.
         """
+
+    def adopt(self, jobs: Iterable[JobRecord]) -> Sequence[JobHandle]:
+        """Return handles for jobs of another process, as far as they haven't ended."""
 
     def cancel(self, jobs: Sequence[Any], *, waiting_only: bool = False) -> None:
         """End jobs that `start` returned. waiting_only: leave those that run."""
@@ -165,6 +176,10 @@ class LauncherDispatch:
             raise KeyboardInterrupt
         return [EndedJob(number) for number in numbers]
 
+    def adopt(self, jobs: Iterable[JobRecord]) -> Sequence[JobHandle]:
+        """See Dispatch.adopt; they have ended with the process that started them."""
+        return []
+
     def cancel(self, jobs: Sequence[Any], *, waiting_only: bool = False) -> None:
         """They have ended."""
 
@@ -174,6 +189,7 @@ class EndedJob:
     """A job that was waited for when it was started."""
 
     number: int
+    job_id: str = ""
 
     def has_ended(self) -> bool:
         """See JobHandle."""
@@ -182,3 +198,6 @@ class EndedJob:
     def describe(self) -> str:
         """See JobHandle."""
         return f"job {self.number} of the launcher"
+
+    def record(self) -> None:
+        """See JobHandle."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import InitVar, dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
 from ._dispatch import Dispatch, JobHandle
 from ._errors import SweepFailedError
@@ -28,25 +29,29 @@ def restart_wait_s(setbacks: int) -> float:
 
 @dataclass
 class Fleet:
-    """Jobs are numbered from first_number on, and never started twice under one number."""
+    """The jobs of one process's making, and those of others that it adopts.
+
+    reserve: returns as many job numbers as it is asked for, each of them once. on_started: told of jobs right after
+    their submission.
+    """
 
     dispatch: Dispatch
     job: AgentJob
     clock: Callable[[], float] = time.monotonic
-    first_number: InitVar[int] = 0
+    reserve: Callable[[int], Sequence[int]] = field(default_factory=lambda: _counting())
+    on_started: Callable[[Sequence[JobHandle]], None] = lambda _: None
     live: list[JobHandle] = field(default_factory=list)
-    next_number: int = field(init=False)
     _due: list[tuple[float, int]] = field(default_factory=list)
     _held_until_s: float = 0.0
 
-    def __post_init__(self, first_number: int) -> None:
-        self.next_number = first_number
+    def adopt(self, handles: Iterable[JobHandle]) -> None:
+        """Watch jobs that another process has submitted."""
+        self.live += handles
 
     def plan(self, count: int, wait_s: float = 0.0) -> None:
         """Have `count` more jobs started, wait_s from now."""
         due_s = self.clock() + wait_s
-        self._due += [(due_s, self.next_number + i) for i in range(count)]
-        self.next_number += count
+        self._due += [(due_s, number) for number in self.reserve(count)]
 
     @property
     def has_due(self) -> bool:
@@ -76,6 +81,7 @@ class Fleet:
             else:
                 self._due = [(due_s, number) for due_s, number in self._due if number not in numbers]
             raise
+        self.on_started(started)
         self.live += started
         accepted = {handle.number for handle in started}
         self._due = [(due_s, number) for due_s, number in self._due if number not in accepted]
@@ -103,3 +109,8 @@ class Fleet:
         """End every job."""
         self._due = []
         self.dispatch.cancel(self.live)
+
+
+def _counting() -> Callable[[int], Sequence[int]]:
+    numbers = itertools.count()
+    return lambda count: [next(numbers) for _ in range(count)]

@@ -28,12 +28,24 @@ class TrialHistory:
     is_preempting: bool = False
 
 
+@dataclass(frozen=True)
+class JobRecord:
+    """A submitted job. cluster: submitit's name of it (slurm, local). host: where it was submitted. log: its path."""
+
+    number: int
+    job_id: str
+    cluster: str
+    host: str
+    log: str
+
+
 @dataclass
 class AgentHistory:
     """One agent. job_number: of its job. restarts: how often the job had been requeued when the agent began.
 
-    node: SLURM's name of where it is. ended: why it left, None while it has not said so. gave_up: because too many
-    trials in a row failed there. left_work: it was told to leave, or had no time, and knows of no end of the work.
+    pid: of its process on `host`. node: SLURM's name of where it is. started: seconds since the epoch. ended: why it
+    left, None while it has not said so. gave_up: because too many trials in a row failed there. left_work: it was
+    told to leave, or had no time, and knows of no end of the work.
     """
 
     name: str
@@ -41,15 +53,26 @@ class AgentHistory:
     job_number: int
     restarts: int = 0
     node: str | None = None
+    pid: int = 0
+    started: float = 0.0
     gave_up: bool = False
     left_work: bool = False
     ended: str | None = None
 
 
 class History:
-    """Folds events, each given once, into the present state of a sweep."""
+    """Folds events, each given once, into the present state of a sweep.
+
+    jobs: those that were submitted, by number. jobs_added: how many more jobs at a time were asked for since the
+    sweep began. jobs_drained: numbers of those that were sent home, and aren't to be replaced. keeper_job: id of the
+    last keeper's job (see _keeper).
+    """
 
     def __init__(self) -> None:
+        self.jobs: dict[int, JobRecord] = {}
+        self.jobs_added = 0
+        self.jobs_drained: set[int] = set()
+        self.keeper_job: str | None = None
         self.trials: dict[int, TrialHistory] = {}
         self.agents: dict[str, AgentHistory] = {}
         self.stop_reason: str | None = None
@@ -92,12 +115,34 @@ class History:
 
     def _on_agent_started(self, event: Mapping[str, Any]) -> None:
         self.agents[event["by"]] = AgentHistory(
-            event["by"], event["host"], event["job_number"], event["restarts"], event["node"]
+            event["by"],
+            event["host"],
+            event["job_number"],
+            event["restarts"],
+            event["node"],
+            event["pid"],
+            event["time"],
         )
 
     def _on_agent_ended(self, event: Mapping[str, Any]) -> None:
         agent = self.agents[event["by"]]
         agent.ended, agent.gave_up, agent.left_work = event["reason"], event["gave_up"], event["left_work"]
+
+    def _on_job_submitted(self, event: Mapping[str, Any]) -> None:
+        job = JobRecord(event["number"], event["job_id"], event["cluster"], event["host"], event["log"])
+        self.jobs[job.number] = job
+
+    def _on_jobs_added(self, event: Mapping[str, Any]) -> None:
+        self.jobs_added += event["jobs"]
+
+    def _on_jobs_drained(self, event: Mapping[str, Any]) -> None:
+        self.jobs_drained.update(event["jobs"])
+
+    def _on_keeper_submitted(self, event: Mapping[str, Any]) -> None:
+        self.keeper_job = event["job_id"]
+
+    def _on_reopened(self, _event: Mapping[str, Any]) -> None:
+        self.stop_reason = None
 
     def _on_sweep_stopped(self, event: Mapping[str, Any]) -> None:
         self.stop_reason = event["reason"]

@@ -34,6 +34,7 @@ from ._slurm import SlurmCallError
 from ._takeover import take_over
 from ._trial import TaskContext
 from ._walltime import UNLIMITED, WallTime
+from ._watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -147,13 +148,20 @@ class AgentJob:
         for agent in agents:
             agent.start()
 
-        def stop_all(_name: str) -> None:
-            for agent in agents:
+        def stop_all(name: str) -> None:
+            # Ctrl-C goes to every process of the terminal, so to the agents as well.
+            for agent in agents if name != "SIGINT" else ():
                 agent.terminate()
 
         with _on_stop_signals(stop_all):
-            for agent in agents:
-                agent.join()
+            try:
+                for agent in agents:
+                    agent.join()
+            except KeyboardInterrupt:
+                stop_all("")
+                for agent in agents:
+                    agent.join()
+                raise
         summaries = []
         while not queue.empty():
             summaries.append(queue.get())
@@ -225,7 +233,7 @@ def _come_back(job: AgentJob, *, timed_out: bool) -> None:
             timed_out=timed_out,
             preempted=not timed_out and _slurm.is_being_preempted(job_id),
             restarts=_slurm.restart_count(),
-            supervised=Ledger(job.directory, "").supervisor_is_alive(),
+            supervised=Watch(Ledger(job.directory, "").root).holder() is not None,
         ),
         max_num_timeout=job.max_num_timeout,
     )
@@ -247,8 +255,9 @@ def agent_names(job_number: int, agents_per_job: int, restarts: int = 0) -> list
 def _on_stop_signals(handle: Callable[[str], None]) -> Iterator[None]:
     """While active, the signals that end a job call `handle` with their name instead of doing anything else.
 
-    SIGTERM, Ctrl-C, and submitit's own (USR2 unless SUBMITIT_PREEMPT_SIGNAL says otherwise): its handler would
-    requeue the job from wherever the agent happens to be.
+    SIGTERM, the end of the terminal, and submitit's own (USR2 unless SUBMITIT_PREEMPT_SIGNAL says otherwise): its
+    handler would requeue the job from wherever the agent happens to be. Ctrl-C belongs to the supervisor where that
+    is in this very process, and to nobody where it is ignored.
     """
     # Signal handlers can only be set in the main thread; elsewhere whoever owns that decides.
     if threading.current_thread() is not threading.main_thread():
@@ -258,7 +267,11 @@ def _on_stop_signals(handle: Callable[[str], None]) -> Iterator[None]:
     def handler(number: int, _frame: FrameType | None) -> None:
         handle(signal.Signals(number).name)
 
-    numbers = {signal.SIGTERM, signal.SIGINT, preempt_signal()}
+    numbers = {signal.SIGTERM, preempt_signal()}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        numbers.add(signal.SIGINT)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.add(signal.SIGHUP)
     before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield

@@ -8,27 +8,28 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-import cloudpickle
 from hydra.core.utils import configure_log
 
 from ._client import SweepClient
-from ._dispatch import launcher_traits, make_dispatch
+from ._control import Control
+from ._dispatch import JobHandle
 from ._errors import SweepError, SweepFailedError
 from ._fleet import Fleet
 from ._history import History
-from ._job import AgentJob
 from ._ledger import Ledger
 from ._progress import Progress
 from ._report import report
 from ._results import collect, write
-from ._submitit import SubmititDispatch, SubmititJob
+from ._submission import Submission
+from ._submitit import SubmititDispatch
 from ._supervisor import Supervisor
+from ._watch import SILENCE_S, Watch
 
 log = logging.getLogger(__name__)
 
@@ -38,98 +39,103 @@ _TIMEOUT_MIN = 60
 _OF_SLURM_S_CLIENT = ("SLURM_CONF", "SLURM_JWT")
 
 
+def leave_to_keeper(ledger: Ledger, fleet: Fleet, state: Keeper | None = None) -> str | None:
+    """Submit a keeper to begin after the fleet's jobs; returns its id, None if the cluster doesn't take it.
+
+    state: of the keeper before. Without a keeper the sweep still runs, but what dies is not replaced.
+    """
+    assert isinstance(fleet.dispatch, SubmititDispatch)
+    keeper = state or Keeper(ledger.directory)
+    try:
+        job_id = keeper.submit(fleet.dispatch, fleet.live)
+    except Exception as error:  # noqa: BLE001 (whatever submitit raises: sbatch's words are in it)
+        log.warning("Nobody will replace agents that die, the cluster takes no job that could: %s", error)
+        return None
+    ledger.record("keeper_submitted", job_id=job_id)
+    log.info("Job %s begins when they have ended: it goes on with what is left, or writes the results.", job_id)
+    return job_id
+
+
 @dataclass(frozen=True)
 class Keeper:
-    """What a keeper has to know.
+    """A keeper as submitit runs it. setbacks, progress: of the keepers before, see Supervisor.
 
-    job: of the agents. target: jobs at a time. next_job: number of the next one. max_agent_restarts: as in
-    config.WandbSweeperConf. setbacks, progress: of the keepers before, see Supervisor.
+    directory: of the sweep. It finds everything else in the sweep directory.
     """
 
-    job: AgentJob
-    target: int
-    next_job: int
-    max_agent_restarts: int
+    directory: Path
     setbacks: int = 0
     progress: int = -1
 
-    def submit(self, dispatch: SubmititDispatch, after: Sequence[SubmititJob]) -> str | None:
-        """Submit it to begin after these jobs; returns its id, None if the cluster doesn't take it.
-
-        Without it the sweep still runs, but what dies is not replaced.
-        """
+    def submit(self, dispatch: SubmititDispatch, after: Sequence[JobHandle]) -> str:
+        """Submit it to begin after these jobs, and return its id. Errors: submitit's."""
         arrays = sorted({job.job_id.partition("_")[0] for job in after}, key=int)
-        task = KeeperTask(cloudpickle.dumps(self), self.job.sys_path)
-        try:
-            return dispatch.submit_small(task, "afterany:" + ":".join(arrays), _TIMEOUT_MIN)
-        except Exception as error:  # noqa: BLE001 (whatever submitit raises: sbatch's words are in it)
-            log.warning("Nobody will replace agents that die, the cluster takes no job that could: %s", error)
-            return None
-
-    def keep(self) -> None:
-        """Go on with the sweep, once. Errors: SweepError if the server can't be reached."""
-        ledger = Ledger(self.job.directory, f"keeper-{self.next_job}")
-        record, history = ledger.sweep(), History()
-        config = self.job.context.config
-        dispatch = make_dispatch(config, self.job.context.hydra_context, launcher_traits(config), [])
-        assert isinstance(dispatch, SubmititDispatch)
-        fleet = Fleet(dispatch, self.job, first_number=self.next_job)
-        supervisor = Supervisor(
-            record,
-            ledger,
-            SweepClient(record.server.open(), patience_s=self.job.server_patience_s),
-            fleet,
-            history,
-            Progress(record, history).show,
-            self.max_agent_restarts,
-            setbacks=self.setbacks,
-            progress_at_setback=self.progress,
-        )
-        goes_on = supervisor.go_on_unattended(self.target)
-        while goes_on and not fleet.live:
-            time.sleep(1.0)
-            try:
-                fleet.start_due(history.bad_nodes())
-            except SweepFailedError as error:
-                if not error.is_limit:
-                    raise
-                log.warning("%s", error)
-        results = collect(record, history, self.job.directory)
-        write(results, self.job.directory)
-        if goes_on:
-            following = replace(
-                self,
-                next_job=fleet.next_number,
-                setbacks=supervisor.setbacks,
-                progress=supervisor.progress_at_setback,
-            )
-            following.submit(dispatch, [job for job in fleet.live if isinstance(job, SubmititJob)])
-            return
-        report(results, record, self.job.directory)
-
-
-@dataclass(frozen=True)
-class KeeperTask:
-    """A keeper as submitit runs it. payload: a Keeper, pickled; see _job.SubmititTask."""
-
-    payload: bytes
-    sys_path: tuple[str, ...]
+        return dispatch.submit_small(self, "afterany:" + ":".join(arrays), _TIMEOUT_MIN)
 
     def __call__(self) -> None:
         """Keep the sweep going."""
         import submitit
 
-        sys.path[:] = [*self.sys_path, *(entry for entry in sys.path if entry not in self.sys_path)]
-        keeper: Keeper = cloudpickle.loads(self.payload)
-        keeper.job.context.restore()
-        hydra: Any = keeper.job.context.config.hydra
+        submission = Submission.load(self.directory)
+        hydra: Any = submission.job.context.config.hydra
         configure_log(hydra.hydra_logging, hydra.verbose)
         client = {name: os.environ[name] for name in _OF_SLURM_S_CLIENT if name in os.environ}
         # A job submitted from within a job would inherit what SLURM and submitit say of this one.
         with submitit.helpers.clean_env():
             os.environ.update(client)
             try:
-                keeper.keep()
+                self._keep(submission)
             except SweepError as error:
                 log.error("%s", error)
                 raise
+
+    def _keep(self, submission: Submission) -> None:
+        """Go on with the sweep, once. Errors: SweepError if the server can't be reached."""
+        ledger = Ledger(self.directory, f"keeper-{os.getpid()}-{int(time.time())}")
+        if _is_watched(Watch(ledger.root)):
+            log.info("A supervisor watches the sweep: nothing is left to do here.")
+            return
+        record, history = ledger.sweep(), History()
+        fleet = submission.make_fleet(ledger)
+        supervisor = Supervisor(
+            record,
+            ledger,
+            SweepClient(record.server.open(), patience_s=submission.job.server_patience_s),
+            fleet,
+            history,
+            Progress(record, history).show,
+            submission.max_agent_restarts,
+            setbacks=self.setbacks,
+            progress_at_setback=self.progress,
+        )
+        goes_on = supervisor.go_on_unattended(submission.jobs)
+        while goes_on and not fleet.live:
+            time.sleep(1.0)
+            if Control(ledger.root).orders().ends_sweep:
+                goes_on = False
+                break
+            try:
+                fleet.start_due(history.bad_nodes())
+            except SweepFailedError as error:
+                if not error.is_limit:
+                    raise
+                log.warning("%s", error)
+        results = collect(record, history, self.directory)
+        write(results, self.directory)
+        if goes_on:
+            following = replace(self, setbacks=supervisor.setbacks, progress=supervisor.progress_at_setback)
+            leave_to_keeper(ledger, fleet, following)
+            return
+        report(results, record, self.directory)
+
+
+def _is_watched(watch: Watch) -> bool:
+    """True if a supervisor gives a sign of life while it is waited for: the last one may be that of a dead one."""
+    first = watch.holder()
+    deadline = time.monotonic() + SILENCE_S
+    while first is not None and time.monotonic() < deadline:
+        time.sleep(1.0)
+        holder = watch.holder()
+        if holder is None or holder.time > first.time:
+            return holder is not None
+    return False

@@ -5,7 +5,10 @@ creating a hard link fails if the name is taken (so exactly one agent gets a tri
 that each file of events has a single writer.
 
     sweep.json             what the sweep is (SweepRecord)
-    supervisor.json        who watches the sweep, and when they last said so
+    supervisor.json        who watches the sweep (_watch)
+    control/               what people want of it (_control)
+    submission.pkl         what its jobs run, to submit more of them (_submission)
+    job_numbers/N          numbers of jobs that are taken
     trials/NNNNNN.json     one per trial: its number belongs to whoever created the file
     runs/RUN_ID            the trial number of a run
     attempts/NNNNNN.K      one per attempt: the K-th run of a trial belongs to whoever created the file
@@ -19,9 +22,7 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -29,13 +30,12 @@ from typing import Any
 
 from ._client import SweepRef
 from ._errors import SweepError
+from ._files import create_once, read_json, write_whole
 from ._server import ServerRef
 from ._template import Template
 
 DIRECTORY = ".sweep"
-# A supervisor that was silent for so long is taken to be gone; it speaks far more often.
-SUPERVISOR_SILENCE_S = 90.0
-_SUBDIRECTORIES = ("trials", "runs", "attempts", "offers", "failed", "events", "results", "jobs")
+_SUBDIRECTORIES = ("trials", "runs", "attempts", "offers", "failed", "events", "results", "jobs", "job_numbers")
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,8 @@ class Ledger:
     def __init__(self, directory: Path, writer: str, clock: Callable[[], float] = time.time) -> None:
         self.directory = directory
         self._root = directory / DIRECTORY
-        self._writer = writer
-        self._clock = clock
+        self.writer = writer
+        self.clock = clock
         self._next_number_hint = 0
 
     @classmethod
@@ -122,8 +122,23 @@ class Ledger:
         root = directory / DIRECTORY
         for name in _SUBDIRECTORIES:
             (root / name).mkdir(parents=True, exist_ok=True)
-        _write(root / "sweep.json", {**asdict(record), "template": record.template.to_json()})
+        write_whole(root / "sweep.json", {**asdict(record), "template": record.template.to_json()})
         return cls(directory, writer)
+
+    @classmethod
+    def open(cls, directory: Path, writer: str) -> Ledger:
+        """Return the ledger of a sweep that exists. Errors: SweepError if there is none in the directory."""
+        if not (directory / DIRECTORY / "sweep.json").exists():
+            raise SweepError(
+                f"{directory} is not a sweep's directory: it has no {DIRECTORY}/sweep.json. Name the directory "
+                "that the sweep's command printed (hydra.sweep.dir)."
+            )
+        return cls(directory.absolute(), writer)
+
+    @property
+    def root(self) -> Path:
+        """Where the ledger's files are, below the sweep directory."""
+        return self._root
 
     def sweep(self) -> SweepRecord:
         """Read what the sweep is."""
@@ -133,26 +148,6 @@ class Ledger:
         data["template"] = Template.from_json(data["template"])
         data["tags"] = tuple(data["tags"])
         return SweepRecord(**data)
-
-    # --- the supervisor ---
-
-    def note_supervisor(self) -> None:
-        """A supervisor watches the sweep now; to be repeated while it does."""
-        _write(
-            self._root / "supervisor.json", {"host": socket.gethostname(), "pid": os.getpid(), "time": self._clock()}
-        )
-
-    def forget_supervisor(self) -> None:
-        """It has ended."""
-        (self._root / "supervisor.json").unlink(missing_ok=True)
-
-    def supervisor_is_alive(self) -> bool:
-        """True if a supervisor has said so lately."""
-        try:
-            noted = json.loads((self._root / "supervisor.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return False
-        return bool(self._clock() - noted["time"] < SUPERVISOR_SILENCE_S)
 
     # --- claims ---
 
@@ -166,10 +161,10 @@ class Ledger:
             return self._next_attempt(int(known.read_text()), run_id, args)
         number = self._first_free_number()
         content = {"number": number, "run_id": run_id, "args": dict(args)}
-        while not _create(self._root / "trials" / f"{number:06d}.json", {**content, "number": number}):
+        while not create_once(self._root / "trials" / f"{number:06d}.json", {**content, "number": number}):
             number += 1
         self._next_number_hint = number + 1
-        _create(known, number)
+        create_once(known, number)
         return Trial(number, 0, run_id, args)
 
     def claimed_count(self) -> int:
@@ -202,7 +197,7 @@ class Ledger:
 
     def begin(self, trial: Trial) -> bool:
         """Claim an attempt; False if another agent was faster. Exactly one caller gets True."""
-        mine = _create(self._root / "attempts" / trial.label, {"by": self._writer, "time": self._clock()})
+        mine = create_once(self._root / "attempts" / trial.label, {"by": self.writer, "time": self.clock()})
         if mine:
             self.record("claimed", trial, args=trial.args, failures=trial.failures, resumes=trial.resumes)
         return mine
@@ -213,7 +208,7 @@ class Ledger:
             claimed = json.loads((self._root / "attempts" / trial.label).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return False
-        return self._clock() - claimed["time"] < within_s and read_result(self.result_path(trial)) is None
+        return self.clock() - claimed["time"] < within_s and read_json(self.result_path(trial)) is None
 
     def silent_trials(self, told: Mapping[int, int]) -> list[Trial]:
         """Return trials whose last claim no event tells of: their agent died right after it, or before it.
@@ -241,7 +236,7 @@ class Ledger:
     def offer(self, trial: Trial, reason: str) -> None:
         """Let any agent take this attempt."""
         self.record("offered", trial, reason=reason, failures=trial.failures)
-        _create(self._root / "offers" / f"{trial.label}.json", asdict(trial))
+        create_once(self._root / "offers" / f"{trial.label}.json", asdict(trial))
 
     def offer_again(self, trial: Trial, reason: str) -> None:
         """Offer the attempt after the last one that was claimed, unless it is on offer already."""
@@ -277,7 +272,7 @@ class Ledger:
     def has_finished(self, trial: Trial) -> bool:
         """True if the attempt before this one finished: then there is nothing left to run."""
         before = replace(trial, attempt=trial.attempt - 1)
-        result = read_result(self.result_path(before)) if trial.attempt > 0 else None
+        result = read_json(self.result_path(before)) if trial.attempt > 0 else None
         return result is not None and result["state"] == "finished"
 
     def job_path(self, name: str) -> Path:
@@ -286,11 +281,21 @@ class Ledger:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
+    def reserve_job_numbers(self, count: int) -> list[int]:
+        """Return numbers for jobs that nobody else gets, consecutive unless others reserve some meanwhile."""
+        number = max((int(name) for name in self._names("job_numbers")), default=-1)
+        reserved: list[int] = []
+        while len(reserved) < count:
+            number += 1
+            if create_once(self._root / "job_numbers" / str(number), 0):
+                reserved.append(number)
+        return reserved
+
     # --- failures ---
 
     def mark_failed(self, trial: Trial) -> int:
         """Count a trial whose retries are used up; returns how many there are now."""
-        _create(self._root / "failed" / f"{trial.number:06d}", 0)
+        create_once(self._root / "failed" / f"{trial.number:06d}", 0)
         return len(self._names("failed"))
 
     def has_failed(self, trial: Trial) -> bool:
@@ -305,11 +310,11 @@ class Ledger:
 
     def record(self, event: str, trial: Trial | None = None, **details: Any) -> None:
         """Append an event; it is on disk when this returns."""
-        line: dict[str, Any] = {"event": event, "time": self._clock(), "by": self._writer}
+        line: dict[str, Any] = {"event": event, "time": self.clock(), "by": self.writer}
         if trial is not None:
             line |= {"trial": trial.number, "attempt": trial.attempt, "run_id": trial.run_id}
         data = json.dumps({**line, **details}).encode() + b"\n"
-        path = self._root / "events" / f"{self._writer}.jsonl"
+        path = self._root / "events" / f"{self.writer}.jsonl"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         try:
             os.write(descriptor, data)
@@ -348,43 +353,3 @@ def finished_durations_s(directory: Path) -> list[float]:
     """Return how long the trials took that have finished so far. directory: the sweep directory."""
     ends = (event for event in EventReader(directory).new_events() if event["event"] == "ended")
     return [float(e["duration_s"]) for e in ends if e["state"] == "finished" and e["duration_s"]]
-
-
-def _write(path: Path, content: object) -> None:
-    """Write JSON so that readers see all of it or nothing."""
-    temporary = _temporary(path)
-    temporary.write_text(json.dumps(content), encoding="utf-8")
-    os.replace(temporary, path)
-
-
-def _create(path: Path, content: object) -> bool:
-    """Create a JSON file with all its content; False if the name is taken. Atomic on NFS too."""
-    temporary = _temporary(path)
-    temporary.write_text(json.dumps(content), encoding="utf-8")
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        # NFS repeats a request whose answer was lost: then the link is ours although it says it exists.
-        return os.stat(temporary).st_nlink == 2
-    else:
-        return True
-    finally:
-        temporary.unlink()
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-
-
-def write_result(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a trial's result so that readers see all of it or nothing."""
-    _write(path, dict(content))
-
-
-def read_result(path: Path) -> dict[str, Any] | None:
-    """Read a trial's result, None if its process left none."""
-    try:
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    return result

@@ -17,8 +17,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ._files import read_json, write_whole
 from ._isolation import Isolation, TrialProcess
-from ._ledger import Trial, read_result, write_result
+from ._ledger import Trial
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class LeadingIsolation:
         """See Isolation.start."""
         number = self._number
         self._number += 1
-        write_result(self._ranks.path(number, "json"), asdict(trial))
+        write_whole(self._ranks.path(number, "json"), asdict(trial))
         return _LeadingProcess(self._inner.start(trial, result_path), self._ranks, number)
 
     def close(self) -> None:
@@ -107,7 +108,7 @@ class _LeadingProcess:
     def _say_over(self, how: str, grace_s: float) -> None:
         if not self._is_over:
             self._is_over = True
-            write_result(self._ranks.path(self._number, "over.json"), {"how": how, "grace_s": grace_s})
+            write_whole(self._ranks.path(self._number, "over.json"), {"how": how, "grace_s": grace_s})
 
 
 def follow(isolation: Isolation, ranks: Ranks, sleep: Callable[[float], None] = time.sleep) -> int:
@@ -123,7 +124,7 @@ def follow(isolation: Isolation, ranks: Ranks, sleep: Callable[[float], None] = 
 
 def _next_trial(ranks: Ranks, number: int, sleep: Callable[[float], None]) -> Trial | None:
     while True:
-        if (told := read_result(ranks.path(number, "json"))) is not None:
+        if (told := read_json(ranks.path(number, "json"))) is not None:
             return Trial(**told)
         if ranks.end.exists():
             return None
@@ -133,7 +134,7 @@ def _next_trial(ranks: Ranks, number: int, sleep: Callable[[float], None]) -> Tr
 def _take_part(process: TrialProcess, ranks: Ranks, number: int) -> bool:
     """Wait for the end of this rank's part; False if it failed by itself."""
     while not process.wait(_POLL_S):
-        if (over := read_result(ranks.path(number, "over.json"))) is None:
+        if (over := read_json(ranks.path(number, "over.json"))) is None:
             continue
         if over["how"] == "preempt":
             process.preempt(over["grace_s"])

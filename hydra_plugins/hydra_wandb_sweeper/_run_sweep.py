@@ -12,19 +12,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from ._agent import AgentSettings
 from ._client import SweepClient
-from ._dispatch import make_dispatch
-from ._errors import SweepFailedError
-from ._fleet import Fleet
-from ._history import History
 from ._job import AgentJob
 from ._ledger import DIRECTORY, Ledger, SweepRecord
 from ._plan import START_PATIENCE_S, Plan, make_plan
-from ._progress import Progress
-from ._report import report
-from ._results import TRIALS_FILE, SweepResults, collect, write
+from ._results import SweepResults
 from ._server import start_if_local
 from ._snapshot import current_sys_path, record_code, snapshot_code, snapshot_configs
-from ._supervisor import Supervisor
+from ._submission import Submission, server_host
+from ._supervise import run_unattended, supervise
 from ._sweep_config import to_yaml
 from ._trial import TaskContext
 from ._validate import first_overrides
@@ -40,19 +35,25 @@ def run_sweep(
     plan = make_plan(hydra_context, config, arguments)
     directory = _prepare_directory(config)
     job = _job(plan, _task_context(hydra_context, task_function, config, directory), directory)
-    host = "0.0.0.0" if plan.traits.kind == "submitit_slurm" else "127.0.0.1"  # noqa: S104 (jobs run elsewhere)
-    start_if_local(plan.server, host)
+    start_if_local(plan.server, server_host(plan.traits))
     access = plan.server.open()
     client = SweepClient(access, patience_s=START_PATIENCE_S)
     record = _create(plan, client, access.app_url)
     ledger = Ledger.create(directory, record, writer="supervisor")
     _announce(plan, record, directory)
-    overrides = first_overrides(plan.template, plan.config)
-    fleet = Fleet(make_dispatch(config, hydra_context, plan.traits, overrides), job)
+    submission = Submission(
+        job,
+        plan.jobs,
+        plan.traits,
+        tuple(first_overrides(plan.template, plan.config)),
+        plan.settings.max_agent_restarts,
+        plan.settings.max_failure_rate,
+    )
+    submission.save()
     if not plan.settings.wait:
-        _leave_alone(plan, record, fleet)
+        run_unattended(submission, ledger)
         return None
-    return _see_through(plan, record, ledger, client, fleet)
+    return supervise(submission, ledger, client, lambda supervisor: supervisor.see_through(plan.jobs))
 
 
 def _prepare_directory(config: DictConfig) -> Path:
@@ -75,46 +76,6 @@ def _task_context(
         Singleton.get_state(),
         opens_run=uses_wandb(task_function),
     )
-
-
-def _leave_alone(plan: Plan, record: SweepRecord, fleet: Fleet) -> None:
-    """Submit the agents, and on SLURM a job that goes on when they have ended."""
-    from ._keeper import Keeper
-    from ._submitit import SubmititDispatch, SubmititJob
-
-    fleet.plan(plan.jobs)
-    fleet.start_due()
-    log.info("%d job(s) submitted; not waiting. Watch %s", len(fleet.live), record.url)
-    if plan.traits.kind != "submitit_slurm" or not isinstance(fleet.dispatch, SubmititDispatch):
-        return
-    keeper = Keeper(fleet.job, plan.jobs, fleet.next_number, plan.settings.max_agent_restarts)
-    agents = [job for job in fleet.live if isinstance(job, SubmititJob)]
-    job_id = keeper.submit(fleet.dispatch, agents)
-    if job_id is None and len(agents) > 1:
-        # A limit on jobs that the agents use up alone: one fewer of them is the lesser evil.
-        fleet.dispatch.cancel(agents[-1:])
-        job_id = keeper.submit(fleet.dispatch, agents[:-1])
-    if job_id is not None:
-        log.info("Job %s begins when they have ended: it goes on with what is left, or writes the results.", job_id)
-
-
-def _see_through(plan: Plan, record: SweepRecord, ledger: Ledger, client: SweepClient, fleet: Fleet) -> SweepResults:
-    directory, history = ledger.directory, History()
-    # Jobs that block write to this terminal themselves.
-    show = (lambda _: None) if fleet.dispatch.blocks else Progress(record, history).show
-    supervisor = Supervisor(
-        record, ledger, client, fleet, history, show, max_agent_restarts=plan.settings.max_agent_restarts
-    )
-    try:
-        supervisor.see_through(plan.jobs)
-    finally:
-        results = collect(record, history, directory)
-        write(results, directory)
-    report(results, record, directory)
-    failure = supervisor.failure(plan.settings.max_failure_rate)
-    if failure is not None:
-        raise SweepFailedError(f"The sweep failed: {failure}. See {directory / TRIALS_FILE}.")
-    return results
 
 
 def _create(plan: Plan, client: SweepClient, app_url: str) -> SweepRecord:

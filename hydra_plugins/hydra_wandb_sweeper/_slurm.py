@@ -94,6 +94,18 @@ def cancel(job_ids: Iterable[str], *, waiting_only: bool = False, run: Run = cal
         run(["scancel", *(["--state=PENDING"] if waiting_only else []), *ids])
 
 
+def queued_states(job_ids: Iterable[str], run: Run = call) -> dict[str, str]:
+    """Return job id -> state (PENDING, RUNNING, …) of those that are in the queue. Errors: SlurmCallError."""
+    bases = sorted({job_id.partition("_")[0] for job_id in job_ids}, key=int)
+    try:
+        listed = run(["squeue", "-h", "-r", "-o", "%i %T", "-j", ",".join(bases)])
+    except SlurmCallError as error:
+        if "Invalid job id" not in str(error):
+            raise
+        listed = ""  # the last one has been forgotten by SLURM
+    return {job_id: state for job_id, _, state in (line.partition(" ") for line in listed.splitlines())}
+
+
 @dataclass
 class Queue:
     """The states of this sweep's jobs, asked for all at once and not more often than is useful.
@@ -131,16 +143,12 @@ class Queue:
 
     def _ask(self, ids: Sequence[str]) -> None:
         shortest, longest = self.interval_s
-        bases = sorted({job_id.partition("_")[0] for job_id in ids}, key=int)
         try:
-            listed = self.run(["squeue", "-h", "-r", "-o", "%i %T", "-j", ",".join(bases)])
+            states = queued_states(ids, self.run)
         except SlurmCallError as error:
-            if "Invalid job id" not in str(error):
-                log.warning("The job queue can't be asked: %s", error)
-                self._wait_s = min(max(self._wait_s, shortest) * 2, longest)
-                return
-            listed = ""  # the last one has been forgotten by SLURM
-        states = {job_id: state for job_id, _, state in (line.partition(" ") for line in listed.splitlines())}
+            log.warning("The job queue can't be asked: %s", error)
+            self._wait_s = min(max(self._wait_s, shortest) * 2, longest)
+            return
         changed = states != self._states
         self._states = states
         self._wait_s = shortest if changed else min(max(self._wait_s, shortest) * 2, longest)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import socket
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from omegaconf import DictConfig
 
 from . import _slurm
 from ._errors import SweepFailedError
+from ._history import JobRecord
 from ._job import AgentJob, SubmititTask
+from ._processes import apart_from_terminal, is_alive, terminate
 from ._slurm import Queue, SlurmCallError
 
 log = logging.getLogger(__name__)
@@ -76,13 +79,27 @@ class SubmititDispatch:
             params["exclude"] = ",".join(filter(None, (params.get("exclude"), *avoid)))
         executor = _executor(params, self.cluster)
         task = SubmititTask.pack(job)
-        with _no_leftovers(Path(str(executor.folder))):
+        # Jobs on this machine share its terminal; they are told what to do by other means.
+        apart = apart_from_terminal() if self.cluster == "local" else contextlib.nullcontext()
+        with _no_leftovers(Path(str(executor.folder))), apart:
             jobs = executor.map_array(task, list(numbers))
-        handles = [SubmititJob(number, handle, self) for number, handle in zip(numbers, jobs, strict=True)]
+        handles = [
+            SubmititJob(number, str(job.job_id), Path(job.paths.stderr), self, job)
+            for number, job in zip(numbers, jobs, strict=True)
+        ]
         for handle in handles if self.cluster == "slurm" else ():
             self._live.add(handle.job_id)
             self.queue.expect(handle.job_id)
         return handles
+
+    def adopt(self, jobs: Iterable[JobRecord]) -> list[SubmititJob]:
+        """Return handles for jobs that another process submitted, as far as they haven't ended."""
+        handles = [SubmititJob(job.number, job.job_id, Path(job.log), self) for job in jobs]
+        if self.cluster == "slurm":
+            self._live.update(handle.job_id for handle in handles)
+            for handle in handles:
+                self.queue.expect(handle.job_id)  # where the queue can't be asked, they are taken to be alive
+        return [handle for handle in handles if not handle.has_ended()]
 
     def submit_small(self, task: Any, dependency: str, timeout_min: int) -> str:
         """Submit one job that needs next to nothing, to begin as SLURM's dependency says; returns its id."""
@@ -103,7 +120,9 @@ class SubmititDispatch:
     def has_ended(self, job: SubmititJob) -> bool:
         """True once the job is gone, however it ended."""
         if self.cluster != "slurm":
-            return bool(job.handle.done())
+            if job.own is not None:
+                return bool(job.own.done())  # this process's child: it has to be waited for
+            return not is_alive(int(job.job_id), "submitit")
         if job.job_id in self._live and job.job_id not in self.queue.states(self._live):
             self._live.discard(job.job_id)
             self.queue.look_again()  # where one died, others may have
@@ -113,7 +132,7 @@ class SubmititDispatch:
         """End jobs. waiting_only: leave those that run."""
         if self.cluster != "slurm":
             for job in () if waiting_only else jobs:
-                job.handle.cancel(check=False)
+                terminate(int(job.job_id))
             return
         try:
             _slurm.cancel([job.job_id for job in jobs], waiting_only=waiting_only)
@@ -124,31 +143,34 @@ class SubmititDispatch:
 
 @dataclass(frozen=True)
 class SubmititJob:
-    """See _dispatch.JobHandle. handle: submitit's job."""
+    """See _dispatch.JobHandle. log: its path. own: submitit's job, where this process has submitted it."""
 
     number: int
-    handle: Any
+    job_id: str
+    log: Path
     dispatch: SubmititDispatch
-
-    @property
-    def job_id(self) -> str:
-        """The job's id, ID_TASK in an array."""
-        return str(self.handle.job_id)
+    own: Any = None
 
     def has_ended(self) -> bool:
         """See JobHandle."""
         return self.dispatch.has_ended(self)
 
+    def record(self) -> JobRecord:
+        """Return what another process needs to know to watch it."""
+        return JobRecord(self.number, self.job_id, self.dispatch.cluster, socket.gethostname(), str(self.log))
+
     def describe(self) -> str:
         """See JobHandle."""
-        state = _slurm.final_state(self.job_id) if self.dispatch.cluster == "slurm" else self.handle.state
-        path = Path(self.handle.paths.stderr)
+        if self.dispatch.cluster == "slurm":
+            state = _slurm.final_state(self.job_id)
+        else:
+            state = self.own.state if self.own is not None else "ENDED"
         try:
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_TAIL_LINES:]
+            lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_TAIL_LINES:]
         except OSError:
             lines = []
         tail = "".join(f"\n    {line}" for line in lines)
-        return f"job {self.job_id} ({state}), log {path}{tail}"
+        return f"job {self.job_id} ({state}), log {self.log}{tail}"
 
 
 def _executor(parameters: Mapping[str, Any], cluster: str) -> Any:

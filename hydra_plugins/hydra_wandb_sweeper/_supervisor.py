@@ -1,6 +1,6 @@
 """The process the user started: brings agents to run, takes up what dead ones left, and sees the sweep to its end.
 
-It never hands out work. If it dies, agents go on; only what a dying agent leaves behind waits for the next one.
+It never hands out work. If it goes, agents go on; what a dying agent leaves behind waits for the next one.
 """
 
 from __future__ import annotations
@@ -8,17 +8,20 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ._attention import LeftSweep
 from ._client import SweepClient
+from ._control import Control
 from ._errors import ServerError, ServerUnreachableError, SweepFailedError
 from ._fleet import Fleet, restart_wait_s
 from ._history import QUEUED, RUNNING, History
-from ._ledger import SUPERVISOR_SILENCE_S, EventReader, Ledger, SweepRecord
+from ._ledger import EventReader, Ledger, SweepRecord
 from ._outcome import FAILED, FINISHED
 from ._takeover import record_lost, take_over
+from ._watch import SILENCE_S, Watch
 
 log = logging.getLogger(__name__)
 
@@ -28,10 +31,10 @@ _CANCEL_S = 20.0
 
 @dataclass
 class Supervisor:
-    """on_events: told of the ledger's events, in batches. poll_s: how often jobs and events are looked at.
+    """on_events: told of the ledger's events, in batches. check: called in every round; what it raises ends the work.
 
-    max_agent_restarts: as in config.WandbSweeperConf. setbacks: starts in a row that led to nothing;
-    progress_at_setback: History.progress at the last of them.
+    max_agent_restarts: as in config.WandbSweeperConf. poll_s: how often jobs and events are looked at. setbacks:
+    starts in a row that led to nothing; progress_at_setback: History.progress at the last of them.
     """
 
     sweep: SweepRecord
@@ -41,44 +44,75 @@ class Supervisor:
     history: History
     on_events: Callable[[list[dict[str, Any]]], None]
     max_agent_restarts: int
+    check: Callable[[], None] = lambda: None
     poll_s: float = 0.5
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     _reader: EventReader = field(init=False)
+    _watch: Watch = field(init=False)
+    _control: Control = field(init=False)
     setbacks: int = 0
     progress_at_setback: int = -1
-    _target: int = 0
+    _jobs: int = 0
+    _ceiling: float = math.inf
     _noted_s: float = float("-inf")
     _failure: str | None = None
+    _is_winding_up: bool = False
 
     def __post_init__(self) -> None:
         self._reader = EventReader(self.ledger.directory)
+        self._watch = Watch(self.ledger.root, self.ledger.clock)
+        self._control = Control(self.ledger.root)
 
     def see_through(self, jobs: int) -> None:
-        """Run the sweep to its end with `jobs` jobs at a time.
+        """Run a new sweep to its end with `jobs` jobs at a time.
 
-        Errors: SweepFailedError if no agent can be brought to run at all.
+        Errors: SweepFailedError if no agent can be brought to run at all. KeyboardInterrupt ends the jobs; any other
+        exception leaves them to themselves.
         """
-        self._target = jobs
+        self._jobs = jobs
         self.fleet.plan(jobs)
-        try:
-            while self._go_on():
-                self.sleep(self.poll_s)
-        except BaseException:
-            self._cancel()
-            raise
-        finally:
-            self.ledger.forget_supervisor()
+        self._run()
+
+    def go_on(self, jobs: int) -> None:
+        """The same for a sweep that other processes have begun, and may still run. jobs: see see_through."""
+        self._jobs = jobs
+        self._note_presence()
+        self._read()
+        self._offer_trials_of_ended_jobs()
+        if self.fleet.strength:
+            self._keep_strength(died=False)
+        elif not self._start_over(died=False):
+            self._watch.leave()
+            return
+        self._run()
 
     def go_on_unattended(self, jobs: int) -> bool:
         """After all jobs have ended: plan those for what is left, `jobs` at a time; False if the sweep has ended."""
-        self._target = jobs
+        self._jobs = jobs
         self._read()
         died = any(agent.ended is None for agent in self.history.agents.values())
         return self._start_over(died=died)
 
+    @property
+    def _target(self) -> int:
+        """How many jobs there should be at a time, as long as there is work for them."""
+        wanted = self._jobs + self.history.jobs_added - len(self.history.jobs_drained)
+        return int(max(0, min(wanted, self._ceiling)))
+
+    def _run(self) -> None:
+        try:
+            while self._go_on():
+                self.sleep(self.poll_s)
+        except KeyboardInterrupt:
+            self._cancel()
+            raise
+        finally:
+            self._watch.leave()
+
     def _go_on(self) -> bool:
         """Look at everything once, and do what is due; False when the sweep has ended."""
+        self.check()
         self._note_presence()
         self._start_due()
         self._read()
@@ -88,15 +122,26 @@ class Supervisor:
         deaths = [self._take_up(handle) for handle in ended]
         if self.fleet.strength == 0:
             return self._start_over(died=any(deaths))
-        if ended:
+        if self._control.orders().ends_sweep:
+            self._wind_up()
+        elif ended:
             self._keep_strength(died=any(deaths))
         return True
 
     def _note_presence(self) -> None:
         now = self.clock()
-        if now - self._noted_s > SUPERVISOR_SILENCE_S / 6:
-            self._noted_s = now
-            self.ledger.note_supervisor()
+        if now - self._noted_s <= SILENCE_S / 6:
+            return
+        self._noted_s = now
+        if not self._watch.keep():
+            holder = self._watch.holder()
+            raise LeftSweep(f"another supervisor watches it (pid {holder.pid} on {holder.host})" if holder else "")
+
+    def _wind_up(self) -> None:
+        """No trial begins any more: jobs that wait in the queue aren't needed."""
+        if not self._is_winding_up:
+            self._is_winding_up = True
+            self.fleet.dismiss_waiting(lambda number: bool(self.history.agents_of_job(number)))
 
     def _start_due(self) -> None:
         try:
@@ -124,6 +169,8 @@ class Supervisor:
         # it waited in the queue never had one.
         last = [agent for agent in agents if agent.restarts == max(a.restarts for a in agents)]
         died = not last or any(agent.ended is None for agent in last)
+        if handle.number in self.history.jobs_drained:
+            return False
         if died and self._demand():
             self._failure = f"agent-{handle.number} died: {handle.describe()}"
             log.warning("%s", self._failure)
@@ -140,7 +187,7 @@ class Supervisor:
             return
         if died and self._is_setback_too_many():
             log.error("Agents keep dying without a trial ending: no more of them are started.")
-            self._target = self.fleet.strength
+            self._ceiling = self.fleet.strength
             return
         wait_s = restart_wait_s(self.setbacks)
         log.warning("%d trial(s) are left; starting %d more job(s) in %.0f s.", demand, missing, wait_s)
@@ -179,6 +226,14 @@ class Supervisor:
 
     # --- trials that are left ---
 
+    def _offer_trials_of_ended_jobs(self) -> None:
+        """After others have watched: offer what agents left open whose jobs are gone."""
+        live = {handle.number for handle in self.fleet.live}
+        for agent in list(self.history.agents.values()):
+            if agent.job_number not in live and agent.ended is None:
+                self._offer_open_trials(agent.name)
+        self._read()
+
     def _offer_open_trials(self, agent: str) -> None:
         take_over(self.ledger, self.history, agent, self.fleet.job.settings.max_retries)
 
@@ -200,7 +255,7 @@ class Supervisor:
 
     def _demand(self) -> int:
         """How many trials could still be run, as far as is known; those that run now included."""
-        if self.history.stop_reason:
+        if self.history.stop_reason or self._control.orders().ends_sweep:
             return 0
         return int(min(self._trials_left(), self._trials_allowed()))
 
@@ -236,35 +291,52 @@ class Supervisor:
             # The agents have more patience, and their trials don't need the server at all.
             log.warning("The sweep's state can't be asked for, it is taken to be running: %s", error)
             return True
-        return info is not None and info.state in ("PENDING", "RUNNING")
+        return info is not None and info.state in ("PENDING", "RUNNING", "PAUSED")
 
     # --- the end ---
 
     def _read(self) -> None:
         events = self._reader.new_events()
         self.history.add(events)
+        self._adopt([e["number"] for e in events if e["event"] == "job_submitted" and e["by"] != self.ledger.writer])
         self.on_events(events)
+
+    def _adopt(self, numbers: Sequence[int]) -> None:
+        """Watch jobs that other processes have submitted, and take up what those of them left that have ended."""
+        adopted = self.fleet.dispatch.adopt([self.history.jobs[number] for number in numbers]) if numbers else []
+        self.fleet.adopt(adopted)
+        for number in set(numbers) - {handle.number for handle in adopted}:
+            for agent in self.history.agents_of_job(number):
+                if agent.ended is None:
+                    self._offer_open_trials(agent.name)
 
     def _cancel(self) -> None:
         """Cancel jobs, give their agents time to hand over, and read what all of them have left."""
-        log.warning("Interrupted: cancelling %d job(s).", len(self.fleet.live))
+        log.warning("Interrupted: stopping the trials and cancelling %d job(s).", len(self.fleet.live))
         self.fleet.cancel_all()
         deadline = self.clock() + _CANCEL_S
         while self.fleet.live and self.clock() < deadline:
             self.fleet.take_ended()
             self.sleep(self.poll_s)
         self._read()
+        self._offer_trials_of_ended_jobs()
 
     def failure(self, max_failure_rate: float) -> str | None:
         """Return why the sweep as a whole failed, None if it didn't."""
         counts = self.history.counts()
+        orders = self._control.orders()
+        if orders.cancelled:
+            return "it was cancelled"
         if self.history.stop_reason:
             return self.history.stop_reason
         why = f": {self._failure}" if self._failure else ""
         left = counts[RUNNING] + counts[QUEUED]
+        total = sum(counts.values())
+        if orders.draining and (left or total < (self.sweep.expected_trials or math.inf)):
+            of = f" of {self.sweep.expected_trials}" if self.sweep.expected_trials is not None else ""
+            return f"it was told to begin no more trials, {total - left}{of} have ended"
         if left:
             return f"{left} trial(s) could not be run to their end{why}"
-        total = sum(counts.values())
         if total and counts[FAILED] > max_failure_rate * total:
             return f"{counts[FAILED]} of {total} trials failed (hydra.sweeper.max_failure_rate={max_failure_rate})"
         if not counts[FINISHED] and self.sweep.expected_trials:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from ._files import read_json
 from ._history import History
-from ._ledger import Ledger, Trial, read_result
+from ._ledger import Ledger, Trial
 from ._outcome import FAILED, FINISHED
 
 
@@ -18,7 +19,7 @@ def take_over(ledger: Ledger, history: History, agent: str, max_retries: int) ->
     """
     for left in history.open_trials_of(agent):
         trial = left.trial
-        result = read_result(ledger.result_path(trial))
+        result = read_json(ledger.result_path(trial))
         if result is not None and result["state"] == FINISHED:
             # The agent died between the trial's word and its own.
             ledger.record("ended", trial, **result, duration_s=None, final=True)

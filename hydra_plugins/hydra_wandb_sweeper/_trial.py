@@ -18,7 +18,8 @@ from hydra.core.utils import JobReturn, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from ._ledger import SweepRecord, Trial, write_result
+from ._files import write_whole
+from ._ledger import SweepRecord, Trial
 from ._notice import Notice, preempt_signal
 from ._outcome import Outcome, TrialPreempted
 from ._sweep_config import flat_args
@@ -79,7 +80,7 @@ def run_trial(
         if outcome.error is None:  # else that came first, and says more
             outcome.fail(error)
     _wait_for_user_threads()
-    write_result(result_path, outcome.to_dict())
+    write_whole(result_path, outcome.to_dict())
     tee.flush()
     return outcome.exit_code
 

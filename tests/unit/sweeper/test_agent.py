@@ -12,9 +12,10 @@ import pytest
 from hydra_plugins.hydra_wandb_sweeper._agent import Agent, AgentSettings, AgentSummary
 from hydra_plugins.hydra_wandb_sweeper._client import Command, SweepRef
 from hydra_plugins.hydra_wandb_sweeper._errors import ServerError, ServerUnreachableError
+from hydra_plugins.hydra_wandb_sweeper._files import write_whole
 from hydra_plugins.hydra_wandb_sweeper._history import History
 from hydra_plugins.hydra_wandb_sweeper._isolation import Wakeup
-from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger, Trial, write_result
+from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger, Trial
 from hydra_plugins.hydra_wandb_sweeper._walltime import UNLIMITED, WallTime
 from tests.unit.sweeper.test_ledger import RECORD
 
@@ -115,7 +116,7 @@ class FakeIsolation:
         if state is not None:
             error = None if state == "finished" else "boom"
             metrics: Mapping[str, float] = {"loss": 1.0} if state == "finished" else {}
-            write_result(
+            write_whole(
                 result_path,
                 {"state": state, "metrics": metrics, "error": error, "error_line": error, "output_dir": "d"},
             )

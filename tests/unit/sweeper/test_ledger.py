@@ -104,7 +104,7 @@ def race(directory: Path, work: Callable[[Ledger], list[Any]], agents: int = 4) 
 
 def test_agents_that_race_for_numbers_get_each_once(ledger: Ledger, tmp_path: Path) -> None:
     def work(own: Ledger) -> list[int]:
-        return [own.number_trial(f"{own._writer}-{i}", {}).number for i in range(25)]
+        return [own.number_trial(f"{own.writer}-{i}", {}).number for i in range(25)]
 
     assert sorted(race(tmp_path, work)) == list(range(100))
 

@@ -11,11 +11,13 @@ import pytest
 
 from hydra_plugins.hydra_wandb_sweeper._client import SweepInfo, SweepRef
 from hydra_plugins.hydra_wandb_sweeper._errors import ServerUnreachableError, SweepFailedError
+from hydra_plugins.hydra_wandb_sweeper._files import write_whole
 from hydra_plugins.hydra_wandb_sweeper._fleet import Fleet, restart_wait_s
 from hydra_plugins.hydra_wandb_sweeper._history import History
-from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger, Trial, write_result
+from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger, Trial
 from hydra_plugins.hydra_wandb_sweeper._supervisor import Supervisor
 from hydra_plugins.hydra_wandb_sweeper._takeover import take_over
+from hydra_plugins.hydra_wandb_sweeper._watch import Watch
 from tests.unit.sweeper.test_agent import SETTINGS
 from tests.unit.sweeper.test_ledger import RECORD
 
@@ -97,6 +99,10 @@ class Bench:
 
     def ledger(self, name: str) -> Ledger:
         return Ledger(self.directory, name, lambda: self.now)
+
+    def watch(self) -> Watch:
+        """As another process sees it."""
+        return Watch(self.ledger("").root, lambda: self.now)
 
     def agent(
         self,
@@ -266,16 +272,16 @@ def test_an_interrupt_cancels_all_jobs(bench: Bench) -> None:
 def test_agents_can_tell_whether_a_supervisor_watches(bench: Bench) -> None:
     seen = []
     bench.cluster.work = lambda number: (
-        seen.append(bench.ledger("agent").supervisor_is_alive()) or bench.agent(number, range(4))
+        seen.append(bench.watch().holder() is not None) or bench.agent(number, range(4))
     )
     bench.supervise(1)
     assert seen == [True]
-    assert not bench.ledger("agent").supervisor_is_alive()
-    bench.ledger("supervisor").note_supervisor()
+    assert bench.watch().holder() is None
+    assert bench.watch().keep()
     bench.now += 89
-    assert bench.ledger("agent").supervisor_is_alive()
+    assert bench.watch().holder() is not None
     bench.now += 2
-    assert not bench.ledger("agent").supervisor_is_alive()
+    assert bench.watch().holder() is None
 
 
 def test_a_requeued_job_whose_last_agent_ended_well_has_not_died(bench: Bench) -> None:
@@ -325,7 +331,7 @@ def test_a_trial_whose_agent_died_after_its_end_is_not_run_again(bench: Bench) -
         bench.agent(number, range(4), dies_in=2 if number == 0 else None)
         if number == 0:
             finished = {"state": "finished", "metrics": {}, "error": None, "error_line": None, "output_dir": "d"}
-            write_result(bench.ledger("").result_path(Trial(2, 0, "run2")), finished)
+            write_whole(bench.ledger("").result_path(Trial(2, 0, "run2")), finished)
         return True
 
     bench.cluster.work = work

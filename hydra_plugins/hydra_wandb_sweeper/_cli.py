@@ -1,0 +1,301 @@
+"""`hydra-sweep`: look at sweeps and steer them, from any shell; the app isn't needed for it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ._errors import SettingError, SweepError
+
+if TYPE_CHECKING:
+    from ._client import SweepClient, SweepRef
+    from ._status import SweepStatus
+
+_MOST_FAILURES = 10
+
+directory_argument = click.argument("directory", metavar="[DIR]", default=".", type=click.Path(path_type=Path))
+json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON, for programs.")
+server_option = click.option(
+    "--server",
+    default="auto",
+    show_default=True,
+    help="Where a sweep that is named by its id is looked for, as hydra.sweeper.server.",
+)
+
+
+class _Group(click.Group):
+    """Commands whose errors are one sentence on standard error."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SweepError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="hydra-wandb-sweeper")
+def main() -> None:
+    """Look at sweeps and steer them.
+
+    DIR is the sweep's directory, which its command has printed (the working directory if left out). A SWEEP is
+    named as W&B names it: ID, PROJECT/ID, ENTITY/PROJECT/ID or the URL of its page.
+    """
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="[%(asctime)s][%(levelname)s] %(message)s")
+    logging.getLogger(__package__).setLevel(logging.INFO)
+
+
+@main.command()
+@click.argument("target", metavar="[DIR|SWEEP]", default=".")
+@server_option
+@json_option
+def status(target: str, server: str, as_json: bool) -> None:
+    """Show counts, the best trial, agents and failures."""
+    from ._status import read_status, server_status
+
+    if (directory := _directory(target)) is not None:
+        shown = read_status(directory)
+    else:
+        client, ref, url = _on_server(target, server)
+        if (info := client.get_sweep(ref)) is None:
+            raise SweepError(f"There is no sweep {ref.path}, and no directory '{target}'.")
+        shown = server_status(info, url, client.sweep_runs(ref))
+    click.echo(json.dumps(shown.to_json(), indent=2) if as_json else _as_text(shown))
+
+
+@main.command()
+@directory_argument
+@json_option
+def attach(directory: Path, as_json: bool) -> None:
+    """Watch over a sweep until it ends; one that was interrupted goes on."""
+    from ._commands import attach
+
+    _attached(lambda: attach(directory), directory, as_json)
+
+
+def _attached(watch: Callable[[], object], directory: Path, as_json: bool) -> None:
+    """Watch, and with --json say how the sweep is afterwards, however that went."""
+    from ._status import read_status
+
+    if not as_json:
+        watch()
+        return
+    try:
+        with _standard_output_to_error():
+            watch()
+    finally:
+        click.echo(json.dumps(read_status(directory).to_json(), indent=2))
+
+
+@contextlib.contextmanager
+def _standard_output_to_error() -> Iterator[None]:
+    """Launchers and agents in this process write as Hydra has them do; standard output is for the answer alone."""
+    sys.stdout.flush()
+    own = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(own, 1)
+        os.close(own)
+
+
+@main.command()
+@directory_argument
+@click.option("--add", type=click.IntRange(min=1), help="Submit jobs with so many more agents.")
+@json_option
+def agents(directory: Path, add: int | None, as_json: bool) -> None:
+    """List the agents that work, or add some."""
+    from ._commands import add_agents
+    from ._status import read_status
+
+    if add is not None:
+        jobs = add_agents(directory, add)
+        _answer({"jobs": jobs}, f"Submitted: {', '.join(jobs)}", as_json)
+        return
+    shown = read_status(directory)
+    lines = _agent_lines(shown) or ["No agent works."]
+    _answer(shown.to_json()["agents"], "\n".join(lines), as_json)
+
+
+@main.command()
+@click.argument("agents", metavar="[DIR] AGENT...", nargs=-1, required=True)
+@json_option
+def drain(agents: tuple[str, ...], as_json: bool) -> None:
+    """Let agents end after their present trial, without replacement.
+
+    AGENT is an agent's name, or the id of its job.
+    """
+    from ._commands import drain
+
+    directory = _directory(agents[0])
+    names = drain(directory or Path(), agents if directory is None else agents[1:])
+    _answer({"agents": names}, f"To end after their present trial: {', '.join(names)}", as_json)
+
+
+@main.command()
+@click.argument("target", metavar="[DIR|SWEEP]", default=".")
+@server_option
+@json_option
+def pause(target: str, server: str, as_json: bool) -> None:
+    """Let no trial begin until `resume`; running ones go on, and agents wait."""
+    from ._control import Control
+
+    _steer(target, server, Control.pause, lambda client, ref: client.pause_sweep(ref))
+    _answer({"state": "paused"}, "Paused: no trial begins until `hydra-sweep resume`.", as_json)
+
+
+@main.command()
+@click.argument("target", metavar="[DIR|SWEEP]", default=".")
+@server_option
+@json_option
+def resume(target: str, server: str, as_json: bool) -> None:
+    """Let trials begin again after `pause`."""
+    from ._control import Control
+
+    _steer(target, server, Control.resume, lambda client, ref: client.resume_sweep(ref))
+    _answer({"state": "running"}, "Trials may begin again.", as_json)
+
+
+def _steer(
+    target: str,
+    server: str,
+    order: Callable[[Any], None],
+    change: Callable[[SweepClient, SweepRef], None],
+) -> None:
+    """Give an order to the agents of a directory's sweep, and to the server."""
+    from ._commands import open_client
+    from ._control import Control
+    from ._ledger import Ledger
+
+    if (directory := _directory(target)) is None:
+        client, ref, _ = _on_server(target, server)
+        if client.get_sweep(ref) is None:
+            raise SweepError(f"There is no sweep {ref.path}, and no directory '{target}'.")
+        change(client, ref)
+        return
+    ledger = Ledger.open(directory, "")
+    order(Control(ledger.root))
+    record = ledger.sweep()
+    try:
+        change(open_client(record), record.sweep)
+    except SweepError as error:
+        # This sweep's own agents heed the files; others know only the server.
+        click.echo(f"The server can't be told, so agents that were started elsewhere go on: {error}", err=True)
+
+
+@main.command()
+@click.argument("target", metavar="[DIR|SWEEP]", default=".")
+@server_option
+@json_option
+def cancel(target: str, server: str, as_json: bool) -> None:
+    """Stop a sweep's trials for good, and end its jobs."""
+    from ._commands import cancel
+
+    if (directory := _directory(target)) is not None:
+        cancel(directory)
+    else:
+        _steer(target, server, lambda _: None, lambda client, ref: client.cancel_sweep(ref))
+    _answer({"state": "cancelled"}, "Cancelled: running trials are being stopped.", as_json)
+
+
+@main.command()
+@directory_argument
+@click.option("--trial", "trials", type=click.IntRange(min=0), multiple=True, help="Only this one; can be repeated.")
+@click.option("--wait/--no-wait", default=True, help="Watch until they have ended, where nobody does.")
+@json_option
+def retry(directory: Path, trials: tuple[int, ...], wait: bool, as_json: bool) -> None:
+    """Run failed trials again, under their run ids; stopped ones if they are named."""
+    from ._commands import attach, is_worked_on, leave_alone, retry
+
+    numbers = retry(directory, trials)
+    said = f"Trials to be run again: {', '.join(map(str, numbers)) or 'none'}"
+    if not numbers or is_worked_on(directory):
+        _answer({"trials": numbers}, said, as_json)
+    elif wait:
+        click.echo(said, err=True)
+        _attached(lambda: attach(directory), directory, as_json)
+    else:
+        leave_alone(directory)
+        _answer({"trials": numbers}, said, as_json)
+
+
+def _directory(target: str) -> Path | None:
+    """Return the directory that an argument names, None if it names something else."""
+    return Path(target) if Path(target).is_dir() else None
+
+
+def _on_server(target: str, setting: str) -> tuple[SweepClient, SweepRef, str]:
+    """Return a client, the sweep and its page's URL. Errors: SweepError."""
+    from ._client import SweepRef
+    from ._commands import client_of
+    from ._settings import parse_sweep_path
+
+    try:
+        path = parse_sweep_path(target)
+    except SettingError:
+        raise SweepError(f"'{target}' is neither a directory nor the path of a sweep.") from None
+    client, app_url = client_of(setting, Path.cwd())
+    if path.project is None:
+        raise SweepError(f"'{target}': name the project too, PROJECT/ID or ENTITY/PROJECT/ID.")
+    ref = SweepRef(path.entity or client.default_entity(), path.project, path.sweep_id)
+    return client, ref, f"{app_url}/{ref.entity}/{ref.project}/sweeps/{ref.sweep_id}"
+
+
+def _answer(content: object, text: str, as_json: bool) -> None:
+    click.echo(json.dumps(content, indent=2) if as_json else text)
+
+
+def _as_text(shown: SweepStatus) -> str:
+    of = f" of {shown.expected}" if shown.expected is not None else ""
+    counts = ", ".join(f"{count} {state}" for state, count in shown.trials.items() if count) or "none has begun"
+    watched = f"supervised by {shown.supervisor}" if shown.supervisor else "nobody supervises it"
+    lines = [
+        f"Sweep {shown.sweep}: {shown.state} ({watched})" + (f": {shown.reason}" if shown.reason else ""),
+        shown.url,
+        f"Trials{of}: {counts}",
+    ]
+    if shown.best_value is not None:
+        which = f"trial {shown.best_trial}: " if shown.best_trial is not None else ""
+        lines.append(f"Best {shown.metric}: {shown.best_value:.6g} ({which}{' '.join(shown.best_overrides or ())})")
+    if agents := _agent_lines(shown):
+        lines += ["Agents:", *(f"  {line}" for line in agents)]
+    if shown.failures:
+        lines.append("Failures:")
+        lines += [line for failure in shown.failures[:_MOST_FAILURES] for line in _failure_lines(failure)]
+        if (more := len(shown.failures) - _MOST_FAILURES) > 0:
+            lines.append(f"  and {more} more (--json has all)")
+    return "\n".join(lines)
+
+
+def _agent_lines(shown: SweepStatus) -> list[str]:
+    return [
+        f"{agent.name:<10} "
+        + (f"job {agent.job} {agent.job_state}" if agent.job is not None else "in its supervisor's process")
+        + (f" on {agent.host}" if agent.host else "")
+        + (f", trial {agent.trial} for {agent.trial_s:.0f} s" if agent.trial is not None else "")
+        + f", {agent.trials} ended"
+        for agent in shown.agents
+        if agent.ended is None
+    ]
+
+
+def _failure_lines(failure: Any) -> list[str]:
+    name = f"trial {failure.trial}" if failure.trial is not None else f"run {failure.run_id}"
+    lines = [f"  {name}: {failure.error}"]
+    if failure.log is not None:
+        lines.append(f"    {failure.log}: {failure.last_line}")
+    return lines
+
+
+if __name__ == "__main__":
+    main()

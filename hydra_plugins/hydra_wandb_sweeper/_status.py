@@ -1,0 +1,257 @@
+"""How a sweep is, for people and for programs: from its ledger, its jobs' states and what stands in `control`."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from . import _slurm
+from ._client import RunInfo, SweepInfo
+from ._control import Control, Orders
+from ._history import QUEUED, RUNNING, AgentHistory, History, JobRecord, TrialHistory
+from ._ledger import EventReader, Ledger, SweepRecord
+from ._outcome import FAILED, FINISHED
+from ._processes import is_alive
+from ._results import collect
+from ._watch import Watch, Watcher
+
+log = logging.getLogger(__name__)
+
+_UNKNOWN = "UNKNOWN"
+_TAIL_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class AgentStatus:
+    """An agent, or a job that waits for its first one. job: its id; job_state: SLURM's word, None if there is none.
+
+    trial: number of the one it runs, for trial_s so far. trials: how many it has brought to an end. ended: why it
+    left, None while it hasn't.
+    """
+
+    name: str
+    job: str | None
+    job_state: str | None
+    host: str | None
+    trial: int | None
+    trial_s: float | None
+    trials: int
+    ended: str | None
+
+
+@dataclass(frozen=True)
+class FailureStatus:
+    """A trial that has failed for good. trial: its number, None if only the server knows of it.
+
+    log: its path, None if it wrote none; last_line: of it.
+    """
+
+    trial: int | None
+    run_id: str
+    error: str
+    log: str | None
+    last_line: str | None
+
+
+@dataclass(frozen=True)
+class SweepStatus:
+    """state: running, paused, draining, cancelled, stopped, finished, or idle: trials are left and nobody runs them.
+
+    reason: why it is stopped. supervisor: pid@host of who watches it. trials: how many are in each state. expected:
+    how many there will be, None if only the server knows. best_*: as in optimization_results.yaml.
+    """
+
+    sweep: str
+    url: str
+    state: str
+    reason: str | None
+    supervisor: str | None
+    trials: Mapping[str, int]
+    expected: int | None
+    metric: str
+    best_value: float | None
+    best_trial: int | None
+    best_overrides: list[str] | None
+    best_dir: str | None
+    agents: list[AgentStatus]
+    failures: list[FailureStatus]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain containers."""
+        return asdict(self)
+
+
+def read_status(directory: Path) -> SweepStatus:
+    """Return how the sweep of a directory is. Errors: SweepError if there is none."""
+    ledger = Ledger.open(directory, "")
+    history = History()
+    history.add(EventReader(directory).new_events())
+    orders, watcher = Control(ledger.root).orders(), Watch(ledger.root).holder()
+    unsettled = [job for job in history.jobs.values() if _may_live(job, history)]
+    states = job_states(unsettled)
+    return sweep_status(ledger.sweep(), history, orders, watcher, states, directory, time.time())
+
+
+def _may_live(job: JobRecord, history: History) -> bool:
+    agents = history.agents_of_job(job.number)
+    return not agents or any(agent.ended is None for agent in agents)
+
+
+def job_states(jobs: Iterable[JobRecord]) -> dict[int, str]:
+    """Return number -> state of those jobs that haven't ended, by one question to SLURM.
+
+    UNKNOWN where nobody can be asked.
+    """
+    states: dict[int, str] = {}
+    slurm = [job for job in jobs if job.cluster == "slurm"]
+    try:
+        listed = _slurm.queued_states([job.job_id for job in slurm]) if slurm else {}
+        states |= {job.number: listed[job.job_id] for job in slurm if job.job_id in listed}
+    except _slurm.SlurmCallError as error:
+        log.warning("The states of jobs can't be asked for: %s", error)
+        states |= {job.number: _UNKNOWN for job in slurm}
+    for job in (job for job in jobs if job.cluster != "slurm"):
+        if job.host != socket.gethostname():
+            states[job.number] = _UNKNOWN
+        elif is_alive(int(job.job_id), "submitit"):
+            states[job.number] = "RUNNING"
+    return states
+
+
+def sweep_status(
+    record: SweepRecord,
+    history: History,
+    orders: Orders,
+    watcher: Watcher | None,
+    states: Mapping[int, str],
+    directory: Path,
+    now: float,
+) -> SweepStatus:
+    """Put together what is known. states: of jobs that haven't ended, by number. now: seconds since the epoch."""
+    summary = collect(record, history, directory).summary
+    agents = [_agent(agent, history, states, now) for agent in history.agents.values()]
+    busy = {agent.job_number for agent in history.agents.values()}
+    waiting = [job for number, job in history.jobs.items() if number not in busy and number in states]
+    agents += [_waiting(job, states[job.number]) for job in waiting]
+    best = next((t for t in history.trials.values() if t.trial.run_id == summary["best_run_id"]), None)
+    return SweepStatus(
+        sweep=record.sweep.path,
+        url=record.url,
+        state=_state(record, history, orders, any(agent.ended is None for agent in agents)),
+        reason=history.stop_reason,
+        supervisor=f"{watcher.pid}@{watcher.host}" if watcher is not None else None,
+        trials=summary["trials"],
+        expected=record.expected_trials,
+        metric=record.metric_name,
+        best_value=summary["best_value"],
+        best_trial=best.trial.number if best is not None else None,
+        best_overrides=summary["best_overrides"],
+        best_dir=summary["best_dir"],
+        agents=agents,
+        failures=[_failure(t) for _, t in sorted(history.trials.items()) if t.state == FAILED],
+    )
+
+
+def _agent(agent: AgentHistory, history: History, states: Mapping[int, str], now: float) -> AgentStatus:
+    job = history.jobs.get(agent.job_number)
+    mine = [trial for trial in history.trials.values() if trial.agent == agent.name]
+    running = next((trial for trial in mine if trial.state == RUNNING), None)
+    ended = agent.ended
+    if ended is None and job is not None and agent.job_number not in states:
+        ended = "it died"
+    return AgentStatus(
+        agent.name,
+        job.job_id if job is not None else None,
+        states.get(agent.job_number) if ended is None else None,
+        agent.node or agent.host,
+        running.trial.number if running is not None and ended is None else None,
+        round(now - running.started, 1) if running is not None and ended is None else None,
+        sum(trial.state not in (RUNNING, QUEUED) for trial in mine),
+        ended,
+    )
+
+
+def _waiting(job: JobRecord, state: str) -> AgentStatus:
+    return AgentStatus(f"agent-{job.number}", job.job_id, state, None, None, None, 0, None)
+
+
+def _state(record: SweepRecord, history: History, orders: Orders, is_worked_on: bool) -> str:
+    if orders.cancelled:
+        return "cancelled"
+    if history.stop_reason:
+        return "stopped"
+    counts = history.counts()
+    is_open = counts[RUNNING] or counts[QUEUED] or sum(counts.values()) < (record.expected_trials or 0)
+    if not is_open and not is_worked_on:
+        return "finished"
+    if not is_worked_on:
+        return "idle"
+    return "draining" if orders.draining else "paused" if orders.paused else "running"
+
+
+def _failure(history: TrialHistory) -> FailureStatus:
+    path = Path(history.output_dir) / "trial.log" if history.output_dir else None
+    line = last_line(path) if path is not None else None
+    return FailureStatus(
+        history.trial.number,
+        history.trial.run_id,
+        history.error_line or "",
+        str(path) if path is not None and line is not None else None,
+        line,
+    )
+
+
+def last_line(path: Path) -> str | None:
+    """Return the last line of a file that isn't blank, None if it can't be read; it may be very long."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - _TAIL_BYTES))
+            lines = file.read().decode(errors="replace").split("\n")
+    except OSError:
+        return None
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def server_status(info: SweepInfo, url: str, runs: Iterable[RunInfo]) -> SweepStatus:
+    """The same for a sweep of which only the server is known: no agents, no directories."""
+    metric = info.config.get("metric") or {}
+    name, goal = str(metric.get("name") or "objective"), metric.get("goal")
+    known = list(runs)
+    counts: dict[str, int] = {}
+    for run in known:
+        counts[run.state] = counts.get(run.state, 0) + 1
+    valued = [run for run in known if run.state == FINISHED and isinstance(run.summary.get(name), int | float)]
+    choose = max if goal == "maximize" else min
+    best = choose(valued, key=lambda run: float(run.summary[name])) if valued else None
+    failed = [run for run in known if run.state in (FAILED, "crashed")]
+    return SweepStatus(
+        sweep=info.ref.path,
+        url=url,
+        state=info.state.lower(),
+        reason=None,
+        supervisor=None,
+        trials=counts,
+        expected=None,
+        metric=name,
+        best_value=float(best.summary[name]) if best is not None else None,
+        best_trial=None,
+        best_overrides=_swept_values(info.config, best) if best is not None else None,
+        best_dir=None,
+        agents=[],
+        failures=[_failed_run(run) for run in failed],
+    )
+
+
+def _swept_values(sweep_config: Mapping[str, Any], run: RunInfo) -> list[str]:
+    swept = (name for name, spec in (sweep_config.get("parameters") or {}).items() if "value" not in spec)
+    return [f"{name}={run.config[name]}" for name in swept if name in run.config]
+
+
+def _failed_run(run: RunInfo) -> FailureStatus:
+    return FailureStatus(None, run.run_id, str(run.summary.get("trial_error") or run.state), None, None)

@@ -1,0 +1,116 @@
+"""What it takes to go on with a sweep from another process: kept in the sweep directory, for its owner alone."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import stat
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cloudpickle
+
+from ._dispatch import JobHandle, LauncherTraits, make_dispatch
+from ._errors import SweepError
+from ._fleet import Fleet
+from ._job import AgentJob
+from ._ledger import Ledger
+
+log = logging.getLogger(__name__)
+
+_FILE = "submission.pkl"
+
+
+@dataclass(frozen=True)
+class Submission:
+    """job: what each job of the sweep runs. jobs: how many at a time. traits: of the launcher.
+
+    overrides: of some trial; see make_dispatch. max_agent_restarts, max_failure_rate: as in config.WandbSweeperConf.
+    """
+
+    job: AgentJob
+    jobs: int
+    traits: LauncherTraits
+    overrides: tuple[str, ...]
+    max_agent_restarts: int
+    max_failure_rate: float
+
+    @property
+    def server_host(self) -> str:
+        """The address on which an embedded server is reached by the jobs."""
+        return server_host(self.traits)
+
+    def save(self) -> None:
+        """Write it into the sweep directory, readable by its owner only."""
+        path = _path(self.job.directory)
+        try:
+            payload = cloudpickle.dumps(self)
+        except (pickle.PicklingError, TypeError, AttributeError) as error:
+            # Launchers that stay in this process don't need it.
+            log.warning("Your task can't be pickled, so no other process can go on with this sweep: %s", error)
+            return
+        # As in SubmititTask: what unpickling imports is found on sys_path only.
+        data = pickle.dumps((self.job.sys_path, payload))
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+
+    @staticmethod
+    def load(directory: Path) -> Submission:
+        """Read it and put Hydra's state and sys.path in place, as the sweep's jobs do.
+
+        Errors: SweepError if there is none, if another user could have written it, or if it can't be read here.
+        """
+        path = _path(directory)
+        try:
+            with open(path, "rb") as file:
+                _refuse_others(path, os.fstat(file.fileno()))
+                sys_path, payload = pickle.load(file)  # noqa: S301 (written by this user, see _refuse_others)
+        except FileNotFoundError:
+            raise SweepError(
+                f"{directory} has no {path.name}: its task couldn't be pickled, or it was never submitted. Start the "
+                "sweep anew by its own command."
+            ) from None
+        sys.path[:] = [*sys_path, *(entry for entry in sys.path if entry not in sys_path)]
+        try:
+            submission: Submission = cloudpickle.loads(payload)
+        except (ImportError, AttributeError, TypeError) as error:
+            raise SweepError(
+                f"What {directory} was submitted with can't be loaded: {type(error).__name__}: {error}. "
+                "Run hydra-sweep with the Python environment, and the code, that the sweep was started with."
+            ) from error
+        submission.job.context.restore()
+        return submission
+
+    def make_fleet(self, ledger: Ledger) -> Fleet:
+        """Return a fleet that numbers its jobs by the ledger and records there what it starts."""
+
+        def record(handles: Sequence[JobHandle]) -> None:
+            for handle in handles:
+                if (job := handle.record()) is not None:
+                    ledger.record("job_submitted", **asdict(job))
+
+        context = self.job.context
+        dispatch = make_dispatch(context.config, context.hydra_context, self.traits, list(self.overrides))
+        return Fleet(dispatch, self.job, reserve=ledger.reserve_job_numbers, on_started=record)
+
+
+def server_host(traits: LauncherTraits) -> str:
+    """Return the address that an embedded server has to listen on for a launcher's jobs."""
+    return "0.0.0.0" if traits.kind == "submitit_slurm" else "127.0.0.1"  # noqa: S104 (jobs run elsewhere)
+
+
+def _path(directory: Path) -> Path:
+    return Ledger(directory, "").root / _FILE
+
+
+def _refuse_others(path: Path, status: os.stat_result) -> None:
+    """Unpickling runs code: only what this user alone can have written is read."""
+    if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise SweepError(
+            f"{path} belongs to another user, or others may write to it, and loading it would run what is in it. "
+            "Only who started a sweep can go on with it; anybody may look at it with hydra-sweep status."
+        )

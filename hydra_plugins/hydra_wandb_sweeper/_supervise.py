@@ -1,0 +1,132 @@
+"""A supervisor's work around the sweep: signals, what is said and written, and how others find the way back."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ._attention import Attention, LeftSweep
+from ._client import SweepClient
+from ._control import Control
+from ._errors import SweepFailedError
+from ._history import RUNNING, History
+from ._ledger import Ledger
+from ._progress import Progress
+from ._report import report
+from ._results import TRIALS_FILE, SweepResults, collect, write
+from ._submission import Submission
+from ._supervisor import Supervisor
+
+log = logging.getLogger(__name__)
+
+_LOG_FILE = "supervisor.log"
+
+
+def supervise(
+    submission: Submission, ledger: Ledger, client: SweepClient, work: Callable[[Supervisor], None]
+) -> SweepResults:
+    """Watch a sweep until it ends, report, and return its results. work: what the supervisor is to do.
+
+    Errors: SweepFailedError if it didn't go as it should. SystemExit if a signal ended it.
+    """
+    record, history, directory = ledger.sweep(), History(), ledger.directory
+    fleet = submission.make_fleet(ledger)
+    # Jobs that block write to this terminal themselves.
+    show = (lambda _: None) if fleet.dispatch.blocks else Progress(record, history).show
+    control = Control(ledger.root)
+    attention = Attention(lambda: _interrupt(control, history, directory), blocks=fleet.dispatch.blocks)
+    restarts = submission.max_agent_restarts
+    supervisor = Supervisor(record, ledger, client, fleet, history, show, restarts, check=attention.check)
+    with _log_file(ledger.root / _LOG_FILE), attention:
+        try:
+            work(supervisor)
+        except LeftSweep as left:
+            _leave(submission, supervisor, left)
+            raise SystemExit(attention.exit_status) from None
+        except KeyboardInterrupt:
+            _write(supervisor)
+            log.warning("Stopped. To go on where it was: hydra-sweep attach %s", directory)
+            raise SystemExit(attention.exit_status) from None
+        except BaseException:
+            _write(supervisor)
+            raise
+        results = _write(supervisor)
+        report(results, record, directory)
+        failure = supervisor.failure(submission.max_failure_rate)
+        if failure is None:
+            return results
+        if attention.last_signal is not None and control.orders().draining:
+            log.warning("Interrupted: %s. To go on: hydra-sweep attach %s", failure, directory)
+            raise SystemExit(attention.exit_status)
+    raise SweepFailedError(f"The sweep failed: {failure}. See {directory / TRIALS_FILE}.")
+
+
+def run_unattended(submission: Submission, ledger: Ledger) -> None:
+    """Submit the agents and return; on SLURM a job goes on when they have ended. Errors: SweepFailedError."""
+    fleet = submission.make_fleet(ledger)
+    fleet.plan(submission.jobs)
+    fleet.start_due()
+    log.info("%d job(s) submitted; not waiting. Sweep page: %s", len(fleet.live), ledger.sweep().url)
+    if submission.traits.kind == "submitit_slurm":
+        from ._keeper import leave_to_keeper
+
+        if leave_to_keeper(ledger, fleet) is None and len(fleet.live) > 1:
+            # A limit on jobs that the agents use up alone: one fewer of them is the lesser evil.
+            last = fleet.live.pop()
+            fleet.dispatch.cancel([last])
+            ledger.record("jobs_drained", jobs=[last.number])
+            leave_to_keeper(ledger, fleet)
+    where = ledger.directory
+    log.info("To look at it: hydra-sweep status %s; to watch over it: hydra-sweep attach %s", where, where)
+
+
+def _interrupt(control: Control, history: History, directory: Path) -> None:
+    control.drain()
+    log.warning(
+        "Interrupted: no more trials begin, and %d running one(s) may finish. Ctrl-C again stops them and cancels "
+        "the jobs. To go on later: hydra-sweep attach %s",
+        history.counts()[RUNNING],
+        directory,
+    )
+
+
+def _leave(submission: Submission, supervisor: Supervisor, left: LeftSweep) -> None:
+    """Go, while the agents go on; on SLURM a job sees to what they leave."""
+    _write(supervisor)
+    jobs = supervisor.fleet.live
+    directory = supervisor.ledger.directory
+    log.warning(
+        "The supervisor leaves (%s), and %d job(s) go on. To look at them: hydra-sweep status %s; to watch over them "
+        "again: hydra-sweep attach %s",
+        left,
+        len(jobs),
+        directory,
+        directory,
+    )
+    if jobs and submission.traits.kind == "submitit_slurm":
+        from ._keeper import leave_to_keeper
+
+        leave_to_keeper(supervisor.ledger, supervisor.fleet)
+
+
+def _write(supervisor: Supervisor) -> SweepResults:
+    ledger = supervisor.ledger
+    results = collect(supervisor.sweep, supervisor.history, ledger.directory)
+    write(results, ledger.directory)
+    return results
+
+
+@contextlib.contextmanager
+def _log_file(path: Path) -> Iterator[None]:
+    """Write what this package logs into a file as well: a terminal may be closed, and then nobody sees it there."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("[%(asctime)s][%(levelname)s] %(message)s"))
+    logger = logging.getLogger(__package__)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
