@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from ._client import SweepClient, SweepRef
 from ._dispatch import LauncherTraits, job_count, launcher_traits
 from ._errors import SettingError
+from ._join import fixed_overrides
 from ._search_space import SearchSpace, build_search_space
 from ._server import ServerRef, choose_server, start_if_local
 from ._settings import Settings, SweepPath, read_settings
-from ._sweep_config import Program, flat_parameters, make_sweep_config, read_template
+from ._sweep_config import Program, make_sweep_config, read_template
 from ._template import Template
 from ._validate import validate
 
@@ -60,13 +60,7 @@ def make_plan(hydra_context: HydraContext, config: DictConfig, arguments: Sequen
     if settings.join is not None:
         job_count(settings, traits, None)  # contradictions first: what follows talks to the server
         return _plan_join(settings, settings.join, server, traits, hydra_context, config, arguments)
-    space = build_search_space(
-        sweep_file_parameters=settings.sweep_file_parameters,
-        params=settings.params,
-        arguments=arguments,
-        config_loader=loader,
-        seed=settings.seed,
-    )
+    space = _search_space(settings, hydra_context, arguments)
     for warning in space.warnings:
         log.warning("%s", warning)
     sweep_config = make_sweep_config(settings, space, _program(config))
@@ -79,6 +73,16 @@ def make_plan(hydra_context: HydraContext, config: DictConfig, arguments: Sequen
     jobs = job_count(settings, traits, expected)
     validate(loader, config, template, sweep_config)
     return Plan(settings, server, sweep_config, template, expected, traits, jobs)
+
+
+def _search_space(settings: Settings, hydra_context: HydraContext, arguments: Sequence[str]) -> SearchSpace:
+    return build_search_space(
+        sweep_file_parameters=settings.sweep_file_parameters,
+        params=settings.params,
+        arguments=arguments,
+        config_loader=hydra_context.config_loader,
+        seed=settings.seed,
+    )
 
 
 def _expected_trials(sweep_config: Mapping[str, Any], space: SearchSpace) -> int | None:
@@ -96,7 +100,7 @@ def _plan_join(
     config: DictConfig,
     arguments: Sequence[str],
 ) -> Plan:
-    """Plan to work on a sweep that exists; overrides from the command line are fixed for all trials run here."""
+    """Plan to work on a sweep that exists; overrides of other keys are fixed for all trials that run for it here."""
     start_if_local(server, "127.0.0.1")
     client = SweepClient(server.open(), patience_s=START_PATIENCE_S)
     ref = SweepRef(
@@ -109,24 +113,12 @@ def _plan_join(
         )
     if info.state not in ("PENDING", "RUNNING", "PAUSED"):
         raise SettingError("sweep_id", ref.path, f"the sweep is {info.state.lower()}; nothing is left to run")
-    template = read_template(info.config, _fixed_overrides(arguments, dict(flat_parameters(info.config))))
+    space = _search_space(settings, hydra_context, arguments)
+    template = read_template(info.config, fixed_overrides(settings, space, info.config))
     validate(hydra_context.config_loader, config, template, info.config)
     return Plan(
         settings, server, info.config, template, None, traits, job_count(settings, traits, None), existing=ref
     )
-
-
-def _fixed_overrides(arguments: Sequence[str], swept: Mapping[str, Any]) -> list[str]:
-    fixed = []
-    for override in OverridesParser.create().parse_overrides(list(arguments)):
-        if override.is_sweep_override() or override.key_or_group in swept:
-            raise SettingError(
-                "sweep_id",
-                override.input_line,
-                "an existing sweep decides what is swept; fix other keys only",
-            )
-        fixed.append(f"{override.get_key_element()}={override.get_value_element_as_str()}")
-    return fixed
 
 
 def load_yaml(path: Path) -> Mapping[str, Any]:

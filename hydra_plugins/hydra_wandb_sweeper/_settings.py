@@ -282,20 +282,8 @@ def _check_merged(settings: Settings) -> None:
 
 
 def _check_join(raw: Mapping[str, Any], path: SweepPath) -> None:
-    """An existing sweep brings its own search, metric and place; others beside them would be ignored silently."""
+    """The path of a sweep has its place; another one beside it would be ignored silently."""
     for field in ("entity", "project"):
         given, of_path = raw.get(field), getattr(path, field)
         if given is not None and of_path is not None and given != of_path:
             raise SettingError(field, given, f"contradicts hydra.sweeper.sweep_id={raw['sweep_id']}; leave it out")
-    for field, value in raw["metric"].items():
-        if value is not None:
-            raise SettingError(
-                f"metric.{field}",
-                value,
-                f"belongs to a new sweep, but hydra.sweeper.sweep_id={raw['sweep_id']} joins one",
-            )
-    for field in ("method", "params", "sweep_file", "early_terminate", "run_cap", "seed", "name", "description"):
-        if raw.get(field):
-            raise SettingError(
-                field, raw[field], f"belongs to a new sweep, but hydra.sweeper.sweep_id={raw['sweep_id']} joins one"
-            )

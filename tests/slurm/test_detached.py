@@ -1,10 +1,14 @@
-"""Sweeps that nobody watches: submitted and left alone, or left by a supervisor that died."""
+"""Sweeps that nobody watches, were left by their supervisor, or are steered from another shell."""
 
 from __future__ import annotations
 
 import os
+import pty
 import signal
+import subprocess
+import sys
 
+from tests.integration.sweeper.test_command import answer, command
 from tests.slurm.conftest import SlurmProject, assert_all_finished_once, events
 from tests.slurm.test_deaths import LASTING, running_agents, runs_by_number
 from tests.slurm.test_dispatch import SLURM, values
@@ -29,15 +33,110 @@ def test_a_sweep_that_is_left_alone_finishes_although_agents_die(project: SlurmP
     assert not [path for path in written if key in path.read_bytes()]
 
 
-def test_agents_outlive_their_supervisor(project: SlurmProject) -> None:
-    process, directory = project.start(*SLURM, "hydra.sweeper.agents=2", values(6), *LASTING)
+def test_a_sweep_whose_supervisor_was_killed_goes_on_and_is_watched_over_again(project: SlurmProject) -> None:
+    process, directory = project.start(*SLURM, "hydra.sweeper.agents=2", values(8), *LASTING)
+    agents = wait_for(lambda: len(found := running_agents(project, directory)) == 2 and found, "two agents work")
     wait_for(lambda: len(project.marks()) >= 2, "trials have begun")
     process.send_signal(signal.SIGKILL)
     process.wait(timeout=30)
-    wait_for(lambda: not project.jobs(), "all jobs have ended", 180)
-    finished = [e["trial"] for e in events(directory) if e["event"] == "ended" and e["state"] == "finished"]
-    assert sorted(finished) == list(range(6))
+    os.kill(agents[0]["pid"], signal.SIGKILL)
+    wait_for(lambda: len({mark["num"] for mark in project.marks()}) >= 3, "the other agent goes on")
+    (directory / ".sweep" / "supervisor.json").unlink()  # its last sign of life would count for 90 s
+    shown = answer(project, "status", str(directory))
+    assert shown["supervisor"] is None
+    assert [agent["job_state"] for agent in shown["agents"] if agent["ended"] is None] == ["RUNNING"]
+    assert [agent["ended"] for agent in shown["agents"]].count("it died") == 1
+    attached = answer(project, "attach", str(directory))
+    assert attached["state"] == "finished"
+    assert len(attached["agents"]) == 3, "one replaces the dead one"
+    assert_all_finished_once(project, directory, 8)
+    assert all(len(ids) == 1 for ids in runs_by_number(project).values())
+
+
+def test_a_closed_terminal_ends_nothing(project: SlurmProject) -> None:
+    terminal, other_end = pty.openpty()
+    directory = project.directory / "sweep"
+    overrides = ("hydra/sweeper=wandb", f"hydra.sweep.dir={directory}", *SLURM, "hydra.sweeper.agents=2", values(6))
+    process = subprocess.Popen(
+        [sys.executable, "app.py", "-m", *overrides, *LASTING],
+        cwd=project.directory, env=project.env, stdin=other_end, stdout=other_end, stderr=other_end,
+        start_new_session=True, preexec_fn=lambda: _take_terminal(other_end),
+    )  # fmt: skip
+    os.close(other_end)
+    wait_for(lambda: len(project.marks()) >= 2, "trials have begun")
+    os.close(terminal)  # what happens when a window is closed, or ssh is cut off
+    assert process.wait(timeout=60) == 128 + signal.SIGHUP
+    log = (directory / ".sweep" / "supervisor.log").read_text()
+    assert f"hydra-sweep attach {directory}" in log
+    wait_for(lambda: not project.jobs(), "everything has ended", 240)
+    (directory / "supervisor.log").write_text(log)
+    assert_all_finished_once(project, directory, 6)
+    assert any(e["event"] == "keeper_submitted" for e in events(directory))
+
+
+def _take_terminal(descriptor: int) -> None:
+    """In a new session: make a terminal the controlling one, whose end is told to it."""
+    import fcntl
+    import termios
+
+    fcntl.ioctl(descriptor, termios.TIOCSCTTY, 0)
+
+
+def test_a_sweep_is_steered_from_another_shell(project: SlurmProject) -> None:
+    process, directory = project.start(*SLURM, "hydra.sweeper.agents=1", values(12), *LASTING)
+    wait_for(lambda: project.marks(), "a trial has begun")
+    (added,) = answer(project, "agents", str(directory), "--add", "1")["jobs"]
+    wait_for(lambda: added in {mark["job"] for mark in project.marks()}, "the new job's agent works")
+    # One whose job still waits, for a node that nobody has.
+    blocker = project.slurm("sbatch", "--parsable", "-N4", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 600")
+    assert answer(project, "drain", str(directory), added) == {"agents": ["agent-1"]}
+    command(project, "pause", str(directory))
+    wait_for(lambda: len(_agents(project, directory)) == 1, "the drained agent has ended", 120)
+    (left,) = _agents(project, directory)
+    wait_for(lambda: _running(project) == [left["job"]], "the drained agent's job has ended")
+    project.slurm("scancel", blocker.strip())
+    command(project, "resume", str(directory))
+    assert process.wait(timeout=240) == 0, (directory / "supervisor.log").read_text()
+    assert_all_finished_once(project, directory, 12)
+    assert len({mark["job"] for mark in project.marks()}) == 2
+
+
+def _running(project: SlurmProject) -> list[str]:
+    return project.slurm("squeue", "-h", "-r", "-o", "%i", "-t", "R").split()
+
+
+def _agents(project: SlurmProject, directory: object) -> list[dict[str, object]]:
+    return [agent for agent in answer(project, "status", str(directory))["agents"] if agent["ended"] is None]
+
+
+def test_cancelling_a_sweep_that_was_left_alone_ends_its_jobs(project: SlurmProject) -> None:
+    left_alone = (*SLURM, "hydra.sweeper.wait=false", "hydra.sweeper.agents=2")
+    process, directory = project.start(*left_alone, values(6), "steps=600")
+    assert process.wait(timeout=60) == 0
+    wait_for(lambda: len(project.marks()) == 2, "trials have begun")
+    command(project, "cancel", str(directory))
+    wait_for(lambda: not project.jobs(), "everything has ended", 120)
+    shown = answer(project, "status", str(directory))
+    assert (shown["state"], shown["trials"]["stopped"]) == ("cancelled", 2)
+    assert len(project.marks()) == 2
+    assert {run["state"] for run in project.runs()} <= {"killed", "failed"}
+
+
+def test_repeating_the_command_with_the_sweep_s_id_adds_agents(project: SlurmProject) -> None:
+    process, directory = project.start(*SLURM, "hydra.sweeper.agents=1", values(12), *LASTING)
+    wait_for(lambda: project.marks(), "a trial has begun")
+    path = answer(project, "status", str(directory))["sweep"]
+    second, joined = project.start(
+        *SLURM, "hydra.sweeper.agents=2", values(12), f"hydra.sweeper.sweep_id={path}", *LASTING
+    )
+    assert process.wait(timeout=240) == 0, (directory / "supervisor.log").read_text()
+    assert second.wait(timeout=240) == 0, (joined / "supervisor.log").read_text()
+    marks = project.marks()
+    assert sorted(mark["x"] for mark in marks) == list(range(12))
+    assert len({mark["job"] for mark in marks}) == 3
     assert {run["state"] for run in project.runs()} == {"finished"}
+    both = [e for d in (directory, joined) for e in events(d) if e["event"] == "ended" and e["state"] == "finished"]
+    assert sorted(e["run_id"] for e in both) == sorted(mark["run"] for mark in marks)
 
 
 def test_submitting_returns_at_once_while_jobs_wait(project: SlurmProject) -> None:
