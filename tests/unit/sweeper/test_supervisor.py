@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hydra_plugins.hydra_wandb_sweeper._attention import LeftSweep
 from hydra_plugins.hydra_wandb_sweeper._client import SweepInfo, SweepRef
+from hydra_plugins.hydra_wandb_sweeper._control import Control
 from hydra_plugins.hydra_wandb_sweeper._errors import ServerUnreachableError, SweepFailedError
 from hydra_plugins.hydra_wandb_sweeper._files import write_whole
 from hydra_plugins.hydra_wandb_sweeper._fleet import Fleet, restart_wait_s
-from hydra_plugins.hydra_wandb_sweeper._history import History
+from hydra_plugins.hydra_wandb_sweeper._history import History, JobRecord
 from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger, Trial
 from hydra_plugins.hydra_wandb_sweeper._supervisor import Supervisor
 from hydra_plugins.hydra_wandb_sweeper._takeover import take_over
@@ -26,6 +28,13 @@ from tests.unit.sweeper.test_ledger import RECORD
 class FakeJob:
     number: int
     ended: bool = False
+
+    @property
+    def job_id(self) -> str:
+        return f"70{self.number}"
+
+    def record(self) -> JobRecord:
+        return JobRecord(self.number, self.job_id, "slurm", "h", "/logs")
 
     def has_ended(self) -> bool:
         return self.ended
@@ -67,6 +76,10 @@ class FakeCluster:
             self.started.append(started.number)
             started.ended = self.work(started.number)
         return new
+
+    def adopt(self, jobs: Iterable[JobRecord]) -> Sequence[FakeJob]:
+        numbers = {job.number for job in jobs}
+        return [job for job in self.jobs if job.number in numbers and not job.ended]
 
     def cancel(self, jobs: Sequence[FakeJob], *, waiting_only: bool = False) -> None:
         self.cancelled.append(([job.number for job in jobs], waiting_only))
@@ -154,8 +167,10 @@ class Bench:
         assert ledger.begin(trial)
         return trial
 
-    def supervise(self, jobs: int, max_agent_restarts: int = 3, *, is_open: bool = False) -> Supervisor:
-        """is_open: only the server knows how many trials there will be."""
+    def supervise(
+        self, jobs: int, max_agent_restarts: int = 3, *, is_open: bool = False, name: str = "supervisor"
+    ) -> Supervisor:
+        """is_open: only the server knows how many trials there will be. name: another supervisor goes on."""
 
         def nap(seconds: float) -> None:
             self.now += max(seconds, 0.5)
@@ -164,13 +179,29 @@ class Bench:
             self.on_nap()
 
         record = replace(RECORD, expected_trials=None if is_open else self.trials)
-        fleet = Fleet(self.cluster, FakeJobSettings(), clock=lambda: self.now)  # type: ignore[arg-type]
+        ledger = self.ledger(name)
+
+        def note(handles: Sequence[Any]) -> None:
+            for handle in handles:
+                ledger.record("job_submitted", **asdict(handle.record()))
+
+        fleet = Fleet(
+            self.cluster, FakeJobSettings(), clock=lambda: self.now,  # type: ignore[arg-type]
+            reserve=ledger.reserve_job_numbers, on_started=note,
+        )  # fmt: skip
         supervisor = Supervisor(
-            record, self.ledger("supervisor"), self.client, fleet,  # type: ignore
+            record, ledger, self.client, fleet,  # type: ignore
             History(), lambda _: None, max_agent_restarts, sleep=nap, clock=lambda: self.now,
         )  # fmt: skip
-        supervisor.see_through(jobs)
+        (supervisor.see_through if name == "supervisor" else supervisor.go_on)(jobs)
         return supervisor
+
+    def leave_after(self, naps: int) -> None:
+        def leave() -> None:
+            if self.naps == naps:
+                raise LeftSweep("its terminal was closed")
+
+        self.on_nap = leave
 
     def counts(self, supervisor: Supervisor) -> dict[str, int]:
         return dict(supervisor.history.counts())
@@ -349,3 +380,125 @@ def test_where_only_the_server_knows_the_end_agents_without_time_are_replaced(be
     supervisor = bench.supervise(1, is_open=True)
     assert bench.cluster.started == [0, 1, 2, 3]
     assert bench.counts(supervisor) == {"finished": 4}
+
+
+# --- left, and gone on with ---
+
+
+def test_a_supervisor_that_leaves_cancels_nothing(bench: Bench) -> None:
+    bench.cluster.work = lambda number: False
+    bench.leave_after(3)
+    with pytest.raises(LeftSweep):
+        bench.supervise(2)
+    assert bench.cluster.cancelled == []
+    assert bench.watch().holder() is None
+
+
+def test_another_supervisor_adopts_living_jobs_and_takes_up_what_dead_ones_left(bench: Bench) -> None:
+    bench.cluster.work = lambda number: bench.agent(number, [number], dies_in=1) and False
+    bench.leave_after(2)
+    with pytest.raises(LeftSweep):
+        bench.supervise(2)
+    # While nobody watches, the job of trial 1 ends; that of trial 0 goes on and takes the rest.
+    bench.cluster.jobs[1].ended = True
+
+    def work_on() -> None:
+        if not bench.cluster.jobs[0].ended:
+            bench.agent(0, range(4))
+            bench.cluster.jobs[0].ended = True
+
+    bench.on_nap = work_on
+    bench.cluster.work = lambda number: bench.agent(number, range(4))
+    supervisor = bench.supervise(2, name="another")
+    assert bench.counts(supervisor) == {"finished": 4}
+    assert supervisor.history.trials[1].trial.failures == 1
+    assert bench.cluster.started[:2] == [0, 1]
+    assert 1 not in bench.cluster.started[2:], "numbers are never used twice"
+
+
+def test_going_on_with_a_sweep_that_has_ended_starts_nothing(bench: Bench) -> None:
+    bench.cluster.work = lambda number: bench.agent(number, range(4))
+    bench.supervise(1)
+    supervisor = bench.supervise(1, name="another")
+    assert bench.cluster.started == [0]
+    assert supervisor.failure(0.5) is None
+
+
+def test_a_supervisor_goes_when_another_one_has_taken_its_place(bench: Bench) -> None:
+    bench.cluster.work = lambda number: False
+
+    def fall_silent() -> None:
+        bench.now += 100
+        assert bench.watch().keep()
+
+    bench.on_nap = fall_silent
+    with pytest.raises(LeftSweep, match="another supervisor watches it"):
+        bench.supervise(1)
+    assert bench.watch().holder() is not None, "the other one's sign of life stays"
+    assert bench.cluster.cancelled == []
+
+
+def test_jobs_that_another_process_adds_are_watched_and_replaced_too(bench: Bench) -> None:
+    bench.trials = 6
+    bench.cluster.work = lambda number: False
+
+    def add_one() -> None:
+        if bench.naps == 1:
+            ledger = bench.ledger("command")
+            (number,) = ledger.reserve_job_numbers(1)
+            bench.cluster.jobs.append(FakeJob(number))
+            ledger.record("job_submitted", **asdict(bench.cluster.jobs[-1].record()))
+            ledger.record("jobs_added", jobs=1)
+        if bench.naps == 4:
+            bench.agent(1, range(6), dies_in=0)
+            bench.cluster.jobs[1].ended = True
+            bench.cluster.work = lambda number: bench.agent(number, range(6))
+        if bench.naps == 9:
+            bench.agent(0, [])
+            bench.cluster.jobs[0].ended = True
+
+    bench.on_nap = add_one
+    supervisor = bench.supervise(1)
+    assert bench.cluster.started == [0, 2]
+    assert bench.counts(supervisor) == {"finished": 6}
+
+
+def test_drained_jobs_are_not_replaced(bench: Bench) -> None:
+    def work(number: int) -> bool:
+        if number == 0:
+            bench.ledger("command").record("jobs_drained", jobs=[0])
+        return bench.agent(number, [number], left_work=True) if number < 2 else bench.agent(number, range(4))
+
+    bench.cluster.work = work
+    supervisor = bench.supervise(2)
+    assert bench.counts(supervisor) == {"finished": 4}
+    assert bench.cluster.started == [0, 1, 2], "one at a time from then on"
+
+
+def test_a_sweep_that_begins_no_more_trials_ends_without_those_that_are_left(bench: Bench) -> None:
+    control = Control(bench.ledger("").root)
+
+    def work(number: int) -> bool:
+        control.drain()
+        return bench.agent(number, [0], left_work=True)
+
+    bench.cluster.work = work
+    supervisor = bench.supervise(1)
+    assert bench.cluster.started == [0]
+    assert supervisor.failure(0.5) == "it was told to begin no more trials, 1 of 4 have ended"
+    control.resume()
+    bench.cluster.work = lambda number: bench.agent(number, range(4))
+    assert bench.counts(bench.supervise(1, name="another")) == {"finished": 4}
+
+
+def test_waiting_jobs_are_cancelled_at_once_when_no_more_trials_begin(bench: Bench) -> None:
+    bench.cluster.work = lambda number: bench.agent(number, [0]) and False if number == 0 else False
+
+    def drain() -> None:
+        Control(bench.ledger("").root).drain()
+        if bench.naps == 3:
+            bench.cluster.jobs[0].ended = True
+
+    bench.on_nap = drain
+    bench.supervise(3)
+    assert bench.cluster.cancelled == [([1, 2], True)]
