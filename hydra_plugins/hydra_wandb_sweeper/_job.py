@@ -30,6 +30,7 @@ from ._ledger import DIRECTORY, EventReader, Ledger
 from ._notice import preempt_signal
 from ._ranks import LeadingIsolation, Ranks, follow
 from ._requeue import Ending, should_requeue
+from ._shares import Share, share_of, usable_cpus
 from ._slurm import SlurmCallError
 from ._takeover import take_over
 from ._trial import TaskContext
@@ -141,8 +142,11 @@ class AgentJob:
         """Run each agent in a process of its own, so that one that dies leaves the others alone."""
         fork = multiprocessing.get_context("fork")
         queue = fork.SimpleQueue()
+        cpus = usable_cpus()
+        shares = [share_of(index, len(names), os.environ, cpus) for index in range(len(names))]
         agents = [
-            fork.Process(target=self._report, args=(name, number, wall_time, queue), name=name) for name in names
+            fork.Process(target=self._report, args=(name, share, number, wall_time, queue), name=name)
+            for name, share in zip(names, shares, strict=True)
         ]
         for agent in agents:
             agent.start()
@@ -159,7 +163,10 @@ class AgentJob:
             summaries.append(queue.get())
         return summaries
 
-    def _report(self, name: str, number: int, wall_time: WallTime, queue: Any) -> None:
+    def _report(self, name: str, share: Share, number: int, wall_time: WallTime, queue: Any) -> None:
+        if share.text:
+            log.info("Agent %s: %s", name, share.text)
+        share.take()
         queue.put(self._run_agent(name, number, wall_time))
 
 
