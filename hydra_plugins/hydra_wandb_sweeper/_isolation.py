@@ -290,14 +290,18 @@ class _ChildProcess:
             os.killpg(self._pid, number)
 
 
-def _lead_group_and_die_with(agent_pid: int) -> None:
-    """In a child: lead a process group, and be killed when the agent is gone (Linux)."""
-    with contextlib.suppress(PermissionError):
-        os.setpgid(0, 0)
+def die_with(parent_pid: int) -> None:
+    """In a child: be killed when its parent is gone, however that ended (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != agent_pid:  # it died before the line above
+        if os.getppid() != parent_pid:  # it died before the line above
             os._exit(70)
+
+
+def _lead_group_and_die_with(agent_pid: int) -> None:
+    with contextlib.suppress(PermissionError):
+        os.setpgid(0, 0)
+    die_with(agent_pid)
 
 
 def _prepare_spawned(agent_pid: int) -> None:

@@ -25,7 +25,7 @@ from . import _slurm
 from ._agent import Agent, AgentSettings
 from ._client import SweepClient
 from ._history import History
-from ._isolation import Wakeup, fork_hazard, make_isolation
+from ._isolation import Wakeup, die_with, fork_hazard, make_isolation
 from ._ledger import DIRECTORY, EventReader, Ledger
 from ._notice import preempt_signal
 from ._ranks import LeadingIsolation, Ranks, follow
@@ -145,7 +145,7 @@ class AgentJob:
         cpus = usable_cpus()
         shares = [share_of(index, len(names), os.environ, cpus) for index in range(len(names))]
         agents = [
-            fork.Process(target=self._report, args=(name, share, number, wall_time, queue), name=name)
+            fork.Process(target=self._report, args=(os.getpid(), name, share, number, wall_time, queue), name=name)
             for name, share in zip(names, shares, strict=True)
         ]
         for agent in agents:
@@ -163,7 +163,9 @@ class AgentJob:
             summaries.append(queue.get())
         return summaries
 
-    def _report(self, name: str, share: Share, number: int, wall_time: WallTime, queue: Any) -> None:
+    def _report(self, job_pid: int, name: str, share: Share, number: int, wall_time: WallTime, queue: Any) -> None:
+        # Else an agent would outlive its job, and run trials that others have taken over.
+        die_with(job_pid)
         if share.text:
             log.info("Agent %s: %s", name, share.text)
         share.take()

@@ -1,11 +1,18 @@
-"""Several agents in one job: what each may use."""
+"""Several agents in one job: what each may use, and how they end."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
+from pathlib import Path
+
+import yaml
 
 from tests.integration.sweeper.conftest import Project
+from tests.integration.sweeper.test_failures import events
+from tests.unit.sweeper.test_isolation import is_alive
+from tests.waiting import wait_for
 
 # A trial waits for the other one: each agent runs one of the two.
 APP = """
@@ -52,3 +59,24 @@ def test_an_agent_alone_in_its_job_has_all_of_it(project: Project) -> None:
     project.sweep("x=1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", CUDA_VISIBLE_DEVICES="0,1")
     seen = [json.loads(path.read_text()) for path in project.directory.glob("seen-*.json")]
     assert seen == [{"cpus": sorted(os.sched_getaffinity(0)), "gpus": "0,1"}] * 2
+
+
+def test_agents_die_with_their_job_s_process_and_each_trial_still_finishes_once(project: Project) -> None:
+    process, directory = project.start(
+        "x=1,2", "hydra/launcher=submitit_local", "hydra.sweeper.agents=2", "hydra.sweeper.agents_per_job=2",
+        "behave=hang", "times=1",
+    )  # fmt: skip
+    wait_for(lambda: len(project.marks()) == 2, "both agents' trials run")
+    agents = [event["pid"] for event in events(directory) if event["event"] == "agent_started"]
+    (job,) = {Path(f"/proc/{agent}/stat").read_text().rpartition(")")[2].split()[1] for agent in agents}
+    os.kill(int(job), signal.SIGKILL)
+    wait_for(lambda: not any(map(is_alive, agents)), "the agents are gone")
+    assert process.wait(timeout=180) == 0, (directory / "supervisor.log").read_text()
+    results = yaml.safe_load((directory / "optimization_results.yaml").read_text())
+    assert results["trials"]["finished"] == 2
+    finished = [e["trial"] for e in events(directory) if e["event"] == "ended" and e["state"] == "finished"]
+    assert sorted(finished) == [0, 1]
+    marks = project.marks()
+    assert list(marks) == ["1-0", "1-1", "2-0", "2-1"]
+    assert (marks["1-0"], marks["2-0"]) == (marks["1-1"], marks["2-1"])
+    assert {run["state"] for run in project.runs()} == {"finished"}
