@@ -23,6 +23,9 @@ from ._ledger import DIRECTORY
 log = logging.getLogger(__name__)
 
 _GIT_TIMEOUT_S = 30.0
+# Python files, but for those of earlier sweeps' own snapshots.
+_MODULES = ("--", "*.py", f":(exclude,glob)**/{DIRECTORY}/**")
+_FEW = 5
 
 
 def snapshot_configs(context: HydraContext, directory: Path) -> HydraContext:
@@ -72,32 +75,55 @@ def _yaml_files(root: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class CodeSnapshot:
-    """root: the git repository that was copied. copy: where to."""
+    """root: the git repository that was copied, without symbolic links. copy: where to."""
 
     root: Path
     copy: Path
 
     def moved(self, entry: str) -> str:
-        """Return an entry of sys.path as it is in the copy; those outside of the repository stay."""
-        path = Path(entry or ".").absolute()
-        return str(self.copy / path.relative_to(self.root)) if path.is_relative_to(self.root) else entry
+        """Return an entry of sys.path as it is in the copy; those that aren't there (.venv, say) stay."""
+        path = Path(entry).resolve()  # git's root is without links, the way to a home directory often isn't
+        if not path.is_relative_to(self.root):
+            return entry
+        moved = self.copy / path.relative_to(self.root)
+        return str(moved) if moved.exists() else entry
 
 
 def snapshot_code(directory: Path) -> CodeSnapshot:
-    """Copy the files that git tracks, as they are in the work tree. directory: the sweep directory.
+    """Copy the files that git tracks, submodules' too, as they are in the work tree. directory: the sweep directory.
 
-    Errors: SettingError if there is no git repository, or no rsync, which submitit's helper needs.
+    Not with submitit's RsyncSnapshot, which fails where a tracked file was deleted or has a letter beyond ASCII in
+    its name. Errors: SettingError if there is no git repository.
     """
-    from submitit.helpers import RsyncSnapshot
+    top = _git("rev-parse", "--show-toplevel")
+    if top is None:
+        raise SettingError("snapshot_code", True, f"needs a git repository around {Path.cwd()}")
+    snapshot = CodeSnapshot(Path(top.rstrip("\n")).resolve(), directory / DIRECTORY / "code")
+    for name in _git_files(snapshot.root, "--recurse-submodules"):
+        _copy_tracked(snapshot.root / name, snapshot.copy / name, snapshot.root)
+    if untracked := _git_files(snapshot.root, "--others", "--exclude-standard", *_MODULES):
+        # Else the first that is heard of it is a job's ModuleNotFoundError.
+        names = ", ".join(untracked[:_FEW]) + (", …" if len(untracked) > _FEW else "")
+        log.warning("hydra.sweeper.snapshot_code=true: not copied, since git doesn't track them: %s", names)
+    return snapshot
 
-    root = _git("rev-parse", "--show-toplevel")
-    if root is None or not RsyncSnapshot.available(throw=False):
-        need = "rsync on the PATH" if root is not None else f"a git repository around {Path.cwd()}"
-        raise SettingError("snapshot_code", True, f"needs {need}")
-    target = directory / DIRECTORY / "code"
-    with RsyncSnapshot(target, root_dir=Path(root.strip())):
-        pass  # it copies when it is entered; the working directory must stay what the user's paths are relative to
-    return CodeSnapshot(Path(root.strip()), target)
+
+def _git_files(root: Path, *arguments: str) -> list[str]:
+    listed = _git("-C", str(root), "ls-files", "-z", *arguments) or ""
+    return sorted(set(filter(None, listed.split("\0"))))
+
+
+def _copy_tracked(source: Path, target: Path, root: Path) -> None:
+    if not source.is_symlink() and not source.is_file():
+        return  # deleted, or a submodule that was never fetched
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not source.is_symlink():
+        shutil.copy2(source, target)
+    elif source.resolve().is_relative_to(root):
+        target.symlink_to(os.readlink(source))
+    else:
+        # Data and the like: from within the copy, a relative link would lead elsewhere.
+        target.symlink_to(source.resolve())
 
 
 def record_code(directory: Path) -> None:
@@ -106,7 +132,8 @@ def record_code(directory: Path) -> None:
     if commit is None:
         return
     (directory / DIRECTORY / "git_commit.txt").write_text(commit, encoding="utf-8")
-    diff = _git("diff", "HEAD")
+    # One that `git apply` understands, whatever the user's configuration makes of diffs on a terminal.
+    diff = _git("diff", "--binary", "--no-color", "--no-ext-diff", "--no-textconv", "HEAD")
     if diff:
         (directory / DIRECTORY / "git_diff.patch").write_text(diff, encoding="utf-8", errors="surrogateescape")
 
