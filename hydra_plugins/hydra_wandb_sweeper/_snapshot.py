@@ -11,14 +11,16 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from hydra.types import HydraContext
+from omegaconf import DictConfig
 
 from ._errors import SettingError
 from ._ledger import DIRECTORY
+from ._values import render
 
 log = logging.getLogger(__name__)
 
@@ -28,28 +30,54 @@ _MODULES = ("--", "*.py", f":(exclude,glob)**/{DIRECTORY}/**")
 _FEW = 5
 
 
-def snapshot_configs(context: HydraContext, directory: Path) -> HydraContext:
-    """Copy the config files on Hydra's search path, and return a context that composes from the copies.
+def snapshot_configs(context: HydraContext, config: DictConfig, directory: Path) -> tuple[HydraContext, DictConfig]:
+    """Copy the config files on Hydra's search path; return context and config with which trials compose from them.
 
-    directory: the sweep directory. Directories that a config names in hydra.searchpath stay where they are, since
-    Hydra looks that up anew at every composition; so do configs inside Python packages (pkg://).
+    directory: the sweep directory. Configs inside Python packages (pkg://) stay where they are.
     """
-    copies: dict[str, str] = {}
     # Its own copy: the user's process goes on with the files themselves.
     loader = copy.deepcopy(context.config_loader)
-    for source in loader.get_sources():
-        if source.scheme() != "file" or not os.path.isdir(source.path):
-            continue
-        if source.path not in copies:
-            target = directory / DIRECTORY / "conf" / f"{len(copies)}-{Path(source.path).name}"
-            _copy_yaml(Path(source.path), target)
-            copies[source.path] = str(target)
-        source.path = copies[source.path]
+    sources = [source for source in loader.get_sources() if source.scheme() == "file"]
+    # Loaders don't keep these among their sources.
+    named = [path.removeprefix("file://") for path in config.hydra.searchpath]
+    copies = _copy_directories([*(source.path for source in sources), *named], directory / DIRECTORY / "conf")
+    for source in sources:
+        source.path = copies.get(source.path, source.path)
     for element in loader.get_search_path().get_path():
-        path = (element.path or "").removeprefix("file://")
-        if path in copies:
-            element.path = f"file://{copies[path]}"
-    return HydraContext(config_loader=loader, callbacks=context.callbacks)
+        element.path = _copied(element.path or "", copies)
+    return HydraContext(config_loader=loader, callbacks=context.callbacks), _searching(config, copies)
+
+
+def _searching(config: DictConfig, copies: Mapping[str, str]) -> DictConfig:
+    """Return the config with hydra.searchpath leading to the copies.
+
+    Hydra reads that setting anew at every composition, from the primary config unless an override says otherwise.
+    """
+    before = list(config.hydra.searchpath)
+    after = [_copied(path, copies) for path in before]
+    if after == before:
+        return config
+    changed = copy.deepcopy(config)
+    # Hydra takes the first such override for the search, but the last for the value.
+    others = [o for o in config.hydra.overrides.hydra if o.partition("=")[0] != "hydra.searchpath"]
+    changed.hydra.overrides.hydra = [*others, f"hydra.searchpath={render(after)}"]
+    return changed
+
+
+def _copied(path: str, copies: Mapping[str, str]) -> str:
+    """Return the copy of an element of a search path, or that itself if it wasn't copied."""
+    copied = copies.get(path.removeprefix("file://"))
+    return path if copied is None else f"file://{copied}"
+
+
+def _copy_directories(paths: Iterable[str], target: Path) -> dict[str, str]:
+    """Copy those of the paths that are directories; returns where each one's copy is."""
+    copies: dict[str, str] = {}
+    for path in paths:
+        if path not in copies and os.path.isdir(path):
+            copies[path] = str(target / f"{len(copies)}-{Path(path).name}")
+            _copy_yaml(Path(path), Path(copies[path]))
+    return copies
 
 
 def _copy_yaml(source: Path, target: Path) -> None:

@@ -18,12 +18,14 @@ import json, time
 from pathlib import Path
 import hydra
 import helper
+from omegaconf import OmegaConf
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(cfg):
+    extra = OmegaConf.to_container(cfg).get("extra")
     with open("seen.jsonl", "a") as file:
-        file.write(json.dumps({"x": cfg.x, "helper": helper.WORD, "extra": cfg.get("extra")}) + "\\n")
+        file.write(json.dumps({"x": cfg.x, "helper": helper.WORD, "extra": extra}) + "\\n")
     deadline = time.monotonic() + 60
     while not Path("edited").exists():
         assert time.monotonic() < deadline
@@ -82,3 +84,26 @@ def test_a_snapshot_of_code_without_git_is_refused_before_a_sweep_exists(project
     assert sweep.process.returncode == 1
     assert "hydra.sweeper.snapshot_code=True: needs a git repository" in sweep.output
     assert not (project.directory / ".wandb_sweep_server").exists()
+
+
+@pytest.mark.parametrize("by", ["primary config", "command line"])
+def test_configs_on_every_search_path_are_as_submitted(project: Project, by: str) -> None:
+    (project.directory / "app.py").write_text(APP)
+    (project.directory / "helper.py").write_text("WORD = ''\n")
+    groups = [project.directory / name for name in ("relative", "with a space, and more")]
+    for number, group in enumerate(groups):
+        (group / f"extra{number}").mkdir(parents=True)
+        (group / f"extra{number}" / "one.yaml").write_text("word: as submitted\n")
+    searchpath = f"[relative, 'file://{groups[1]}', pkg://hydra.conf]"
+    arguments = ["+extra0@extra.a=one", "+extra1@extra.b=one"]
+    if by == "primary config":
+        with open(project.directory / "conf" / "config.yaml", "a") as file:
+            file.write(f"hydra:\n  searchpath: {searchpath}\n")
+    else:
+        arguments.append(f"hydra.searchpath={searchpath}")
+    edits = {group / f"extra{number}" / "one.yaml": "word: edited\n" for number, group in enumerate(groups)}
+    edits[project.directory / "conf" / "config.yaml"] = "x: 0\n"
+    directory = run_and_edit(project, edits, *arguments)
+    submitted = {"a": {"word": "as submitted"}, "b": {"word": "as submitted"}}
+    assert [trial["extra"] for trial in seen(project)] == [submitted, submitted]
+    assert "is not available" not in (directory / "supervisor.log").read_text()
