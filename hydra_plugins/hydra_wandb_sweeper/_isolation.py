@@ -152,7 +152,8 @@ class SpawnIsolation:
     def __init__(self, context: TaskContext, sweep: SweepRecord, wakeup: Wakeup, scratch: Path) -> None:
         self._wakeup = wakeup
         self._payload = scratch / "task.pkl"
-        self._payload.write_bytes(cloudpickle.dumps((context, sweep, list(sys.path))))
+        # Inside one another: what the task imports from beside its script is found only by this sys.path.
+        self._payload.write_bytes(cloudpickle.dumps((list(sys.path), cloudpickle.dumps((context, sweep)))))
 
     def start(self, trial: Trial, result_path: Path) -> TrialProcess:
         """See Isolation.start."""
@@ -173,8 +174,9 @@ class SpawnIsolation:
 
 def run_spawned(payload: Path, result_path: Path, notice_descriptor: int) -> int:
     """What a spawned interpreter does; the trial arrives on standard input. Returns its exit code."""
-    context, sweep, path = cloudpickle.loads(payload.read_bytes())
+    path, rest = cloudpickle.loads(payload.read_bytes())
     sys.path[:] = path
+    context, sweep = cloudpickle.loads(rest)
     trial = cloudpickle.loads(sys.stdin.buffer.read())
     context.restore()
     return run_trial(context, sweep, trial, result_path, Notice(notice_descriptor))
@@ -290,14 +292,18 @@ class _ChildProcess:
             os.killpg(self._pid, number)
 
 
-def _lead_group_and_die_with(agent_pid: int) -> None:
-    """In a child: lead a process group, and be killed when the agent is gone (Linux)."""
-    with contextlib.suppress(PermissionError):
-        os.setpgid(0, 0)
+def die_with(parent_pid: int) -> None:
+    """In a child: be killed when its parent is gone, however that ended (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != agent_pid:  # it died before the line above
+        if os.getppid() != parent_pid:  # it died before the line above
             os._exit(70)
+
+
+def _lead_group_and_die_with(agent_pid: int) -> None:
+    with contextlib.suppress(PermissionError):
+        os.setpgid(0, 0)
+    die_with(agent_pid)
 
 
 def _prepare_spawned(agent_pid: int) -> None:

@@ -25,11 +25,12 @@ from . import _slurm
 from ._agent import Agent, AgentSettings
 from ._client import SweepClient
 from ._history import History
-from ._isolation import Wakeup, fork_hazard, make_isolation
+from ._isolation import Wakeup, die_with, fork_hazard, make_isolation
 from ._ledger import DIRECTORY, EventReader, Ledger
 from ._notice import preempt_signal
 from ._ranks import LeadingIsolation, Ranks, follow
 from ._requeue import Ending, should_requeue
+from ._shares import Share, share_of, usable_cpus
 from ._slurm import SlurmCallError
 from ._takeover import take_over
 from ._trial import TaskContext
@@ -142,8 +143,11 @@ class AgentJob:
         """Run each agent in a process of its own, so that one that dies leaves the others alone."""
         fork = multiprocessing.get_context("fork")
         queue = fork.SimpleQueue()
+        cpus = usable_cpus()
+        shares = [share_of(index, len(names), os.environ, cpus) for index in range(len(names))]
         agents = [
-            fork.Process(target=self._report, args=(name, number, wall_time, queue), name=name) for name in names
+            fork.Process(target=self._report, args=(os.getpid(), name, share, number, wall_time, queue), name=name)
+            for name, share in zip(names, shares, strict=True)
         ]
         for agent in agents:
             agent.start()
@@ -167,7 +171,12 @@ class AgentJob:
             summaries.append(queue.get())
         return summaries
 
-    def _report(self, name: str, number: int, wall_time: WallTime, queue: Any) -> None:
+    def _report(self, job_pid: int, name: str, share: Share, number: int, wall_time: WallTime, queue: Any) -> None:
+        # Else an agent would outlive its job, and run trials that others have taken over.
+        die_with(job_pid)
+        if share.text:
+            log.info("Agent %s: %s", name, share.text)
+        share.take()
         queue.put(self._run_agent(name, number, wall_time))
 
 

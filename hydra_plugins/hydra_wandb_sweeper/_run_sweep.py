@@ -69,10 +69,11 @@ def _prepare_directory(config: DictConfig) -> Path:
 def _task_context(
     hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig, directory: Path
 ) -> TaskContext:
+    copied_context, copied_config = snapshot_configs(hydra_context, config, directory)
     return TaskContext(
-        snapshot_configs(hydra_context, directory),
+        copied_context,
         task_function,
-        config,
+        copied_config,
         Singleton.get_state(),
         opens_run=uses_wandb(task_function),
     )

@@ -34,7 +34,8 @@ def main(cfg):
     task = "_" + env["SLURM_ARRAY_TASK_ID"] if "SLURM_ARRAY_TASK_ID" in env else ""
     mark = {"x": cfg.x, "begin": begin, "run": run.id, "resumed": run.resumed, "num": HydraConfig.get().job.num,
             "node": env.get("SLURMD_NODENAME"), "job": env.get("SLURM_ARRAY_JOB_ID", env.get("SLURM_JOB_ID")) + task,
-            "word": cfg.word, "pid": os.getpid()}
+            "word": cfg.word, "pid": os.getpid(), "gpus": env.get("CUDA_VISIBLE_DEVICES"),
+            "cpus": sorted(os.sched_getaffinity(0))}
     with open("marks.jsonl", "a") as file:
         file.write(json.dumps(mark) + "\\n")
     if cfg.bad_node == env.get("SLURMD_NODENAME"):

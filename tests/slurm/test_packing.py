@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+
+from hydra_plugins.hydra_wandb_sweeper._shares import share_of, usable_cpus
 from tests.integration.sweeper.test_ranks import APP, marks
 from tests.slurm.conftest import SlurmProject, assert_all_finished_once, events
 from tests.slurm.test_dispatch import SLURM, values
@@ -23,12 +26,22 @@ def test_the_tasks_of_a_job_on_two_nodes_run_each_trial_together(project: SlurmP
     assert len([e for e in events(directory) if e["event"] == "agent_started"]) == 1
 
 
-def test_agents_share_a_job_of_one_task(project: SlurmProject) -> None:
+def test_agents_share_a_job_of_one_task_and_divide_its_gpus_and_cpus(project: SlurmProject) -> None:
+    # The cluster has no GPUs; the names of two come from where SLURM's would.
     process, directory = project.start(
-        *SLURM, "hydra.sweeper.agents=4", "hydra.sweeper.agents_per_job=2", values(8), "steps=2"
-    )
+        *SLURM, "hydra.launcher.cpus_per_task=2", "hydra.launcher.setup=['export CUDA_VISIBLE_DEVICES=GPU-a,GPU-b']",
+        "hydra.sweeper.agents=4", "hydra.sweeper.agents_per_job=2", values(8), "steps=2",
+    )  # fmt: skip
     assert process.wait(timeout=180) == 0, (directory / "supervisor.log").read_text()
     assert_all_finished_once(project, directory, 8)
     started = [e["by"] for e in events(directory) if e["event"] == "agent_started"]
     assert sorted(started) == ["agent-0-0", "agent-0-1", "agent-1-0", "agent-1-1"]
     assert len({mark["job"] for mark in project.marks()}) == 2
+    agents = {e["run_id"]: e["by"] for e in events(directory) if e["event"] == "claimed"}
+    used = {(agents[mark["run"]][-1], mark["gpus"], tuple(mark["cpus"])) for mark in project.marks()}
+    logs = "".join(path.read_text() for path in (directory / ".submitit").rglob("*_log.*"))
+    # The nodes are this machine, and SLURM binds no task to CPUs here.
+    shares = [share_of(i, 2, {"CUDA_VISIBLE_DEVICES": "GPU-a,GPU-b"}, usable_cpus()) for i in (0, 1)]
+    cpus = [tuple(sorted(share.cpus or os.sched_getaffinity(0))) for share in shares]
+    assert used <= {("0", "GPU-a", cpus[0]), ("1", "GPU-b", cpus[1])}
+    assert all(f"Agent agent-{job}-{i}: {shares[i].text}" in logs for job in (0, 1) for i in (0, 1))
