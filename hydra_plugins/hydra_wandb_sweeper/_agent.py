@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ._client import Command, SweepClient
@@ -23,56 +21,15 @@ from ._files import read_json
 from ._isolation import Isolation, TrialProcess, Wakeup
 from ._ledger import Ledger, SweepRecord, Trial, finished_durations_s
 from ._notice import preempt_signal
-from ._outcome import FAILED, FINISHED, PREEMPTED, STOPPED
+from ._outcome import FINISHED, PREEMPTED
+from ._settle import AgentSettings, AgentSummary, Settler, failed_result, stopped_result
 from ._slurm import node_name, own_job_id, restart_count
 from ._walltime import UNLIMITED, WallTime, expected_trial_s, grace_s, too_short
-from ._wandb_run import run_name
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class AgentSettings:
-    """What an agent may decide by itself.
-
-    max_retries, max_failure_rate, max_consecutive_failures, trials_per_agent: as in config.WandbSweeperConf.
-    heartbeat_s: how often the server hears of a running trial. idle_s: longest wait between two questions for work.
-    grace_s: between SIGTERM and SIGKILL for a trial that has to stop. trial_time_min, resumable: as in
-    config.WandbSweeperConf. preempt_grace_s: what a trial gets where its job has to make room for another one.
-    margin_s: of a job's last seconds, what the agent keeps for itself. fresh_claim_s: for how long the ledger's word
-    that an attempt is under way outweighs the server's that it isn't.
-    """
-
-    max_retries: int
-    max_failure_rate: float
-    max_consecutive_failures: int
-    trials_per_agent: int | None
-    heartbeat_s: float = 5.0
-    idle_s: float = 5.0
-    grace_s: float = 30.0
-    trial_time_min: float | None = None
-    resumable: bool = False
-    preempt_grace_s: float = 20.0
-    margin_s: float = 15.0
-    fresh_claim_s: float = 120.0
-
-
-@dataclass
-class AgentSummary:
-    """What an agent did.
-
-    ended: why it left, as a sentence. was_stopped: it was told to. is_out_of_time: its job had too little time left
-    for another trial. gave_up: too many trials in a row failed in it. is_drained: it was told to claim no more.
-    """
-
-    name: str
-    trials: int = 0
-    failures: int = 0
-    ended: str = ""
-    was_stopped: bool = False
-    is_out_of_time: bool = False
-    gave_up: bool = False
-    is_drained: bool = False
+# Of its job's time, what a trial must have had for another job to be of no use.
+_ALMOST_ALL = 0.8
 
 
 @dataclass(frozen=True)
@@ -81,16 +38,6 @@ class _Work:
 
     trial: Trial | None = None
     leave: str | None = None
-
-
-@dataclass
-class _Streak:
-    """Trials that failed one after another in this agent, each as it was before it came here."""
-
-    trials: dict[int, Trial] = field(default_factory=dict)
-
-    def add(self, trial: Trial) -> None:
-        self.trials.setdefault(trial.number, trial)
 
 
 class Agent:
@@ -126,7 +73,8 @@ class Agent:
         self._wakeup = wakeup
         self._clock = clock
         self._summary = AgentSummary(name)
-        self._streak = _Streak()
+        self._settler = Settler(sweep, settings, client, ledger, self._summary)
+        self._left_at_start_s = wall_time.left_s()
         self._stop_reason: str | None = None
         self._interrupted = False
         self._agent_id: str | None = None
@@ -205,15 +153,18 @@ class Agent:
                 return late
             work = self._claim()
             if work.leave:
-                return work.leave
+                return work.leave if self._summary.is_drained else self._leave(work.leave)
             if work.trial is None:
                 self._wakeup.wait(idle_s)
                 idle_s = min(idle_s * 2, self._settings.idle_s)
                 continue
             idle_s = 0.2
             self._run(work.trial)
-            if len(self._streak.trials) >= self._settings.max_consecutive_failures:
-                return self._give_up()
+            if len(self._settler.streak) >= self._settings.max_consecutive_failures:
+                return self._stop_reason or self._settler.give_up()
+
+    def _leave(self, reason: str) -> str:
+        return self._settler.give_up_if_alone_with_failures() or reason
 
     def _lacks_time(self) -> str | None:
         """Return why no further trial fits into the job, None if one may begin.
@@ -280,24 +231,46 @@ class Agent:
         self._summary.trials += 1
         started = self._clock()
         result_path = self._ledger.result_path(trial)
+        had_whole_job = self._has_whole_job()
         if trial.resumes:
-            # The server has the run in its own queue of interrupted ones, and mustn't give it to anybody else.
-            self._is_told_to_stop(trial)
+            self._list_to_server(trial)
         process = self._isolation.start(trial, result_path)
         try:
             stopped = self._watch(trial, process)
         except BaseException:
-            self._hand_over(trial, process, "the agent was interrupted", started)
+            self._hand_over(trial, process, "the agent was interrupted", started, had_whole_job)
             raise
         if self._stop_reason and not process.wait(0):
-            self._hand_over(trial, process, self._stop_reason, started)
+            self._hand_over(trial, process, self._stop_reason, started, had_whole_job)
             return
-        result = self._result(trial, process, result_path, stopped)
+        result = self._settler.result(trial, process, result_path, stopped)
         if result["state"] == PREEMPTED:
             # The signal reached the trial before it reached the agent.
             self._offer_on(trial, self._stop_reason or "it was told to make room")
             return
         self._settle(trial, result, self._clock() - started)
+
+    def _has_whole_job(self) -> bool:
+        """True if a trial that begins now has (almost) all of the job's time: another job would give it no more."""
+        left_s = self._wall_time.left_s()
+        if left_s is None or self._left_at_start_s is None or self._summary.trials > 1:
+            return False
+        return left_s >= _ALMOST_ALL * self._left_at_start_s
+
+    def _list_to_server(self, trial: Trial) -> None:
+        """Before a trial goes on: the server has its run in a queue too, and mustn't give it to anybody else.
+
+        Errors: those of the client if it can't be told; then the trial is offered again.
+        """
+        if self._agent_id is None:
+            return
+        try:
+            commands = self._client.heartbeat(self._agent_id, (trial.run_id,))
+        except (ServerError, ServerUnreachableError):
+            # wandb.init would fail as well, and that would count as the trial's failure.
+            self._ledger.offer_again(trial, "the server could not be reached")
+            raise
+        self._unclaimed += [c for c in commands if c.kind in ("run", "resume")]
 
     def _watch(self, trial: Trial, process: TrialProcess) -> bool:
         """Wait for the end of a trial; True if the server told it to stop."""
@@ -333,8 +306,13 @@ class Agent:
         self._unclaimed += [c for c in commands if c.kind in ("run", "resume")]
         return any(c.kind == "stop" and c.run_id == trial.run_id for c in commands)
 
-    def _hand_over(self, trial: Trial, process: TrialProcess, reason: str, started: float) -> None:
-        """Have the trial end in good order, and let another agent go on with it. started: on the agent's clock."""
+    def _hand_over(
+        self, trial: Trial, process: TrialProcess, reason: str, started: float, had_whole_job: bool
+    ) -> None:
+        """Have the trial end in good order, and let another agent go on with it.
+
+        started: on the agent's clock. had_whole_job: it began with its job, see _has_whole_job.
+        """
         times_out = self._wall_time.is_timing_out()
         grace = grace_s(self._wall_time, margin_s=self._settings.margin_s, default_s=self._settings.preempt_grace_s)
         # On disk before anything else: if the job is killed now, this was no failure of the trial's.
@@ -345,7 +323,7 @@ class Agent:
         result = read_json(self._ledger.result_path(trial))
         if result is not None and result["state"] == FINISHED:
             self._settle(trial, result, self._clock() - started)
-        elif times_out and self._summary.trials == 1 and not self._settings.resumable:
+        elif times_out and had_whole_job and not self._settings.resumable:
             self._settle_too_long(trial)
         else:
             self._offer_on(trial, reason)
@@ -362,91 +340,17 @@ class Agent:
             "it had a job to itself and didn't finish within the time limit; raise hydra.launcher.timeout_min, or "
             "set hydra.sweeper.resumable=true if it goes on from a checkpoint"
         )
-        self._settle(trial, _failed(error), duration_s=0.0)
+        self._settle(trial, failed_result(error), duration_s=0.0)
 
     def _offer_on(self, trial: Trial, reason: str) -> None:
         if self._control.orders().cancelled:
-            self._settle(trial, {**_failed("stopped by its user"), "state": STOPPED}, duration_s=0.0)
+            self._settle(trial, stopped_result(), duration_s=0.0)
             return
         log.warning("Trial %d is handed over: %s", trial.number, reason)
         self._ledger.offer(replace(trial, attempt=trial.attempt + 1, resumes=True), reason)
 
-    # --- settle ---
-
-    def _result(self, trial: Trial, process: TrialProcess, path: Path, stopped: bool) -> dict[str, Any]:
-        """Return how the attempt went; if its process couldn't say, record its death in its run."""
-        result = read_json(path)
-        if result is not None and not stopped and process.failure is None:
-            return result
-        error = "stopped by its user" if stopped else process.failure or _death(process.exit_code)
-        code = 255 if stopped else 128 - process.exit_code if process.exit_code < 0 else process.exit_code
-        try:
-            self._client.record_death(self._sweep.sweep, trial.run_id, code, error)
-        except (ServerError, ServerUnreachableError) as failure:
-            log.warning("Trial %d: its end can't be recorded in its run: %s", trial.number, failure)
-        return {**_failed(error), "state": STOPPED if stopped else FAILED}
-
     def _settle(self, trial: Trial, result: dict[str, Any], duration_s: float) -> None:
-        """Record the end of an attempt and decide what becomes of the trial."""
-        failed = result["state"] == FAILED
-        retry = failed and trial.failures < self._settings.max_retries
-        self._ledger.record("ended", trial, **result, duration_s=round(duration_s, 3), final=not retry)
-        if not failed:
-            value = result["metrics"].get(self._sweep.metric_name)
-            what = "" if value is None else f", {self._sweep.metric_name}={value:.6g}"
-            log.info("Trial %s %s in %.1f s%s", run_name(self._sweep, trial), result["state"], duration_s, what)
-            if self._durations_s is not None:
-                self._durations_s.append(duration_s)
-            self._streak = _Streak()
-            return
-        log.warning("Trial %s failed: %s", run_name(self._sweep, trial), result["error_line"])
-        self._summary.failures += 1
-        self._streak.add(trial)
-        if retry:
-            again = replace(trial, attempt=trial.attempt + 1, failures=trial.failures + 1, resumes=True)
-            self._ledger.offer(again, f"retry {again.failures} of {self._settings.max_retries}")
-        else:
-            self._count_failed(trial)
-
-    def _count_failed(self, trial: Trial) -> None:
-        failed = self._ledger.mark_failed(trial)
-        total = self._sweep.expected_trials or max(self._ledger.claimed_count(), 10)
-        if failed <= self._settings.max_failure_rate * total:
-            return
-        reason = (
-            f"{failed} of {total} trials failed (hydra.sweeper.max_failure_rate={self._settings.max_failure_rate})"
-        )
-        self._ledger.record("sweep_stopped", reason=reason)
-        log.error("The sweep is stopped: %s", reason)
-        self._client.end_sweep(self._sweep.sweep)
-        self._stop_reason = self._stop_reason or reason
-
-    def _give_up(self) -> str:
-        """Too many trials in a row failed here: give them to other agents, as they came."""
-        if self._stop_reason:
-            return self._stop_reason
-        self._summary.gave_up = True
-        for trial in self._streak.trials.values():
-            self._ledger.unmark_failed(trial)
-            self._ledger.offer_again(trial, "its agent gave up")
-        return (
-            f"{len(self._streak.trials)} trials failed one after another "
-            f"(hydra.sweeper.max_consecutive_failures={self._settings.max_consecutive_failures})"
-        )
-
-
-def _failed(error: str) -> dict[str, Any]:
-    """The result of an attempt that left none itself."""
-    return {"state": FAILED, "metrics": {}, "error": error, "error_line": error, "output_dir": None}
-
-
-def _death(exit_code: int) -> str:
-    if exit_code >= 0:
-        return f"The trial's process ended with status {exit_code} without a result"
-    number = -exit_code
-    try:
-        name = signal.Signals(number).name
-    except ValueError:  # real-time signals have no names
-        name = f"signal {number}"
-    hint = " (out of memory?)" if number == signal.SIGKILL else ""
-    return f"The trial's process was killed by {name}{hint}"
+        stop_reason = self._settler.settle(trial, result, duration_s)
+        self._stop_reason = self._stop_reason or stop_reason
+        if self._durations_s is not None and result["state"] == FINISHED:
+            self._durations_s.append(duration_s)

@@ -22,7 +22,7 @@ from hydra.core.utils import configure_log
 from omegaconf import DictConfig
 
 from . import _slurm
-from ._agent import Agent, AgentSettings
+from ._agent import Agent
 from ._client import SweepClient
 from ._history import History
 from ._isolation import Wakeup, die_with, fork_hazard, make_isolation
@@ -30,6 +30,7 @@ from ._ledger import DIRECTORY, EventReader, Ledger
 from ._notice import preempt_signal
 from ._ranks import LeadingIsolation, Ranks, follow
 from ._requeue import Ending, should_requeue
+from ._settle import AgentSettings
 from ._shares import Share, share_of, usable_cpus
 from ._slurm import SlurmCallError
 from ._takeover import take_over

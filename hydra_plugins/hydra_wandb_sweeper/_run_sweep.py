@@ -10,13 +10,13 @@ from hydra.core.singleton import Singleton
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from ._agent import AgentSettings
 from ._client import SweepClient
 from ._job import AgentJob
 from ._ledger import DIRECTORY, Ledger, SweepRecord
 from ._plan import START_PATIENCE_S, Plan, make_plan
 from ._results import SweepResults
 from ._server import start_if_local
+from ._settle import AgentSettings
 from ._snapshot import current_sys_path, record_code, snapshot_code, snapshot_configs
 from ._submission import Submission, server_host
 from ._supervise import run_unattended, supervise

@@ -15,10 +15,11 @@ from typing import Any
 from ._attention import LeftSweep
 from ._client import SweepClient
 from ._control import Control
+from ._dispatch import JobHandle
 from ._errors import ServerError, ServerUnreachableError, SweepFailedError
 from ._fleet import Fleet, restart_wait_s
 from ._history import QUEUED, RUNNING, History
-from ._ledger import EventReader, Ledger, SweepRecord
+from ._ledger import EventReader, Ledger, SweepRecord, Trial
 from ._outcome import FAILED, FINISHED
 from ._takeover import record_lost, take_over
 from ._watch import SILENCE_S, Watch
@@ -160,20 +161,20 @@ class Supervisor:
 
     # --- jobs that have ended ---
 
-    def _take_up(self, handle: Any) -> bool:
+    def _take_up(self, handle: JobHandle) -> bool:
         """Offer the trials that a job's agents left open when it ended; True if it died."""
         agents = self.history.agents_of_job(handle.number)
-        for agent in agents:
-            self._offer_open_trials(agent.name)
         # A requeued job has had other agents before; how those ended has been seen to. A job that was cancelled while
         # it waited in the queue never had one.
         last = [agent for agent in agents if agent.restarts == max(a.restarts for a in agents)]
         died = not last or any(agent.ended is None for agent in last)
-        if handle.number in self.history.jobs_drained:
-            return False
-        if died and self._demand():
-            self._failure = f"agent-{handle.number} died: {handle.describe()}"
-            log.warning("%s", self._failure)
+        died = died and handle.number not in self.history.jobs_drained
+        why = f"agent-{handle.number} died: {handle.describe()}" if died and self._demand() else None
+        if why is not None:
+            self._failure = why
+            log.warning("%s", why)
+        for agent in agents:
+            self._offer_open_trials(agent.name, why)
         return died
 
     def _keep_strength(self, *, died: bool) -> None:
@@ -234,8 +235,17 @@ class Supervisor:
                 self._offer_open_trials(agent.name)
         self._read()
 
-    def _offer_open_trials(self, agent: str) -> None:
-        take_over(self.ledger, self.history, agent, self.fleet.job.settings.max_retries)
+    def _offer_open_trials(self, agent: str, death: str | None = None) -> None:
+        """death: how its job died, as far as it is known."""
+        for trial, why in take_over(self.ledger, self.history, agent, self.fleet.job.settings.max_retries):
+            self._record_death(trial, death or why)
+
+    def _record_death(self, trial: Trial, why: str) -> None:
+        """Say in a trial's run why it ended: the server has only noticed that it fell silent."""
+        try:
+            self.client.record_death(self.sweep.sweep, trial.run_id, 1, why)
+        except (ServerError, ServerUnreachableError) as error:
+            log.warning("Trial %d: its end can't be recorded in its run: %s", trial.number, error)
 
     def _fail_handed_back_trials(self) -> None:
         """Agents that gave up hoped that others would do better; there are no others left."""
@@ -246,6 +256,7 @@ class Supervisor:
 
     def _take_up_left_trials(self) -> None:
         """After all jobs: offer what their agents left open, wherever they were when they died."""
+        self._read()
         for name in {t.agent for t in self.history.trials.values() if t.state == RUNNING}:
             self._offer_open_trials(name)
         told = {number: t.trial.attempt for number, t in self.history.trials.items()}

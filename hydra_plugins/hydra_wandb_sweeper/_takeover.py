@@ -11,12 +11,13 @@ from ._ledger import Ledger, Trial
 from ._outcome import FAILED, FINISHED
 
 
-def take_over(ledger: Ledger, history: History, agent: str, max_retries: int) -> None:
-    """Offer the trials that a dead agent had claimed to the others, or count them as failed.
+def take_over(ledger: Ledger, history: History, agent: str, max_retries: int) -> list[tuple[Trial, str]]:
+    """Offer the trials that a dead agent had claimed to the others, or count them as failed; returns these, and why.
 
     history: of all events so far. max_retries: as in config.WandbSweeperConf; a death counts as a failure of the
     trial, which may have caused it, unless the trial was making room when it happened.
     """
+    lost = []
     for left in history.open_trials_of(agent):
         trial = left.trial
         result = read_json(ledger.result_path(trial))
@@ -28,7 +29,9 @@ def take_over(ledger: Ledger, history: History, agent: str, max_retries: int) ->
         elif trial.failures < max_retries:
             ledger.offer_again(replace(trial, failures=trial.failures + 1), f"{agent} died")
         else:
-            record_lost(ledger, trial, f"{agent} died while it ran the trial")
+            lost.append((trial, f"{agent} died while it ran the trial"))
+            record_lost(ledger, *lost[-1])
+    return lost
 
 
 def record_lost(ledger: Ledger, trial: Trial, error: str) -> None:

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from hydra_plugins.hydra_wandb_sweeper._agent import Agent, AgentSettings, AgentSummary
+from hydra_plugins.hydra_wandb_sweeper._agent import Agent
 from hydra_plugins.hydra_wandb_sweeper._client import Command, SweepRef
 from hydra_plugins.hydra_wandb_sweeper._errors import ServerError, ServerUnreachableError
 from hydra_plugins.hydra_wandb_sweeper._files import write_whole
 from hydra_plugins.hydra_wandb_sweeper._history import History
 from hydra_plugins.hydra_wandb_sweeper._isolation import Wakeup
 from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger, Trial
+from hydra_plugins.hydra_wandb_sweeper._settle import AgentSettings, AgentSummary
 from hydra_plugins.hydra_wandb_sweeper._walltime import UNLIMITED, WallTime
 from tests.unit.sweeper.test_ledger import RECORD
 
@@ -431,3 +432,71 @@ def test_a_trial_that_failed_for_good_is_not_run_again_when_the_server_offers_it
     bench.run("second")
     assert len(bench.isolation.ran) == ran
     assert ("run0", 1, "") in bench.server.deaths
+
+
+def test_an_agent_that_came_late_to_a_bad_node_hands_back_the_few_trials_it_had(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.settings = replace(SETTINGS, max_retries=0)
+    monkeypatch.setenv("SLURMD_NODENAME", "n1")
+    assert bench.run("agent-0").failures == 0
+    bench.server.left = ["late"]
+    bench.isolation.plan = fails
+    monkeypatch.setenv("SLURMD_NODENAME", "n2")
+    summary = bench.run("agent-1")
+    assert summary.gave_up
+    assert "on other nodes they finish" in summary.ended
+    assert bench.states() == ["finished"] * 3 + ["queued"]
+    assert bench.history().bad_nodes() == ["n2"]
+    monkeypatch.setenv("SLURMD_NODENAME", "n1")
+    bench.isolation.plan = finishes
+    bench.run("agent-2")
+    assert bench.states() == ["finished"] * 4
+
+
+def test_where_nobody_else_finishes_trials_failures_stay_failures(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.settings = replace(SETTINGS, max_retries=0)
+    bench.isolation.plan = fails
+    for name in ("n1", "n2"):
+        monkeypatch.setenv("SLURMD_NODENAME", name)
+        assert not bench.run(f"agent-{name}").gave_up
+    assert bench.states() == ["failed"] * 3
+
+
+@pytest.mark.parametrize(("idled_s", "state"), [(0.0, "failed"), (300.0, "queued")])
+def test_a_trial_that_had_most_of_its_job_s_time_needs_no_second_job(
+    bench: Bench, idled_s: float, state: str
+) -> None:
+    now = 0.0
+    bench.server = FakeServer(1)
+    bench.settings = replace(SETTINGS, max_retries=0)
+    bench.wall_time = WallTime(1000.0, 30.0, lambda: now)
+    agent = bench.agent()
+    now = idled_s
+    bench.isolation.plan = lambda _: (None, 1)
+    bench.isolation.beats = 5
+
+    def run_into_the_limit(_: Trial) -> None:
+        nonlocal now
+        now = 975.0
+
+    bench.isolation.on_start = run_into_the_limit
+    agent.run()
+    assert bench.states() == [state]
+
+
+def test_a_trial_does_not_go_on_while_the_server_is_away(bench: Bench) -> None:
+    bench.server.left = []
+    ledger = Ledger(bench.directory, "agent-9")
+    trial = ledger.number_trial("run0", {"lr": 0.1})
+    assert ledger.begin(trial)
+    ledger.offer(replace(trial, attempt=1, resumes=True), "retry")
+    bench.server.during = [ServerUnreachableError("gone")]
+    summary = bench.run()
+    assert summary.ended == "gone"
+    assert bench.isolation.ran == []
+    bench.run("agent-1")
+    assert bench.isolation.ran == ["000000.2:run0"]
+    assert bench.states() == ["finished"]

@@ -92,6 +92,12 @@ class FakeClient:
     """A sweep that runs."""
 
     error: Exception | None = None
+    deaths: list[tuple[str, int, str]] = field(default_factory=list)
+
+    def record_death(self, ref: SweepRef, run_id: str, exit_code: int, reason: str) -> None:
+        if self.error is not None:
+            raise self.error
+        self.deaths.append((run_id, exit_code, reason))
 
     def get_sweep(self, ref: SweepRef) -> SweepInfo:
         if self.error is not None:
@@ -233,6 +239,9 @@ def test_a_trial_that_kills_every_agent_is_failed_in_the_end(bench: Bench) -> No
     bench.cluster.work = lambda number: bench.agent(number, range(4), dies_in=2)
     supervisor = bench.supervise(1, max_agent_restarts=9)
     assert bench.counts(supervisor) == {"finished": 3, "failed": 1}
+    ((run_id, _, reason),) = bench.client.deaths
+    assert run_id == "run2"
+    assert "(NODE_FAIL), log /logs/1" in reason
 
 
 def test_a_cluster_that_kills_everything_ends_the_sweep_with_reason_job_state_and_log(bench: Bench) -> None:
