@@ -36,6 +36,31 @@ def test_trials_longer_than_what_is_left_of_a_job_go_on_in_the_next(project: Slu
     assert {mark["num"] for mark in handed_over} <= {mark["num"] for mark in project.interruptions()}
 
 
+def test_a_sweep_that_nobody_watches_goes_on_after_its_jobs_time_limits(project: SlurmProject) -> None:
+    process, directory = project.start(
+        "hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=20",
+        "hydra.launcher.max_num_timeout=1", "hydra.sweeper.agents=2", "hydra.sweeper.wait=false", values(4),
+        "steps=50", "step_s=0.5", "hydra.sweeper.resumable=true",
+    )  # fmt: skip
+    assert process.wait(timeout=60) == 0
+
+    def all_ended() -> bool:
+        # SLURM has a requeued job wait for two minutes; nobody has to.
+        for job in project.slurm("squeue", "-h", "-r", "-t", "PD", "-o", "%i %r").splitlines():
+            job_id, _, reason = job.partition(" ")
+            if reason == "BeginTime":
+                project.slurm("scontrol", "update", f"JobId={job_id}", "StartTime=now")
+        return not project.jobs()
+
+    wait_for(all_ended, "everything has ended", 400)
+    (directory / "supervisor.log").touch()
+    assert_all_finished_once(project, directory, 4)
+    assert_resumed_where_interrupted(project)
+    started = [e for e in events(directory) if e["event"] == "agent_started"]
+    assert max(e["restarts"] for e in started) >= 1, "a job was put back into the queue by its agent"
+    assert len({e["job_number"] for e in started}) == 2, "and no other was needed"
+
+
 def test_no_trial_is_begun_that_can_not_end_in_time(project: SlurmProject) -> None:
     process, directory = project.start(
         "hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=20",
