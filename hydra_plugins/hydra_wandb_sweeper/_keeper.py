@@ -77,7 +77,7 @@ class Keeper:
         supervisor = Supervisor(
             record,
             ledger,
-            SweepClient(record.server.open(), patience_s=self.job.server_patience_s),
+            SweepClient(record.server.open, patience_s=self.job.server_patience_s),
             fleet,
             history,
             Progress(record, history).show,

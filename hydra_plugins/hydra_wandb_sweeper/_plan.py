@@ -98,7 +98,7 @@ def _plan_join(
 ) -> Plan:
     """Plan to work on a sweep that exists; overrides from the command line are fixed for all trials run here."""
     start_if_local(server, "127.0.0.1")
-    client = SweepClient(server.open(), patience_s=START_PATIENCE_S)
+    client = SweepClient(server.open, patience_s=START_PATIENCE_S)
     ref = SweepRef(
         path.entity or settings.entity or client.default_entity(), path.project or settings.project, path.sweep_id
     )
