@@ -56,6 +56,7 @@ def make_plan(hydra_context: HydraContext, config: DictConfig, arguments: Sequen
     )
     traits = launcher_traits(config)
     server = choose_server(settings.server, Path(config.hydra.runtime.cwd))
+    check_server_job(settings, server, traits)
     loader = hydra_context.config_loader
     if settings.join is not None:
         job_count(settings, traits, None)  # contradictions first: what follows talks to the server
@@ -79,6 +80,25 @@ def make_plan(hydra_context: HydraContext, config: DictConfig, arguments: Sequen
     jobs = job_count(settings, traits, expected)
     validate(loader, config, template, sweep_config)
     return Plan(settings, server, sweep_config, template, expected, traits, jobs)
+
+
+def check_server_job(settings: Settings, server: ServerRef, traits: LauncherTraits) -> None:
+    """Errors: SettingError if a job is to host a server that can't be hosted, or can't be submitted."""
+    if not settings.server_job:
+        return
+    if not server.is_local:
+        raise SettingError(
+            "server_job",
+            True,
+            f"is for the embedded server, but the sweep is recorded at {server.place}; leave it out, or set "
+            "hydra.sweeper.server=local",
+        )
+    if traits.kind != "submitit_slurm":
+        raise SettingError(
+            "server_job",
+            True,
+            f"needs SLURM, but the launcher is '{traits.kind}'; leave it out, or use hydra/launcher=submitit_slurm",
+        )
 
 
 def _expected_trials(sweep_config: Mapping[str, Any], space: SearchSpace) -> int | None:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ._agent import AgentSettings
 from ._client import SweepClient
-from ._dispatch import make_dispatch
+from ._dispatch import Dispatch, make_dispatch
 from ._errors import SweepFailedError
 from ._fleet import Fleet
 from ._history import History
@@ -40,18 +40,29 @@ def run_sweep(
     plan = make_plan(hydra_context, config, arguments)
     directory = _prepare_directory(config)
     job = _job(plan, _task_context(hydra_context, task_function, config, directory), directory)
-    host = "0.0.0.0" if plan.traits.kind == "submitit_slurm" else "127.0.0.1"  # noqa: S104 (jobs run elsewhere)
-    start_if_local(plan.server, host)
+    dispatch = make_dispatch(config, hydra_context, plan.traits, first_overrides(plan.template, plan.config))
+    _start_server(plan, dispatch)
     client = SweepClient(plan.server.open, patience_s=START_PATIENCE_S)
     record = _create(plan, client, plan.server.open().app_url)
     ledger = Ledger.create(directory, record, writer="supervisor")
     _announce(plan, record, directory)
-    overrides = first_overrides(plan.template, plan.config)
-    fleet = Fleet(make_dispatch(config, hydra_context, plan.traits, overrides), job)
+    fleet = Fleet(dispatch, job)
     if not plan.settings.wait:
         _leave_alone(plan, record, fleet)
         return None
     return _see_through(plan, record, ledger, client, fleet)
+
+
+def _start_server(plan: Plan, dispatch: Dispatch) -> None:
+    if plan.settings.server_job:
+        from ._server_job import start_in_job
+        from ._submitit import SubmititDispatch
+
+        assert isinstance(dispatch, SubmititDispatch)
+        start_in_job(Path(plan.server.place), dispatch)
+        return
+    host = "0.0.0.0" if plan.traits.kind == "submitit_slurm" else "127.0.0.1"  # noqa: S104 (jobs run elsewhere)
+    start_if_local(plan.server, host)
 
 
 def _prepare_directory(config: DictConfig) -> Path:
