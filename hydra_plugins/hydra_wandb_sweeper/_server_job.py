@@ -3,7 +3,8 @@
 The job ends with its server, which ends when it is idle. Before its time limit it submits a successor for the same
 node and stops the server: trials' W&B processes have the server's host and port in their environment and wait for it
 to answer there again. After preemption and node failures the server comes back wherever there is room, at another
-address; agents find that in its directory, but trials that were under way don't.
+address; agents find that in its directory, but trials that were under way don't. It needs a free CPU for that: where
+agents have taken all there are, it waits until one of them ends.
 """
 
 from __future__ import annotations
