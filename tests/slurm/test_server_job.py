@@ -116,3 +116,26 @@ def test_ctrl_c_while_the_server_s_job_waits_cancels_it(project: SlurmProject) -
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) != 0
     wait_for(lambda: project.jobs() == [blocker], "its job is cancelled")
+
+
+def test_a_server_whose_node_goes_down_comes_back_on_another(project: SlurmProject) -> None:
+    # Two agents fit on a node: one shares it with the server, and there is room elsewhere.
+    half = ("hydra.launcher.cpus_per_task=4", "hydra.sweeper.agents=3")
+    process, directory = project.start(*SERVER_JOB, *half, values(12), *LASTING)
+    wait_for(lambda: len(project.marks()) >= 3, "trials run")
+    (job,) = server_jobs(project)
+    first = project.server()
+    node = environment_of(first)["SLURMD_NODENAME"]
+    try:
+        project.cluster.kill_node(node)
+        project.slurm("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
+        assert process.wait(timeout=400) == 0, (directory / "supervisor.log").read_text()
+    finally:
+        project.cluster.start_node(node)
+        project.slurm("scontrol", "update", f"NodeName={node}", "State=RESUME")
+        wait_for(lambda: "down" not in project.slurm("sinfo", "-h", "-N", "-n", node, "-o", "%t"), "the node is back")
+    second = project.server()
+    assert second.instance != first.instance
+    assert environment_of(second)["SLURM_JOB_ID"] == job
+    assert environment_of(second)["SLURMD_NODENAME"] != node
+    assert_all_finished_once(project, directory, 12)
