@@ -15,7 +15,16 @@ from pathlib import Path
 
 from .address import ServerAddress, read_address
 
-__all__ = ["STATUS_OWNED", "ServerAddress", "ServerStartError", "ensure_running", "read_address"]
+__all__ = [
+    "STATUS_OWNED",
+    "ServerAddress",
+    "ServerStartError",
+    "ensure_running",
+    "find_running",
+    "log_tail",
+    "read_address",
+    "spawn",
+]
 
 _LOG = "server.log"
 _PROBE_S = 0.05
@@ -49,15 +58,29 @@ def ensure_running(
         ServerStartError: It didn't start (with the end of its log), or listens on an address of another network.
     """
     directory = directory.absolute()
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    address = _live(directory)
-    # What starts may be the server of somebody who wanted another address at the same moment.
-    while address is None or not _serves(address, host):
-        if address is not None:
-            # Everything it has answered is on disk and its port stays the same: clients notice a short pause.
-            _end(address, startup_timeout_s)
+    address = find_running(directory, host=host, timeout_s=startup_timeout_s)
+    while address is None:
         address = _start(directory, host, idle_timeout_s, startup_timeout_s)
+        # What starts may be the server of somebody who wanted another address at the same moment.
+        if not _serves(address, host):
+            address = find_running(directory, host=host, timeout_s=startup_timeout_s)
     return address
+
+
+def find_running(directory: Path, *, host: str = _LOOPBACK, timeout_s: float = 30.0) -> ServerAddress | None:
+    """Return the live server of a directory, None if there is none that listens on `host`.
+
+    A server that listens on loopback only is ended if another host is asked for, which may take timeout_s.
+
+    Raises:
+        ServerStartError: It listens on an address of another network, or didn't end.
+    """
+    address = _live(directory)
+    if address is None or _serves(address, host):
+        return address
+    # Everything it has answered is on disk and its port stays the same: clients notice a short pause.
+    _end(address, timeout_s)
+    return None
 
 
 def _serves(address: ServerAddress, host: str) -> bool:
@@ -100,9 +123,7 @@ def is_live(address: ServerAddress) -> bool:
 
 
 def _start(directory: Path, host: str, idle_timeout_s: float, startup_timeout_s: float) -> ServerAddress:
-    command = [sys.executable, "-m", "wandb_sweep_server", "--dir", str(directory), "--host", host]
-    command += ["--idle-timeout-s", str(idle_timeout_s)]
-    process = _spawn(command, directory)
+    process = spawn(directory, host=host, idle_timeout_s=idle_timeout_s)
     deadline = time.monotonic() + startup_timeout_s
     while time.monotonic() < deadline:
         address = _live(directory)
@@ -114,17 +135,24 @@ def _start(directory: Path, host: str, idle_timeout_s: float, startup_timeout_s:
         elif process.returncode == STATUS_OWNED:
             # The owner is another one that starts, or one that is about to end: then ours is needed after all.
             time.sleep(_AGAIN_S)
-            process = _spawn(command, directory)
+            process = spawn(directory, host=host, idle_timeout_s=idle_timeout_s)
         else:
             break
     state = "still starts" if process.poll() is None else f"ended with status {process.returncode}"
     raise ServerStartError(
         f"The sweep server of {directory} doesn't answer; its process {state} (limit: {startup_timeout_s:.0f} s). "
-        f"The end of {directory / _LOG}:\n{_tail(directory / _LOG)}"
+        f"The end of {directory / _LOG}:\n{log_tail(directory)}"
     )
 
 
-def _spawn(command: list[str], directory: Path) -> subprocess.Popen[bytes]:
+def spawn(directory: Path, *, host: str, idle_timeout_s: float = 3600.0) -> subprocess.Popen[bytes]:
+    """Start a server process, without waiting for it; it ends with STATUS_OWNED if the directory has one.
+
+    See ensure_running for the arguments.
+    """
+    command = [sys.executable, "-m", "wandb_sweep_server", "--dir", str(directory), "--host", host]
+    command += ["--idle-timeout-s", str(idle_timeout_s)]
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open(directory / _LOG, "ab") as log:
         return subprocess.Popen(
             command,
@@ -136,5 +164,10 @@ def _spawn(command: list[str], directory: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def _tail(path: Path, lines: int = 15) -> str:
-    return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+def log_tail(directory: Path, lines: int = 15) -> str:
+    """Return the last lines of the server's log, "" if it has none."""
+    try:
+        text = (directory / _LOG).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])

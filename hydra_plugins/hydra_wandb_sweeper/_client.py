@@ -123,15 +123,16 @@ class Command:
 class SweepClient:
     """Calls of one process to one server.
 
-    patience_s: how long a call is retried while the server can't be reached or says "later" (429, 5xx). The waits
-    grow from 1 to 30 s with jitter, and obey Retry-After. is_given_up: asked before every retry; True ends the call
-    as if patience were at its end. Errors of every method: ServerError for a lasting answer,
-    ServerUnreachableError when patience is at its end.
+    open_access: returns where the server is; asked again whenever it can't be reached there, since an embedded server
+    may come back on another node. patience_s: how long a call is retried while the server can't be reached or says
+    "later" (429, 5xx). The waits grow from 1 to 30 s with jitter, and obey Retry-After. is_given_up: asked before
+    every retry; True ends the call as if patience were at its end. Errors of every method: ServerError for a lasting
+    answer, ServerUnreachableError when patience is at its end, and those of open_access.
     """
 
     def __init__(
         self,
-        access: ServerAccess,
+        open_access: Callable[[], ServerAccess],
         *,
         patience_s: float,
         session: requests.Session | None = None,
@@ -139,10 +140,11 @@ class SweepClient:
         clock: Callable[[], float] = time.monotonic,
         is_given_up: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._access = access
+        self._open_access = open_access
+        self._access: ServerAccess | None = None
+        self._place = "the sweep server"
         self._patience_s = patience_s
         self._session = session or requests.Session()
-        self._session.auth = ("api", access.api_key)
         self._session.headers["User-Agent"] = "hydra-wandb-sweeper"
         self._sleep = sleep
         self._clock = clock
@@ -153,7 +155,7 @@ class SweepClient:
         viewer = self._graphql(_VIEWER, {}).get("viewer")
         if not viewer or not viewer.get("entity"):
             raise ServerError(
-                f"{self._access.url} doesn't accept the API key. Check WANDB_API_KEY or run `wandb login`.", 401
+                f"{self._place} doesn't accept the API key. Check WANDB_API_KEY or run `wandb login`.", 401
             )
         return str(viewer["entity"])
 
@@ -288,7 +290,7 @@ class SweepClient:
         body = {"query": query, "variables": dict(variables)}
         answer = self._post("/graphql", body, self._patience_s if patience_s is None else patience_s)
         if answer.get("errors"):
-            raise ServerError(f"{self._access.url} says: {_messages(answer)}", 200)
+            raise ServerError(f"{self._place} says: {_messages(answer)}", 200)
         return answer.get("data") or {}
 
     def _post(self, path: str, body: Mapping[str, Any], patience_s: float) -> dict[str, Any]:
@@ -304,28 +306,41 @@ class SweepClient:
         except tenacity.RetryError as error:
             later = error.last_attempt.exception()
             raise ServerUnreachableError(
-                f"No usable answer from {self._access.url} within {patience_s:.0f} s: {later}. "
+                f"No usable answer from {self._place} within {patience_s:.0f} s: {later}. "
                 "Check that the server runs and can be reached from this machine."
             ) from later
 
     def _post_once(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        access = self._current_access()
         try:
-            response = self._session.post(self._access.url.rstrip("/") + path, json=body, timeout=60)
+            response = self._session.post(
+                access.url.rstrip("/") + path, json=body, auth=("api", access.api_key), timeout=60
+            )
         except requests.RequestException as error:
+            self._access = None
             raise _Later(str(error)) from error
         if response.status_code in _RETRIED_STATUS:
             raise _Later(f"HTTP {response.status_code}: {response.text[:500]}", _retry_after_s(response))
         if response.status_code >= 400:
             raise ServerError(
-                f"{self._access.url} refused the request (HTTP {response.status_code}): {_messages_of(response)}",
+                f"{self._place} refused the request (HTTP {response.status_code}): {_messages_of(response)}",
                 response.status_code,
             )
         try:
             return dict(response.json() or {})
         except ValueError as error:
             raise ServerError(
-                f"{self._access.url} doesn't answer like a W&B server: {response.text[:200]!r}", response.status_code
+                f"{self._place} doesn't answer like a W&B server: {response.text[:200]!r}", response.status_code
             ) from error
+
+    def _current_access(self) -> ServerAccess:
+        if self._access is None:
+            try:
+                self._access = self._open_access()
+            except ServerUnreachableError as error:  # it isn't anywhere now
+                raise _Later(str(error)) from error
+            self._place = self._access.url
+        return self._access
 
 
 class _Later(Exception):

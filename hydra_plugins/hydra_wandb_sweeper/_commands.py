@@ -20,7 +20,7 @@ from ._outcome import FAILED, STOPPED
 from ._plan import START_PATIENCE_S
 from ._processes import is_alive, terminate
 from ._progress import Progress
-from ._server import choose_server, start_if_local
+from ._server import choose_server
 from ._status import job_states
 from ._submission import Submission
 from ._supervise import run_unattended, supervise
@@ -75,7 +75,7 @@ def _follow(ledger: Ledger) -> None:
 
 def _client(submission: Submission, ledger: Ledger) -> SweepClient:
     record = ledger.sweep()
-    start_if_local(record.server, submission.server_host)
+    submission.start_server(record.server)
     return open_client(record)
 
 
@@ -219,7 +219,7 @@ def leave_alone(directory: Path) -> None:
 
 def open_client(record: SweepRecord) -> SweepClient:
     """Return a client of a sweep's server. Errors: SweepError."""
-    return SweepClient(record.server.open(), patience_s=START_PATIENCE_S)
+    return SweepClient(record.server.open, patience_s=START_PATIENCE_S)
 
 
 def client_of(setting: str, directory: Path) -> tuple[SweepClient, str]:
@@ -227,5 +227,5 @@ def client_of(setting: str, directory: Path) -> tuple[SweepClient, str]:
 
     directory: the project's. Errors: SweepError.
     """
-    access = choose_server(setting, directory).open()
-    return SweepClient(access, patience_s=START_PATIENCE_S), access.app_url
+    server = choose_server(setting, directory)
+    return SweepClient(server.open, patience_s=START_PATIENCE_S), server.open().app_url

@@ -110,7 +110,7 @@ class AgentJob:
         leading = LeadingIsolation(isolation, ranks) if ranks is not None else None
         agent: Agent
         client = SweepClient(
-            sweep.server.open(),
+            sweep.server.open,
             patience_s=self.server_patience_s,
             sleep=wakeup.sleep,
             is_given_up=lambda: agent.stop_reason is not None,

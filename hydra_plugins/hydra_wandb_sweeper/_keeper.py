@@ -26,6 +26,7 @@ from ._ledger import Ledger
 from ._progress import Progress
 from ._report import report
 from ._results import collect, write
+from ._slurm import as_outside_of_jobs
 from ._submission import Submission
 from ._submitit import SubmititDispatch
 from ._supervisor import Supervisor
@@ -35,8 +36,6 @@ log = logging.getLogger(__name__)
 
 # It sleeps between setbacks, and the server may be away.
 _TIMEOUT_MIN = 60
-# Of the SLURM_* variables, those that tell sbatch and squeue how to reach the cluster, whoever calls them.
-_OF_SLURM_S_CLIENT = ("SLURM_CONF", "SLURM_JWT")
 
 
 def leave_to_keeper(ledger: Ledger, fleet: Fleet, state: Keeper | None = None) -> str | None:
@@ -74,15 +73,10 @@ class Keeper:
 
     def __call__(self) -> None:
         """Keep the sweep going."""
-        import submitit
-
         submission = Submission.load(self.directory)
         hydra: Any = submission.job.context.config.hydra
         configure_log(hydra.hydra_logging, hydra.verbose)
-        client = {name: os.environ[name] for name in _OF_SLURM_S_CLIENT if name in os.environ}
-        # A job submitted from within a job would inherit what SLURM and submitit say of this one.
-        with submitit.helpers.clean_env():
-            os.environ.update(client)
+        with as_outside_of_jobs():
             try:
                 self._keep(submission)
             except SweepError as error:
@@ -100,7 +94,7 @@ class Keeper:
         supervisor = Supervisor(
             record,
             ledger,
-            SweepClient(record.server.open(), patience_s=submission.job.server_patience_s),
+            SweepClient(record.server.open, patience_s=submission.job.server_patience_s),
             fleet,
             history,
             Progress(record, history).show,

@@ -56,6 +56,7 @@ def make_plan(hydra_context: HydraContext, config: DictConfig, arguments: Sequen
     )
     traits = launcher_traits(config)
     server = choose_server(settings.server, Path(config.hydra.runtime.cwd))
+    check_server_job(settings, server, traits)
     loader = hydra_context.config_loader
     if settings.join is not None:
         job_count(settings, traits, None)  # contradictions first: what follows talks to the server
@@ -85,6 +86,25 @@ def _search_space(settings: Settings, hydra_context: HydraContext, arguments: Se
     )
 
 
+def check_server_job(settings: Settings, server: ServerRef, traits: LauncherTraits) -> None:
+    """Errors: SettingError if a job is to host a server that can't be hosted, or can't be submitted."""
+    if not settings.server_job:
+        return
+    if not server.is_local:
+        raise SettingError(
+            "server_job",
+            True,
+            f"is for the embedded server, but the sweep is recorded at {server.place}; leave it out, or set "
+            "hydra.sweeper.server=local",
+        )
+    if traits.kind != "submitit_slurm":
+        raise SettingError(
+            "server_job",
+            True,
+            f"needs SLURM, but the launcher is '{traits.kind}'; leave it out, or use hydra/launcher=submitit_slurm",
+        )
+
+
 def _expected_trials(sweep_config: Mapping[str, Any], space: SearchSpace) -> int | None:
     cap: int | None = sweep_config.get("run_cap")
     size = space.grid_size if sweep_config["method"] == "grid" else None
@@ -102,7 +122,7 @@ def _plan_join(
 ) -> Plan:
     """Plan to work on a sweep that exists; overrides of other keys are fixed for all trials that run for it here."""
     start_if_local(server, "127.0.0.1")
-    client = SweepClient(server.open(), patience_s=START_PATIENCE_S)
+    client = SweepClient(server.open, patience_s=START_PATIENCE_S)
     ref = SweepRef(
         path.entity or settings.entity or client.default_entity(), path.project or settings.project, path.sweep_id
     )

@@ -15,10 +15,9 @@ from ._job import AgentJob
 from ._ledger import DIRECTORY, Ledger, SweepRecord
 from ._plan import START_PATIENCE_S, Plan, make_plan
 from ._results import SweepResults
-from ._server import start_if_local
 from ._settle import AgentSettings
 from ._snapshot import current_sys_path, record_code, snapshot_code, snapshot_configs
-from ._submission import Submission, server_host
+from ._submission import Submission
 from ._supervise import run_unattended, supervise
 from ._sweep_config import to_yaml
 from ._trial import TaskContext
@@ -35,20 +34,21 @@ def run_sweep(
     plan = make_plan(hydra_context, config, arguments)
     directory = _prepare_directory(config)
     job = _job(plan, _task_context(hydra_context, task_function, config, directory), directory)
-    start_if_local(plan.server, server_host(plan.traits))
-    access = plan.server.open()
-    client = SweepClient(access, patience_s=START_PATIENCE_S)
-    record = _create(plan, client, access.app_url)
-    ledger = Ledger.create(directory, record, writer="supervisor")
-    _announce(plan, record, directory)
+    overrides = tuple(first_overrides(plan.template, plan.config))
     submission = Submission(
         job,
         plan.jobs,
         plan.traits,
-        tuple(first_overrides(plan.template, plan.config)),
+        overrides,
         plan.settings.max_agent_restarts,
         plan.settings.max_failure_rate,
+        plan.settings.server_job,
     )
+    submission.start_server(plan.server)
+    client = SweepClient(plan.server.open, patience_s=START_PATIENCE_S)
+    record = _create(plan, client, plan.server.open().app_url)
+    ledger = Ledger.create(directory, record, writer="supervisor")
+    _announce(plan, record, directory)
     submission.save()
     if not plan.settings.wait:
         run_unattended(submission, ledger)

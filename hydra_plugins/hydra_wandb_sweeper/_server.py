@@ -9,7 +9,8 @@ from __future__ import annotations
 import configparser
 import netrc
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,6 +20,8 @@ from ._errors import ServerUnreachableError, SettingError
 
 WANDB_CLOUD_URL = "https://api.wandb.ai"
 _LOCAL_DIRECTORY = ".wandb_sweep_server"
+# How long a trial waits for an embedded server that is just being restarted: it was there when the trial was claimed.
+_RESTART_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,19 @@ class ServerRef:
         if key is None:
             raise SettingError("server", self.place, _no_login_rule(self.place))
         return ServerAccess(self.place, _app_url(self.place, environ), key)
+
+    def open_patiently(
+        self, sleep: Callable[[float], None] = time.sleep, clock: Callable[[], float] = time.monotonic
+    ) -> ServerAccess:
+        """Return access, waiting up to 5 minutes for an embedded server that is nowhere now. Errors: as of `open`."""
+        deadline = clock() + _RESTART_S
+        while True:
+            try:
+                return self.open()
+            except ServerUnreachableError:
+                if clock() >= deadline:
+                    raise
+            sleep(1.0)
 
 
 def choose_server(setting: str, project_dir: Path, environ: Mapping[str, str] = os.environ) -> ServerRef:

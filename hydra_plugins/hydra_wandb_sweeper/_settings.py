@@ -50,6 +50,7 @@ class Settings:
     description: str | None
     tags: tuple[str, ...]
     server: str
+    server_job: bool
     join: SweepPath | None
     agents: int | None
     agents_per_job: int
@@ -100,6 +101,7 @@ def read_settings(
         description=merged("description"),
         tags=tuple(raw["tags"] or ()),
         server=raw["server"],
+        server_job=raw["server_job"],
         join=parse_sweep_path(raw["sweep_id"]) if raw["sweep_id"] is not None else None,
         agents=raw["agents"],
         agents_per_job=raw["agents_per_job"],
@@ -206,6 +208,7 @@ _RULES: Mapping[str, _Rule] = {
         lambda v: v in ("auto", "wandb", "local") or bool(re.match(r"https?://[^/]+", str(v))),
         "must be auto, wandb, local or a URL that starts with http:// or https://",
     ),
+    "server_job": _Rule(lambda v: isinstance(v, bool), "must be true or false"),
     "agents_per_job": _POSITIVE,
     "isolation": _one_of("fork", "spawn", "none"),
     "snapshot_code": _Rule(lambda v: isinstance(v, bool), "must be true or false"),

@@ -5,13 +5,14 @@ squeue and scontrol exist wherever jobs run; sacct doesn't, so nothing depends o
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,8 @@ _CALL_TIMEOUT_S = 60.0
 # SLURM's own default.
 _DEFAULT_MAX_ARRAY_SIZE = 1001
 _PENDING = "PENDING"
+# Of the SLURM_* variables, those that tell its commands how to reach the cluster, whoever calls them.
+_OF_CLIENT = ("SLURM_CONF", "SLURM_JWT")
 
 Run = Callable[[Sequence[str]], str]
 
@@ -77,6 +80,28 @@ def is_being_preempted(job_id: str, run: Run = call) -> bool:
         return False
     # A cancelled job and one at its limit are COMPLETING while their processes get time to end.
     return "JobState=RUNNING" in shown
+
+
+def queue_state(job_id: str, run: Run = call) -> str | None:
+    """Return a job's state and why it waits, "PENDING: Resources"; None once it has ended. Errors: SlurmCallError."""
+    try:
+        state, _, reason = run(["squeue", "-h", "-j", job_id, "-o", "%T|%r"]).strip().partition("|")
+    except SlurmCallError as error:
+        if "Invalid job id" in str(error):
+            return None
+        raise
+    return f"{state}: {reason}" if reason not in ("", "None") else state or None
+
+
+@contextlib.contextmanager
+def as_outside_of_jobs() -> Iterator[None]:
+    """Within it, what SLURM and submitit say of this job is gone from the environment: new jobs would inherit it."""
+    import submitit
+
+    client = {name: os.environ[name] for name in _OF_CLIENT if name in os.environ}
+    with submitit.helpers.clean_env():
+        os.environ.update(client)
+        yield
 
 
 def requeue(job_id: str, run: Run = call) -> None:

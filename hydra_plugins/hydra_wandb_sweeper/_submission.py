@@ -13,11 +13,12 @@ from pathlib import Path
 
 import cloudpickle
 
-from ._dispatch import JobHandle, LauncherTraits, make_dispatch
+from ._dispatch import Dispatch, JobHandle, LauncherTraits, make_dispatch
 from ._errors import SweepError
 from ._fleet import Fleet
 from ._job import AgentJob
 from ._ledger import Ledger
+from ._server import ServerRef, start_if_local
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,8 @@ _FILE = "submission.pkl"
 class Submission:
     """job: what each job of the sweep runs. jobs: how many at a time. traits: of the launcher.
 
-    overrides: of some trial; see make_dispatch. max_agent_restarts, max_failure_rate: as in config.WandbSweeperConf.
+    overrides: of some trial; see make_dispatch. max_agent_restarts, max_failure_rate, server_job: as in
+    config.WandbSweeperConf.
     """
 
     job: AgentJob
@@ -37,11 +39,20 @@ class Submission:
     overrides: tuple[str, ...]
     max_agent_restarts: int
     max_failure_rate: float
+    server_job: bool = False
 
-    @property
-    def server_host(self) -> str:
-        """The address on which an embedded server is reached by the jobs."""
-        return server_host(self.traits)
+    def start_server(self, server: ServerRef) -> None:
+        """See to it that an embedded server runs, where the jobs can reach it. Errors: SweepError."""
+        if self.server_job:
+            from ._server_job import start_in_job
+            from ._submitit import SubmititDispatch
+
+            dispatch = self._make_dispatch()
+            assert isinstance(dispatch, SubmititDispatch)
+            start_in_job(Path(server.place), dispatch)
+            return
+        is_remote = self.traits.kind == "submitit_slurm"
+        start_if_local(server, "0.0.0.0" if is_remote else "127.0.0.1")  # noqa: S104 (jobs run elsewhere)
 
     def save(self) -> None:
         """Write it into the sweep directory, readable by its owner only."""
@@ -93,14 +104,11 @@ class Submission:
                 if (job := handle.record()) is not None:
                     ledger.record("job_submitted", **asdict(job))
 
+        return Fleet(self._make_dispatch(), self.job, reserve=ledger.reserve_job_numbers, on_started=record)
+
+    def _make_dispatch(self) -> Dispatch:
         context = self.job.context
-        dispatch = make_dispatch(context.config, context.hydra_context, self.traits, list(self.overrides))
-        return Fleet(dispatch, self.job, reserve=ledger.reserve_job_numbers, on_started=record)
-
-
-def server_host(traits: LauncherTraits) -> str:
-    """Return the address that an embedded server has to listen on for a launcher's jobs."""
-    return "0.0.0.0" if traits.kind == "submitit_slurm" else "127.0.0.1"  # noqa: S104 (jobs run elsewhere)
+        return make_dispatch(context.config, context.hydra_context, self.traits, list(self.overrides))
 
 
 def _path(directory: Path) -> Path:

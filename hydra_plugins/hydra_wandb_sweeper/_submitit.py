@@ -25,6 +25,11 @@ from ._slurm import Queue, SlurmCallError
 log = logging.getLogger(__name__)
 
 _LOG_TAIL_LINES = 8
+# Parameters of the launcher and options of sbatch that ask for more than a small job needs.
+_OF_LARGE_JOBS = frozenset(
+    {"gpus", "gpus_per_node", "gpus_per_task", "gpus_per_socket", "cpus_per_gpu", "mem_per_gpu", "gres"}
+    | {"exclusive", "array_parallelism"}
+)
 # How SLURM says that a user, an account or the cluster may have no more jobs for now.
 _LIMIT_WORDS = ("SubmitJob", "JobLimit", "MaxJobs", "temporarily unable to accept job", "submit limit")
 
@@ -103,13 +108,11 @@ class SubmititDispatch:
 
     def submit_small(self, task: Any, dependency: str, timeout_min: int) -> str:
         """Submit one job that needs next to nothing, to begin as SLURM's dependency says; returns its id."""
-        params = dict(self._launcher().params)  # type: ignore[attr-defined]
-        needs = {"nodes": 1, "tasks_per_node": 1, "cpus_per_task": 1, "timeout_min": timeout_min}
-        for name in ("gpus_per_node", "gpus_per_task", "cpus_per_gpu", "mem_per_gpu", "gres", "array_parallelism"):
-            params.pop(name, None)
-        extra = {**(params.get("additional_parameters") or {}), "dependency": dependency}
-        executor = _executor({**params, **needs, "additional_parameters": extra}, self.cluster)
-        return str(executor.submit(task).job_id)
+        return self.small_job(timeout_min=timeout_min).submit(task, {"dependency": dependency})
+
+    def small_job(self, **changes: Any) -> SmallJob:
+        """Return a job for a task that needs next to nothing. changes: parameters of the launcher."""
+        return SmallJob(small_job_parameters(self._launcher().params, changes))  # type: ignore[attr-defined]
 
     def _launcher(self) -> Launcher:
         # Nothing calls the task function through it.
@@ -171,6 +174,43 @@ class SubmititJob:
             lines = []
         tail = "".join(f"\n    {line}" for line in lines)
         return f"job {self.job_id} ({state}), log {self.log}{tail}"
+
+
+@dataclass(frozen=True)
+class SmallJob:
+    """A SLURM job as it is to be submitted, picklable and without anything of the user's code.
+
+    parameters: from small_job_parameters.
+    """
+
+    parameters: Mapping[str, Any]
+
+    @property
+    def log_directory(self) -> str:
+        """Where submitit keeps the logs of its jobs; %j stands for the job's id."""
+        return str(self.parameters["submitit_folder"])
+
+    def submit(self, task: Any, sbatch: Mapping[str, Any]) -> str:
+        """Submit it to run a task, with further options of sbatch; returns its id.
+
+        Errors: whatever submitit raises, with sbatch's own words.
+        """
+        extra = {**(self.parameters.get("additional_parameters") or {}), **sbatch}
+        executor = _executor({**self.parameters, "additional_parameters": extra}, "slurm")
+        with _no_leftovers(Path(self.log_directory)):
+            return str(executor.submit(task).job_id)
+
+
+def small_job_parameters(launcher: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a launcher's parameters for a job on one CPU without GPUs, on the same partition, account and so on."""
+    params = {name: value for name, value in launcher.items() if name not in _OF_LARGE_JOBS}
+    extra = params.get("additional_parameters") or {}
+    params["additional_parameters"] = {
+        name: value for name, value in extra.items() if name.replace("-", "_") not in _OF_LARGE_JOBS
+    }
+    # Submitted from elsewhere later on, it shall log to the same place.
+    params["submitit_folder"] = str(Path(params["submitit_folder"]).expanduser().absolute())
+    return {**params, "nodes": 1, "tasks_per_node": 1, "cpus_per_task": 1, **changes}
 
 
 def _executor(parameters: Mapping[str, Any], cluster: str) -> Any:

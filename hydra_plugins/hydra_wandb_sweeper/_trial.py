@@ -109,7 +109,7 @@ def _enter_run(context: TaskContext, sweep: SweepRecord, trial: Trial, config: D
     if context.rank:
         os.environ["WANDB_MODE"] = "disabled"
         return
-    env = trial_environment(sweep.server.open(), sweep, trial, output_dir, os.environ)
+    env = trial_environment(sweep.server.open_patiently(), sweep, trial, output_dir, os.environ)
     os.environ.update(env)
     prepare_run(env, trial.args, resolved_config(config))
     if not context.opens_run:

@@ -58,6 +58,9 @@ class WandbSweeperConf:
     tags: list[str] = field(default_factory=list)
     # auto (W&B if a login is found, else local) | wandb | local (the embedded server) | a URL of a W&B server
     server: str = "auto"
+    # Run the embedded server in a SLURM job of its own instead of on this machine: login nodes end long processes. It
+    # takes 1 CPU, and is followed by another job after hydra.launcher.timeout_min (submitit_slurm only).
+    server_job: bool = False
     # Join this sweep instead of making one: ID, PROJECT/ID, ENTITY/PROJECT/ID or the URL of its page.
     sweep_id: str | None = None
 

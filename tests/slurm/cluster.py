@@ -167,9 +167,13 @@ class Cluster:
 
     def kill_node(self, node: str) -> None:
         """The node loses power: its slurmd and everything that runs on it are gone, without a word."""
-        pids = {pid for pid in self._pids() if self._environ(pid).get("SLURMD_NODENAME") == node}
-        daemons = {pid for pid in self._pids() if f" -N {node}" in _command(pid) or f"[{node}" in _command(pid)}
-        for pid in pids | daemons:
+        # Processes of jobs have the environment of whoever submitted them.
+        marks = {"SLURMD_NODENAME": node, "SLURM_CONF": str(self.conf)}
+        pids = {pid for pid in _all_pids() if marks.items() <= self._environ(pid).items()}
+        steps = {pid for pid in map(_parent, pids) if "slurmstepd" in _command(pid)}
+        daemons = {pid for pid in self._pids() if f" -N {node}" in _command(pid)}
+        # First those that would report the deaths of the others.
+        for pid in (*daemons, *steps, *pids):
             with _gone_is_fine():
                 os.kill(pid, signal.SIGKILL)
 
@@ -182,8 +186,7 @@ class Cluster:
 
     def _pids(self) -> list[int]:
         """Processes that were started with this cluster's configuration in their environment."""
-        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-        marked = [p for p in pids if self._environ(p).get("HYDRA_TEST_CLUSTER") == str(self.directory)]
+        marked = [p for p in _all_pids() if self._environ(p).get("HYDRA_TEST_CLUSTER") == str(self.directory)]
         return [pid for pid in marked if pid != os.getpid()]
 
     def _write_configuration(self) -> None:
@@ -278,6 +281,10 @@ class Cluster:
         raise ClusterError(f"not within {timeout_s:.0f} s: {what}; {problem}\n{logs}")
 
 
+def _all_pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
 class _gone_is_fine:
     def __enter__(self) -> None: ...
 
@@ -290,6 +297,13 @@ def _command(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
     except OSError:
         return ""
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def _tail(path: Path, lines: int = 5) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import signal
@@ -127,7 +128,8 @@ class Project:
             process.kill()
         address = read_address(self.directory / ".wandb_sweep_server")
         if address is not None:
-            os.kill(address.pid, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):  # it died with its node
+                os.kill(address.pid, signal.SIGTERM)
 
     def server(self) -> ServerAddress:
         """The embedded server of this project."""

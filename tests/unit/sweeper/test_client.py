@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hydra_plugins.hydra_wandb_sweeper._client import Command, ServerAccess, SweepClient, SweepRef
-from hydra_plugins.hydra_wandb_sweeper._errors import ServerError, ServerUnreachableError
+from hydra_plugins.hydra_wandb_sweeper._errors import ServerError, ServerUnreachableError, SettingError
 
 KEY = "local-" + "a" * 40
 SWEEP = SweepRef("me", "proj", "ab12")
@@ -84,7 +84,7 @@ def time() -> FakeTime:
 @pytest.fixture
 def client(server: ScriptedServer, time: FakeTime) -> SweepClient:
     access = ServerAccess(server.url, server.url, KEY)
-    return SweepClient(access, patience_s=100, sleep=time.sleep, clock=lambda: time.now)
+    return SweepClient(lambda: access, patience_s=100, sleep=time.sleep, clock=lambda: time.now)
 
 
 def data(**fields: Any) -> Answer:
@@ -141,9 +141,55 @@ def test_a_server_that_is_not_there_is_named(time: FakeTime) -> None:
     nowhere = ScriptedServer()
     nowhere.close()
     access = ServerAccess(nowhere.url, nowhere.url, KEY)
-    client = SweepClient(access, patience_s=5, sleep=time.sleep, clock=lambda: time.now)
+    client = SweepClient(lambda: access, patience_s=5, sleep=time.sleep, clock=lambda: time.now)
     with pytest.raises(ServerUnreachableError, match=nowhere.url):
         client.default_entity()
+
+
+def test_a_server_that_comes_back_elsewhere_is_found_there(server: ScriptedServer, time: FakeTime) -> None:
+    gone = ScriptedServer()
+    gone.close()
+    server.answers = [HEARTBEAT]
+    places = [gone.url, gone.url, server.url, "http://never.asked"]
+    client = SweepClient(
+        lambda: ServerAccess(url := places.pop(0), url, KEY), patience_s=100, sleep=time.sleep, clock=lambda: time.now
+    )
+    assert client.heartbeat("a", ()) == []
+    assert client.heartbeat("a", ()) == []
+    assert len(server.requests) == 2
+    assert places == ["http://never.asked"]
+
+
+def test_a_server_that_is_nowhere_for_now_is_waited_for(server: ScriptedServer, time: FakeTime) -> None:
+    server.answers = [HEARTBEAT]
+
+    def open_access() -> ServerAccess:
+        if time.now < 3:
+            raise ServerUnreachableError("it isn't running")
+        return ServerAccess(server.url, server.url, KEY)
+
+    client = SweepClient(open_access, patience_s=100, sleep=time.sleep, clock=lambda: time.now)
+    assert client.heartbeat("a", ()) == []
+    assert len(time.naps) > 1
+
+
+def test_a_server_that_stays_nowhere_is_told_in_its_own_words(time: FakeTime) -> None:
+    def open_access() -> ServerAccess:
+        raise ServerUnreachableError("it isn't running; start it")
+
+    client = SweepClient(open_access, patience_s=5, sleep=time.sleep, clock=lambda: time.now)
+    with pytest.raises(ServerUnreachableError, match="it isn't running; start it"):
+        client.default_entity()
+
+
+def test_a_lost_login_is_no_reason_to_wait(time: FakeTime) -> None:
+    def open_access() -> ServerAccess:
+        raise SettingError("server", "wandb", "no login")
+
+    client = SweepClient(open_access, patience_s=5, sleep=time.sleep, clock=lambda: time.now)
+    with pytest.raises(SettingError):
+        client.default_entity()
+    assert time.naps == []
 
 
 def test_an_impatient_heartbeat_tries_once(server: ScriptedServer, client: SweepClient, time: FakeTime) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from hydra_plugins.hydra_wandb_sweeper._errors import ServerUnreachableError, SettingError
 from hydra_plugins.hydra_wandb_sweeper._server import ServerRef, choose_server, find_login
+from wandb_sweep_server.address import ServerAddress, write_address
 
 KEY = "0123456789abcdef" * 2 + "01234567"
 
@@ -59,6 +60,21 @@ def test_a_broken_netrc_is_no_login(tmp_path: Path) -> None:
 def test_what_travels_to_jobs_holds_no_key(tmp_path: Path) -> None:
     server = choose_server("auto", tmp_path, {"HOME": str(tmp_path), "WANDB_API_KEY": KEY})
     assert KEY.encode() not in pickle.dumps(server)
+
+
+def test_a_trial_waits_for_an_embedded_server_that_is_being_restarted(tmp_path: Path) -> None:
+    naps: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 3:
+            write_address(ServerAddress("http://n1:1", KEY, tmp_path, 1, "0.0.0.0", "x"))
+
+    server = ServerRef("local", str(tmp_path))
+    assert server.open_patiently(sleep, lambda: sum(naps)).url == "http://n1:1"
+    (tmp_path / "server.json").unlink()
+    with pytest.raises(ServerUnreachableError):
+        server.open_patiently(naps.append, lambda: sum(naps))
 
 
 def test_an_embedded_server_that_is_gone_says_how_to_start_it(tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from hydra_plugins.hydra_wandb_sweeper._dispatch import LauncherTraits
 from hydra_plugins.hydra_wandb_sweeper._errors import SettingError
-from hydra_plugins.hydra_wandb_sweeper._plan import load_yaml
+from hydra_plugins.hydra_wandb_sweeper._plan import check_server_job, load_yaml
+from hydra_plugins.hydra_wandb_sweeper._server import ServerRef
 from hydra_plugins.hydra_wandb_sweeper._settings import Settings, parse_sweep_path, read_settings
 from tests.unit.sweeper.settings import make_settings, raw_settings
 
@@ -29,6 +31,7 @@ from tests.unit.sweeper.settings import make_settings, raw_settings
         ("tags", ["a,b"]),
         ("tags", ["x" * 65]),
         ("server", "cloud"),
+        ("server_job", "yes"),
         ("sweep_id", "a/b/c/d/e"),
         ("sweep_id", "a//b"),
         ("agents", 0),
@@ -70,6 +73,23 @@ def test_contradictions_are_refused(changes: dict[str, Any], field: str, rule: s
     with pytest.raises(SettingError, match=rule) as caught:
         make_settings(**changes)
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("server", "launcher", "rule"),
+    [
+        (ServerRef("wandb", "https://api.wandb.ai"), "submitit_slurm", "recorded at https://api.wandb.ai"),
+        (ServerRef("local", "/p"), "joblib", "needs SLURM, but the launcher is 'joblib'"),
+        (ServerRef("local", "/p"), "submitit_local", "hydra/launcher=submitit_slurm"),
+    ],
+)
+def test_a_job_for_the_server_needs_the_embedded_server_and_slurm(
+    server: ServerRef, launcher: str, rule: str
+) -> None:
+    with pytest.raises(SettingError, match=rule) as caught:
+        check_server_job(make_settings(server_job=True), server, LauncherTraits(launcher, 1))
+    assert caught.value.field == "server_job"
+    check_server_job(make_settings(), server, LauncherTraits(launcher, 1))
 
 
 @pytest.mark.parametrize(
