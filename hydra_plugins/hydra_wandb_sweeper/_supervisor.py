@@ -89,9 +89,15 @@ class Supervisor:
         self._run()
 
     def go_on_unattended(self, jobs: int) -> bool:
-        """After all jobs have ended: plan those for what is left, `jobs` at a time; False if the sweep has ended."""
+        """Plan jobs for what is left, `jobs` at a time, once all have ended; False if the sweep has ended.
+
+        If some haven't (they were added meanwhile), they are left to work on.
+        """
         self._jobs = jobs
         self._read()
+        if self.fleet.live:
+            self._offer_trials_of_ended_jobs()
+            return True
         died = any(agent.ended is None for agent in self.history.agents.values())
         return self._start_over(died=died)
 

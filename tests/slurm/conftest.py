@@ -84,6 +84,25 @@ class SlurmProject(Project):
         """What trials noted that were interrupted by an exception."""
         return _lines(self.directory / "interrupted.jsonl")
 
+    def hurry(self) -> None:
+        """Let requeued jobs start now: SLURM has them wait for two minutes."""
+        for line in self.slurm("squeue", "-h", "-r", "-t", "PD", "-o", "%i %r").splitlines():
+            job_id, _, reason = line.partition(" ")
+            if reason == "BeginTime":
+                # It may have begun meanwhile.
+                subprocess.run(["scontrol", "update", f"JobId={job_id}", "StartTime=now"], env=self.env, timeout=60)
+
+    def wait_hurrying(self, process: subprocess.Popen[str], timeout_s: float) -> int:
+        """Wait for the end of a process, and return its exit status."""
+
+        def ended() -> bool:
+            self.hurry()
+            return process.poll() is not None
+
+        wait_for(ended, "the process has ended", timeout_s)
+        status: int = process.returncode
+        return status
+
     def jobs(self) -> list[str]:
         """Ids of the jobs in the queue, each task of an array by itself."""
         return self.slurm("squeue", "-h", "-r", "-o", "%i").split()

@@ -52,7 +52,7 @@ def test_a_node_that_goes_down_takes_nothing_with_it(project: SlurmProject) -> N
     try:
         project.cluster.kill_node(node)
         project.slurm("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
-        assert process.wait(timeout=300) == 0, (directory / "supervisor.log").read_text()
+        assert project.wait_hurrying(process, 300) == 0, (directory / "supervisor.log").read_text()
     finally:
         project.cluster.start_node(node)
         project.slurm("scontrol", "update", f"NodeName={node}", "State=RESUME")

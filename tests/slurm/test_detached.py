@@ -83,22 +83,27 @@ def _take_terminal(descriptor: int) -> None:
 
 
 def test_a_sweep_is_steered_from_another_shell(project: SlurmProject) -> None:
-    process, directory = project.start(*SLURM, "hydra.sweeper.agents=1", values(12), *LASTING)
+    whole = ("hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=8", "hydra.launcher.timeout_min=30")
+    process, directory = project.start(*whole, "hydra.sweeper.agents=1", values(12), *LASTING)
     wait_for(lambda: project.marks(), "a trial has begun")
+    blocker = _take_nodes(project, 3)
+    wait_for(lambda: blocker in _running(project), "the cluster is taken")
+    (waiting,) = answer(project, "agents", str(directory), "--add", "1")["jobs"]
+    assert answer(project, "drain", str(directory), waiting) == {"agents": ["agent-1"]}
+    wait_for(lambda: waiting not in project.jobs(), "the job that waited is cancelled")
+    project.slurm("scancel", blocker)
     (added,) = answer(project, "agents", str(directory), "--add", "1")["jobs"]
     wait_for(lambda: added in {mark["job"] for mark in project.marks()}, "the new job's agent works")
-    # One whose job still waits, for a node that nobody has.
-    blocker = project.slurm("sbatch", "--parsable", "-N4", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 600")
-    assert answer(project, "drain", str(directory), added) == {"agents": ["agent-1"]}
+    assert answer(project, "drain", str(directory), "agent-2") == {"agents": ["agent-2"]}
     command(project, "pause", str(directory))
     wait_for(lambda: len(_agents(project, directory)) == 1, "the drained agent has ended", 120)
     (left,) = _agents(project, directory)
     wait_for(lambda: _running(project) == [left["job"]], "the drained agent's job has ended")
-    project.slurm("scancel", blocker.strip())
     command(project, "resume", str(directory))
     assert process.wait(timeout=240) == 0, (directory / "supervisor.log").read_text()
     assert_all_finished_once(project, directory, 12)
     assert len({mark["job"] for mark in project.marks()}) == 2
+    assert " died" not in (directory / "supervisor.log").read_text()
 
 
 def _running(project: SlurmProject) -> list[str]:
@@ -139,14 +144,26 @@ def test_repeating_the_command_with_the_sweep_s_id_adds_agents(project: SlurmPro
     assert sorted(e["run_id"] for e in both) == sorted(mark["run"] for mark in marks)
 
 
-def test_submitting_returns_at_once_while_jobs_wait(project: SlurmProject) -> None:
-    whole = ("-N4", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 600")
-    blocker = project.slurm("sbatch", "--parsable", *whole).strip()
-    wait_for(lambda: "RUNNING" in project.slurm("squeue", "-h", "-j", blocker, "-o", "%T"), "the cluster is taken")
-    process, directory = project.start(*SLURM, "hydra.sweeper.wait=false", "hydra.sweeper.agents=2", values(2))
+def test_submitting_returns_at_once_and_a_job_that_comes_too_late_ends_well(project: SlurmProject) -> None:
+    few, rest = (_take_nodes(project, count) for count in (1, 3))
+    wait_for(lambda: sorted(_running(project)) == sorted([few, rest]), "the cluster is taken")
+    whole = ("hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=8", "hydra.launcher.timeout_min=30")
+    process, directory = project.start(*whole, "hydra.sweeper.wait=false", "hydra.sweeper.agents=2", values(2))
     assert process.wait(timeout=60) == 0
     assert not project.marks()
-    assert len(project.jobs()) == 4
-    project.slurm("scancel", blocker)
+    assert len(project.jobs()) == 5
+    project.slurm("scancel", few)
+    wait_for(lambda: len([e for e in events(directory) if e["event"] == "ended"]) == 2, "one job runs both trials")
+    project.slurm("scancel", rest)
     wait_for(lambda: not project.jobs(), "everything has ended", 120)
     assert_all_finished_once(project, directory, 2)
+    jobs = {e["job_id"] for e in events(directory) if e["event"] == "job_submitted"}
+    for job in jobs:
+        said = project.slurm("scontrol", "show", "job", "-o", job)
+        assert "JobState=COMPLETED" in said
+        assert "ExitCode=0:0" in said
+
+
+def _take_nodes(project: SlurmProject, count: int) -> str:
+    whole = (f"-N{count}", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 600")
+    return project.slurm("sbatch", "--parsable", *whole).strip()

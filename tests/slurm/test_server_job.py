@@ -129,7 +129,7 @@ def test_a_server_whose_node_goes_down_comes_back_on_another(project: SlurmProje
     try:
         project.cluster.kill_node(node)
         project.slurm("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
-        assert process.wait(timeout=400) == 0, (directory / "supervisor.log").read_text()
+        assert project.wait_hurrying(process, 400) == 0, (directory / "supervisor.log").read_text()
     finally:
         project.cluster.start_node(node)
         project.slurm("scontrol", "update", f"NodeName={node}", "State=RESUME")

@@ -202,6 +202,16 @@ class Bench:
         (supervisor.see_through if name == "supervisor" else supervisor.go_on)(jobs)
         return supervisor
 
+    def keep(self, jobs: int) -> tuple[Supervisor, bool]:
+        """What a keeper does once the jobs that it waited for have ended; see _keeper."""
+        ledger = self.ledger("keeper")
+        fleet = Fleet(
+            self.cluster, FakeJobSettings(), clock=lambda: self.now, reserve=ledger.reserve_job_numbers  # type: ignore
+        )  # fmt: skip
+        record = replace(RECORD, expected_trials=self.trials)
+        supervisor = Supervisor(record, ledger, self.client, fleet, History(), lambda _: None, 3)  # type: ignore
+        return supervisor, supervisor.go_on_unattended(jobs)
+
     def leave_after(self, naps: int) -> None:
         def leave() -> None:
             if self.naps == naps:
@@ -511,3 +521,21 @@ def test_waiting_jobs_are_cancelled_at_once_when_no_more_trials_begin(bench: Ben
     bench.on_nap = drain
     bench.supervise(3)
     assert bench.cluster.cancelled == [([1, 2], True)]
+
+
+def test_a_keeper_leaves_jobs_that_were_added_to_their_work(bench: Bench) -> None:
+    bench.cluster.work = lambda number: bench.agent(number, [number], dies_in=number) and False
+    bench.leave_after(2)
+    with pytest.raises(LeftSweep):
+        bench.supervise(2)
+    bench.cluster.jobs[0].ended = True  # the keeper waited for this one alone
+    supervisor, goes_on = bench.keep(1)
+    assert goes_on
+    assert [job.number for job in supervisor.fleet.live] == [1]
+    assert not supervisor.fleet.has_due
+    assert {n: t.state for n, t in supervisor.history.trials.items()} == {0: "queued", 1: "running"}
+    bench.cluster.jobs[1].ended = True
+    supervisor, goes_on = bench.keep(1)
+    assert goes_on
+    assert supervisor.fleet.has_due
+    assert {t.state for t in supervisor.history.trials.values()} == {"queued"}
