@@ -225,7 +225,7 @@ def retry(directory: Path, trials: tuple[int, ...], wait: bool, as_json: bool) -
         click.echo(said, err=True)
         _attached(lambda: attach(directory), directory, as_json)
     else:
-        leave_alone(directory)
+        leave_alone(directory, len(numbers))
         _answer({"trials": numbers}, said, as_json)
 
 
@@ -246,7 +246,9 @@ def _on_server(target: str, setting: str) -> tuple[SweepClient, SweepRef, str]:
         raise SweepError(f"'{target}' is neither a directory nor the path of a sweep.") from None
     client, app_url = client_of(setting, Path.cwd())
     if path.project is None:
-        raise SweepError(f"'{target}': name the project too, PROJECT/ID or ENTITY/PROJECT/ID.")
+        raise SweepError(
+            f"'{target}' is no directory, and a sweep needs its project too: PROJECT/ID or ENTITY/PROJECT/ID."
+        )
     ref = SweepRef(path.entity or client.default_entity(), path.project, path.sweep_id)
     return client, ref, f"{app_url}/{ref.entity}/{ref.project}/sweeps/{ref.sweep_id}"
 
@@ -258,9 +260,9 @@ def _answer(content: object, text: str, as_json: bool) -> None:
 def _as_text(shown: SweepStatus) -> str:
     of = f" of {shown.expected}" if shown.expected is not None else ""
     counts = ", ".join(f"{count} {state}" for state, count in shown.trials.items() if count) or "none has begun"
-    watched = f"supervised by {shown.supervisor}" if shown.supervisor else "nobody supervises it"
+    watched = f", supervised by {shown.supervisor}" if shown.supervisor else ""
     lines = [
-        f"Sweep {shown.sweep}: {shown.state} ({watched})" + (f": {shown.reason}" if shown.reason else ""),
+        f"Sweep {shown.sweep}: {shown.state}{watched}" + (f" ({shown.reason})" if shown.reason else ""),
         shown.url,
         f"Trials{of}: {counts}",
     ]

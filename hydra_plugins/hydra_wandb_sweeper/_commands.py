@@ -205,8 +205,8 @@ def is_worked_on(directory: Path) -> bool:
     return bool(job_states(history.jobs.values()))
 
 
-def leave_alone(directory: Path) -> None:
-    """Submit jobs for what is left of a sweep, and leave them to themselves. Errors: SweepError."""
+def leave_alone(directory: Path, trials: int) -> None:
+    """Submit jobs for trials that are on offer, and leave them to themselves. Errors: SweepError."""
     ledger = open_ledger(directory)
     submission = Submission.load(ledger.directory)
     if not submission.traits.is_submitit:
@@ -214,7 +214,7 @@ def leave_alone(directory: Path) -> None:
             f"The launcher '{submission.traits.kind}' can't run without being waited for: leave out --no-wait."
         )
     _client(submission, ledger)
-    run_unattended(submission, ledger)
+    run_unattended(submission, ledger, min(submission.jobs, -(-trials // submission.job.agents_per_job)))
 
 
 def open_client(record: SweepRecord) -> SweepClient:

@@ -51,7 +51,7 @@ def run_sweep(
     _announce(plan, record, directory)
     submission.save()
     if not plan.settings.wait:
-        run_unattended(submission, ledger)
+        run_unattended(submission, ledger, plan.jobs)
         return None
     return supervise(submission, ledger, client, lambda supervisor: supervisor.see_through(plan.jobs))
 

@@ -63,10 +63,10 @@ def supervise(
     raise SweepFailedError(f"The sweep failed: {failure}. See {directory / TRIALS_FILE}.")
 
 
-def run_unattended(submission: Submission, ledger: Ledger) -> None:
+def run_unattended(submission: Submission, ledger: Ledger, jobs: int) -> None:
     """Submit the agents and return; on SLURM a job goes on when they have ended. Errors: SweepFailedError."""
     fleet = submission.make_fleet(ledger)
-    fleet.plan(submission.jobs)
+    fleet.plan(jobs)
     fleet.start_due()
     log.info("%d job(s) submitted; not waiting. Sweep page: %s", len(fleet.live), ledger.sweep().url)
     if submission.traits.kind == "submitit_slurm":
