@@ -25,7 +25,7 @@ unexport $(filter WANDB_%,$(.VARIABLES))
 export NETRC := /dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help example test test-here test-cluster lint format types wheel install sdk-venvs clean
+.PHONY: help example test test-here test-cluster test-cluster-0 test-cluster-1 lint format types wheel install sdk-venvs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,14 +38,23 @@ example: $(EXAMPLE_INSTALLED) ## sweep 24 configurations of example_app on this 
 	@echo "Output directory: $(OUTPUT_DIR)"
 
 test: lint types sdk-venvs ## lint, check types and run the tests
-	@# The tests on the cluster mostly wait; side by side with the others they cost little time.
-	@$(MAKE) --no-print-directory -j2 --output-sync=target test-here test-cluster
+	@# The tests on clusters mostly wait; side by side with the others they cost little time.
+	@$(MAKE) --no-print-directory -j3 --output-sync=target test-here test-cluster-0 test-cluster-1
 
 test-here: $(TEST_INSTALLED) sdk-venvs ## only the tests that need no SLURM cluster
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/slurm
 
-test-cluster: $(TEST_INSTALLED) ## only the tests on a SLURM cluster, which is brought up for them
-	$(BIN)/python -m tests.slurm.cluster run -- $(BIN)/python -m pytest tests/slurm -o timeout=900
+test-cluster: test-cluster-0 test-cluster-1 ## only the tests on SLURM clusters, which are brought up for them
+
+# Two clusters share the tests, each one half of them.
+ON_CLUSTER_1 := tests/slurm/test_deaths.py tests/slurm/test_dispatch.py tests/slurm/test_packing.py
+
+test-cluster-0: $(TEST_INSTALLED)
+	$(BIN)/python -m tests.slurm.cluster run -- \
+		$(BIN)/python -m pytest tests/slurm $(ON_CLUSTER_1:%=--ignore=%) -o timeout=900
+
+test-cluster-1: $(TEST_INSTALLED)
+	$(BIN)/python -m tests.slurm.cluster --number 1 run -- $(BIN)/python -m pytest $(ON_CLUSTER_1) -o timeout=900
 
 lint: $(TEST_INSTALLED) ## check style
 	$(BIN)/ruff check

@@ -99,6 +99,10 @@ def test_the_wheel_alone_runs_the_readme_s_minimal_app(built: Path, tmp_path: Pa
         results = yaml.safe_load((project / "out" / "optimization_results.yaml").read_text())
         assert results["best_overrides"] == ["+lr=0.01", "+dropout=0.1"]
         assert results["trials"]["finished"] == 4
+        tool = [python.with_name("hydra-sweep"), "status", "out"]
+        shown = subprocess.run(tool, cwd=project, env=env, capture_output=True, text=True, timeout=60)
+        assert shown.returncode == 0, shown.stdout + shown.stderr
+        assert "Trials of 4: 4 finished" in shown.stdout
     finally:
         address = read_address(project / ".wandb_sweep_server")
         if address is not None:

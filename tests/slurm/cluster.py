@@ -1,16 +1,17 @@
 """A real SLURM cluster on one Debian machine: four nodes, accounting, all state in one directory.
 
-    python -m tests.slurm.cluster up | down | status
-    python -m tests.slurm.cluster run -- COMMAND…      # up, the command with SLURM_CONF set, down
+    python -m tests.slurm.cluster [--number N] up | down | status
+    python -m tests.slurm.cluster [--number N] run -- COMMAND…      # up, the command with SLURM_CONF set, down
 
-Runs as root. Nothing of it is shared with a SLURM that the machine may have: own ports, own munge, own database.
-`run` installs Debian's packages if they are missing; where a cluster can't be had it says why and runs the command
-without one.
+Several, with numbers, may be up side by side. Runs as root. Nothing of it is shared with a SLURM that the machine may
+have: own ports, own munge, own database. `run` installs Debian's packages if they are missing; where a cluster can't
+be had it says why and runs the command without one.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import pwd
 import shutil
@@ -30,6 +31,7 @@ CPUS_PER_NODE = 8
 MAX_ARRAY_SIZE = 16
 # Jobs that a user may have submitted at a time in the partition `few`.
 MAX_SUBMIT_JOBS = 5
+# Of cluster 0; those of the next are 100 higher.
 _PORTS = {"mariadb": 17301, "slurmdbd": 17302, "slurmctld": 17303, "slurmd": 17310}
 _DAEMON_DIRECTORIES = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
@@ -114,12 +116,19 @@ class ClusterError(RuntimeError):
 class Cluster:
     """directory: where everything of it is."""
 
-    def __init__(self, directory: Path = DIRECTORY) -> None:
-        self.directory = directory
-        self.conf = directory / "etc" / "slurm.conf"
+    def __init__(self, number: int = 0) -> None:
+        self.directory = Path(f"{DIRECTORY}-{number}") if number else DIRECTORY
+        self.conf = self.directory / "etc" / "slurm.conf"
+        self._ports = {name: port + 100 * number for name, port in _PORTS.items()}
         # Kept, or Python would complain of processes that outlive their object.
         self._started: dict[Sequence[str], subprocess.Popen[bytes]] = {}
         self.env = {**os.environ, "SLURM_CONF": str(self.conf), "PATH": _path_with_daemons()}
+
+    @classmethod
+    def in_use(cls) -> Cluster | None:
+        """Return the one that SLURM_CONF names, None if it names none of these."""
+        clusters = (cls(number) for number in range(10))
+        return next((c for c in clusters if os.environ.get("SLURM_CONF") == str(c.conf)), None)
 
     def up(self) -> None:
         """Bring it up from nothing. Raises: ClusterError with the end of the log that tells why it can't."""
@@ -190,9 +199,9 @@ class Cluster:
         return [pid for pid in marked if pid != os.getpid()]
 
     def _write_configuration(self) -> None:
-        first = _PORTS["slurmd"]
+        first = self._ports["slurmd"]
         values = {
-            **_PORTS,
+            **self._ports,
             "directory": self.directory,
             "host": socket.gethostname().partition(".")[0],
             "nodes": ",".join(NODES),
@@ -231,7 +240,7 @@ class Cluster:
             f"--datadir={data}",
             f"--socket={directory}/socket",
             f"--pid-file={directory}/pid",
-            f"--port={_PORTS['mariadb']}",
+            f"--port={self._ports['mariadb']}",
             "--bind-address=127.0.0.1",
             "--innodb-flush-log-at-trx-commit=0",
         )
@@ -321,10 +330,20 @@ def obstacle(install: bool) -> str | None:
     if os.geteuid() != 0:
         return "it needs root"
     programs = ("slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd", "sacctmgr")
-    if all(shutil.which(name, path=_path_with_daemons()) for name in programs):
+    if all(map(_which, programs)):
         return None
     if not install:
         return f"Debian's packages {', '.join(PACKAGES)} are not installed"
+    with open(f"{DIRECTORY}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another cluster may be about to install them too
+        return None if all(map(_which, programs)) else _install()
+
+
+def _which(program: str) -> str | None:
+    return shutil.which(program, path=_path_with_daemons())
+
+
+def _install() -> str | None:
     print(f"Installing {', '.join(PACKAGES)} for the SLURM tests.", flush=True)
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", *PACKAGES]):
@@ -356,10 +375,11 @@ def _run(cluster: Cluster, command: Sequence[str]) -> int:
 def main() -> int:
     """Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--number", type=int, default=0, choices=range(10), help="which of several")
     parser.add_argument("action", choices=["up", "down", "status", "run"])
     parser.add_argument("command", nargs=argparse.REMAINDER, help="for run: -- COMMAND…")
     options = parser.parse_args()
-    cluster = Cluster()
+    cluster = Cluster(options.number)
     if options.action == "run":
         return _run(cluster, options.command[1:] if options.command[:1] == ["--"] else options.command)
     if options.action == "up":
