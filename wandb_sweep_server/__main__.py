@@ -97,7 +97,16 @@ def _own_name() -> str:
 async def _serve(store: Store, address: ServerAddress, listener: socket.socket, idle_timeout_s: float) -> None:
     activity = Activity()
     app = build_app(store, address.api_key, address.instance, activity)
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=5)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        timeout_graceful_shutdown=5,
+        # Longer than clients pause between heartbeats (W&B's: up to 30 s): a request that meets a closing connection
+        # is lost.
+        timeout_keep_alive=75,
+    )
     server = uvicorn.Server(config)
     housekeeping = asyncio.create_task(_keep_house(store, server, activity, idle_timeout_s))
     # Connections wait in the listener's queue until the app is up: whoever reads the address may connect.

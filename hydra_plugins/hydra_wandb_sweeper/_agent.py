@@ -136,6 +136,7 @@ class Agent:
                 reason=self._summary.ended,
                 trials=self._summary.trials,
                 gave_up=self._summary.gave_up,
+                found_no_more=self._summary.found_no_more,
                 left_work=self._summary.was_stopped or self._summary.is_out_of_time or self._summary.is_drained,
             )
         log.info("Agent %s ends: %s", self._summary.name, self._summary.ended)
@@ -203,6 +204,7 @@ class Agent:
                 return _Work(self._number(command))
             if command.kind == "exit":
                 # A trial may have been offered since the look above, by an agent that failed meanwhile.
+                self._summary.found_no_more = True
                 late = self._ledger.take_offer()
                 return _Work(late) if late else _Work(leave="the server has no more trials")
         self._unclaimed = []

@@ -271,6 +271,8 @@ def _as_text(shown: SweepStatus) -> str:
         lines.append(f"Best {shown.metric}: {shown.best_value:.6g} ({which}{' '.join(shown.best_overrides or ())})")
     if agents := _agent_lines(shown):
         lines += ["Agents:", *(f"  {line}" for line in agents)]
+    if shown.keeper is not None:
+        lines.append(f"Job {shown.keeper} sees to what is left when all agents have ended.")
     if shown.failures:
         lines.append("Failures:")
         lines += [line for failure in shown.failures[:_MOST_FAILURES] for line in _failure_lines(failure)]

@@ -305,8 +305,9 @@ class SweepClient:
             return retrying(self._post_once, path, body)
         except tenacity.RetryError as error:
             later = error.last_attempt.exception()
+            within = f" within {patience_s:.0f} s" if patience_s else ""
             raise ServerUnreachableError(
-                f"No usable answer from {self._place} within {patience_s:.0f} s: {later}. "
+                f"No usable answer from {self._place}{within}: {later}. "
                 "Check that the server runs and can be reached from this machine."
             ) from later
 

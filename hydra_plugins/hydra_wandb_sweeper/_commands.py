@@ -51,26 +51,30 @@ def attach(directory: Path) -> None:
     ledger = open_ledger(directory)
     if (holder := Watch(ledger.root).holder()) is not None:
         log.info("Process %d on %s supervises the sweep; following it.", holder.pid, holder.host)
-        _follow(ledger)
+        try:
+            _follow(ledger)
+        except KeyboardInterrupt:
+            log.info("Not following it any more; the sweep goes on.")
+            raise SystemExit(130) from None
     _refuse_living_agents(read_history(directory))
     submission = Submission.load(ledger.directory)
     control = Control(ledger.root)
     if control.orders().cancelled:
-        raise SweepError(f"The sweep of {directory} was cancelled: its trials were stopped for good.")
+        raise SweepError(
+            f"The sweep of {directory} was cancelled: its trials were stopped for good. To run some of them again: "
+            f"hydra-sweep retry {directory} --trial N"
+        )
     control.resume()
     supervise(submission, ledger, _client(submission, ledger), lambda s: s.go_on(submission.jobs))
 
 
 def _follow(ledger: Ledger) -> None:
     """Show what happens until nobody supervises the sweep any more."""
-    history, reader, watch = History(), EventReader(ledger.directory), Watch(ledger.root)
-    progress = Progress(ledger.sweep(), history)
-    history.add(reader.new_events())  # what was before is no news
+    progress, reader, watch = Progress(ledger.sweep()), EventReader(ledger.directory), Watch(ledger.root)
+    progress.catch_up(reader.new_events())
     while watch.holder() is not None:
         time.sleep(_FOLLOW_POLL_S)
-        events = reader.new_events()
-        history.add(events)
-        progress.show(events)
+        progress.show(reader.new_events())
 
 
 def _client(submission: Submission, ledger: Ledger) -> SweepClient:

@@ -60,6 +60,9 @@ class Dispatch(Protocol):
     def adopt(self, jobs: Iterable[JobRecord]) -> Sequence[JobHandle]:
         """Return handles for jobs of another process, as far as they haven't ended."""
 
+    def look_again(self) -> None:
+        """A job is about to end: look soon whether it has."""
+
     def cancel(self, jobs: Sequence[Any], *, waiting_only: bool = False) -> None:
         """End jobs that `start` returned. waiting_only: leave those that run."""
 
@@ -179,6 +182,9 @@ class LauncherDispatch:
     def adopt(self, jobs: Iterable[JobRecord]) -> Sequence[JobHandle]:
         """See Dispatch.adopt; they have ended with the process that started them."""
         return []
+
+    def look_again(self) -> None:
+        """See Dispatch.look_again; nobody waits."""
 
     def cancel(self, jobs: Sequence[Any], *, waiting_only: bool = False) -> None:
         """They have ended."""

@@ -65,7 +65,7 @@ class History:
 
     jobs: those that were submitted, by number. jobs_added: how many more jobs at a time were asked for since the
     sweep began. jobs_drained: numbers of those that were sent home, and aren't to be replaced. keeper_job: id of the
-    last keeper's job (see _keeper).
+    last keeper's job (see _keeper). found_no_more: an agent was told by the server that no new trial is left.
     """
 
     def __init__(self) -> None:
@@ -76,6 +76,7 @@ class History:
         self.trials: dict[int, TrialHistory] = {}
         self.agents: dict[str, AgentHistory] = {}
         self.stop_reason: str | None = None
+        self.found_no_more = False
         self._handed_over = 0
 
     def add(self, events: Iterable[Mapping[str, Any]]) -> None:
@@ -126,6 +127,7 @@ class History:
 
     def _on_agent_ended(self, event: Mapping[str, Any]) -> None:
         agent = self.agents[event["by"]]
+        self.found_no_more = self.found_no_more or event["found_no_more"]
         agent.ended, agent.gave_up, agent.left_work = event["reason"], event["gave_up"], event["left_work"]
 
     def _on_job_submitted(self, event: Mapping[str, Any]) -> None:

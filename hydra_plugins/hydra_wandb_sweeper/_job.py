@@ -247,7 +247,7 @@ def _come_back(job: AgentJob, *, timed_out: bool) -> None:
         ),
         max_num_timeout=job.max_num_timeout,
     )
-    log.info("Job %s: %s", job_id, decision.reason)
+    log.info("Job %s: %s", _slurm.own_job_name(), decision.reason)
     if decision.requeue:
         try:
             _slurm.requeue(job_id)

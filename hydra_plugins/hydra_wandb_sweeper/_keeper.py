@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 # It sleeps between setbacks, and the server may be away.
 _TIMEOUT_MIN = 60
+# It imports the user's code, to have it pickled for new jobs.
+_MEM_GB = 4.0
 
 
 def leave_to_keeper(ledger: Ledger, fleet: Fleet, state: Keeper | None = None) -> str | None:
@@ -69,7 +71,7 @@ class Keeper:
     def submit(self, dispatch: SubmititDispatch, after: Sequence[JobHandle]) -> str:
         """Submit it to begin after these jobs, and return its id. Errors: submitit's."""
         arrays = sorted({job.job_id.partition("_")[0] for job in after}, key=int)
-        return dispatch.submit_small(self, "afterany:" + ":".join(arrays), _TIMEOUT_MIN)
+        return dispatch.submit_small(self, "afterany:" + ":".join(arrays), _TIMEOUT_MIN, _MEM_GB)
 
     def __call__(self) -> None:
         """Keep the sweep going."""
@@ -97,7 +99,7 @@ class Keeper:
             SweepClient(record.server.open, patience_s=submission.job.server_patience_s),
             fleet,
             history,
-            Progress(record, history).show,
+            Progress(record),
             submission.max_agent_restarts,
             setbacks=self.setbacks,
             progress_at_setback=self.progress,

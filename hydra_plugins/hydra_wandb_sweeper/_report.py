@@ -11,11 +11,12 @@ from ._results import RESULTS_FILE, TRIALS_FILE, SweepResults
 log = logging.getLogger(__name__)
 
 
-def report(results: SweepResults, record: SweepRecord, directory: Path) -> None:
+def report(results: SweepResults, record: SweepRecord, directory: Path, *, is_interrupted: bool = False) -> None:
     """Log counts, the best trial and where everything is. directory: the sweep directory."""
     summary = results.summary
     counts = ", ".join(f"{count} {state}" for state, count in summary["trials"].items() if count)
-    log.info("Sweep %s ended: %s.", record.sweep.path, counts or "no trial ran")
+    said = "Sweep %s was interrupted: %s." if is_interrupted else "Sweep %s ended: %s."
+    log.info(said, record.sweep.path, counts or "no trial ran")
     if summary["best_value"] is not None:
         log.info("Best %s: %.6g (%s)", record.metric_name, summary["best_value"], " ".join(summary["best_overrides"]))
         log.info("Its directory: %s", summary["best_dir"])

@@ -51,6 +51,7 @@ class AgentSummary:
 
     ended: why it left, as a sentence. was_stopped: it was told to. is_out_of_time: its job had too little time left
     for another trial. gave_up: too many trials in a row failed in it. is_drained: it was told to claim no more.
+    found_no_more: the server had no new trial.
     """
 
     name: str
@@ -61,6 +62,7 @@ class AgentSummary:
     is_out_of_time: bool = False
     gave_up: bool = False
     is_drained: bool = False
+    found_no_more: bool = False
 
 
 @dataclass

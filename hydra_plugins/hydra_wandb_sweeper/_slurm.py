@@ -135,14 +135,15 @@ def queued_states(job_ids: Iterable[str], run: Run = call) -> dict[str, str]:
 class Queue:
     """The states of this sweep's jobs, asked for all at once and not more often than is useful.
 
-    interval_s: (shortest, longest) between two questions; it doubles while nothing changes. clock: seconds.
+    interval_s: (usual, longest) between two questions; it doubles while nothing changes, and is shorter for a moment
+    where something is known to be about to. clock: seconds.
     """
 
     run: Run = call
     interval_s: tuple[float, float] = (3.0, 30.0)
     clock: Callable[[], float] = time.monotonic
     _states: dict[str, str] = field(default_factory=dict)
-    _wait_s: float = 0.0
+    _calm: int = 0
     _asked_s: float | None = None
 
     def states(self, job_ids: Iterable[str]) -> Mapping[str, str]:
@@ -152,7 +153,7 @@ class Queue:
         """
         ids = list(job_ids)
         now = self.clock()
-        if ids and (self._asked_s is None or now - self._asked_s >= self._wait_s):
+        if ids and (self._asked_s is None or now - self._asked_s >= self._wait_s()):
             self._ask(ids)
             self._asked_s = now
         return self._states
@@ -160,23 +161,25 @@ class Queue:
     def expect(self, job_id: str) -> None:
         """A job was submitted."""
         self._states[job_id] = _PENDING
-        self._wait_s = self.interval_s[0]
+        self._calm = 0
 
     def look_again(self) -> None:
-        """Something has happened: the next question is due soon."""
-        self._wait_s = self.interval_s[0]
+        """Something is about to happen: the next questions are due soon."""
+        self._calm = -2
+
+    def _wait_s(self) -> float:
+        usual, longest = self.interval_s
+        return min(usual * 2.0**self._calm, longest)
 
     def _ask(self, ids: Sequence[str]) -> None:
-        shortest, longest = self.interval_s
         try:
             states = queued_states(ids, self.run)
         except SlurmCallError as error:
             log.warning("The job queue can't be asked: %s", error)
-            self._wait_s = min(max(self._wait_s, shortest) * 2, longest)
+            self._calm = max(self._calm, 0) + 1
             return
-        changed = states != self._states
+        self._calm = min(self._calm, 0) if states != self._states else self._calm + 1
         self._states = states
-        self._wait_s = shortest if changed else min(max(self._wait_s, shortest) * 2, longest)
 
 
 def final_state(job_id: str, run: Run = call) -> str:
@@ -188,16 +191,26 @@ def final_state(job_id: str, run: Run = call) -> str:
                 return states[0].strip()
         except SlurmCallError:
             pass
-    try:
-        match = re.search(r"JobState=(\S+)(?: Reason=(\S+))?", run(["scontrol", "show", "job", "-o", job_id]))
-    except SlurmCallError:
-        match = None
-    return " ".join(filter(None, match.groups())) if match else "state unknown"
+    # The tasks of an array that was cancelled before it began are known by the array's id only.
+    for name in dict.fromkeys([job_id, job_id.partition("_")[0]]):
+        try:
+            match = re.search(r"JobState=(\S+)(?: Reason=(\S+))?", run(["scontrol", "show", "job", "-o", name]))
+        except SlurmCallError:
+            continue
+        if match:
+            return " ".join(filter(None, match.groups()))
+    return "state unknown"
 
 
 def own_job_id(environ: Mapping[str, str] = os.environ) -> str | None:
     """Return the id of the SLURM job that this process belongs to, None outside of one."""
     return environ.get("SLURM_JOB_ID")
+
+
+def own_job_name(environ: Mapping[str, str] = os.environ) -> str:
+    """Return the id of this process's job as squeue shows it: ID_TASK in an array."""
+    array, task = environ.get("SLURM_ARRAY_JOB_ID"), environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else environ.get("SLURM_JOB_ID", "")
 
 
 def node_name(environ: Mapping[str, str] = os.environ) -> str | None:

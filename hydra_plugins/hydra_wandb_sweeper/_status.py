@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 _UNKNOWN = "UNKNOWN"
 _TAIL_BYTES = 4096
+# The number under which job_states is asked for the keeper's job (see _keeper).
+KEEPER = -1
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,9 @@ class FailureStatus:
 class SweepStatus:
     """state: running, paused, draining, cancelled, stopped, finished, or idle: trials are left and nobody runs them.
 
-    reason: why it is stopped. supervisor: pid@host of who watches it. trials: how many are in each state. expected:
-    how many there will be, None if only the server knows. best_*: as in optimization_results.yaml.
+    reason: why it is stopped. supervisor: pid@host of who watches it. keeper: id of the job that sees to the sweep
+    when all others have ended, if it waits or runs. trials: how many are in each state. expected: how many there will
+    be, None if only the server knows. best_*: as in optimization_results.yaml.
     """
 
     sweep: str
@@ -71,6 +74,7 @@ class SweepStatus:
     state: str
     reason: str | None
     supervisor: str | None
+    keeper: str | None
     trials: Mapping[str, int]
     expected: int | None
     metric: str
@@ -92,14 +96,10 @@ def read_status(directory: Path) -> SweepStatus:
     history = History()
     history.add(EventReader(directory).new_events())
     orders, watcher = Control(ledger.root).orders(), Watch(ledger.root).holder()
-    unsettled = [job for job in history.jobs.values() if _may_live(job, history)]
-    states = job_states(unsettled)
+    # All of them: a job whose agents have ended may have been put back into the queue.
+    keeper = JobRecord(KEEPER, history.keeper_job, "slurm", "", "") if history.keeper_job is not None else None
+    states = job_states([*history.jobs.values(), *([keeper] if keeper is not None else [])])
     return sweep_status(ledger.sweep(), history, orders, watcher, states, directory, time.time())
-
-
-def _may_live(job: JobRecord, history: History) -> bool:
-    agents = history.agents_of_job(job.number)
-    return not agents or any(agent.ended is None for agent in agents)
 
 
 def job_states(jobs: Iterable[JobRecord]) -> dict[int, str]:
@@ -135,16 +135,16 @@ def sweep_status(
     """Put together what is known. states: of jobs that haven't ended, by number. now: seconds since the epoch."""
     summary = collect(record, history, directory).summary
     agents = [_agent(agent, history, states, now) for agent in history.agents.values()]
-    busy = {agent.job_number for agent in history.agents.values()}
-    waiting = [job for number, job in history.jobs.items() if number not in busy and number in states]
+    waiting = [job for number, job in history.jobs.items() if _waits(number, history, states)]
     agents += [_waiting(job, states[job.number]) for job in waiting]
     best = next((t for t in history.trials.values() if t.trial.run_id == summary["best_run_id"]), None)
     return SweepStatus(
         sweep=record.sweep.path,
         url=record.url,
-        state=_state(record, history, orders, any(agent.ended is None for agent in agents)),
+        state=_state(record, history, orders, KEEPER in states or any(agent.ended is None for agent in agents)),
         reason=history.stop_reason,
         supervisor=f"{watcher.pid}@{watcher.host}" if watcher is not None else None,
+        keeper=history.keeper_job if KEEPER in states else None,
         trials=summary["trials"],
         expected=record.expected_trials,
         metric=record.metric_name,
@@ -176,6 +176,12 @@ def _agent(agent: AgentHistory, history: History, states: Mapping[int, str], now
     )
 
 
+def _waits(number: int, history: History, states: Mapping[int, str]) -> bool:
+    """True for a job whose next agent, or first one, is yet to come; one that just ends has had its last."""
+    agents = history.agents_of_job(number)
+    return number in states and (not agents or (states[number] == "PENDING" and all(a.ended for a in agents)))
+
+
 def _waiting(job: JobRecord, state: str) -> AgentStatus:
     return AgentStatus(f"agent-{job.number}", job.job_id, state, None, None, None, 0, None)
 
@@ -186,7 +192,8 @@ def _state(record: SweepRecord, history: History, orders: Orders, is_worked_on: 
     if history.stop_reason:
         return "stopped"
     counts = history.counts()
-    is_open = counts[RUNNING] or counts[QUEUED] or sum(counts.values()) < (record.expected_trials or 0)
+    is_claimed = history.found_no_more or sum(counts.values()) >= (record.expected_trials or 0)
+    is_open = counts[RUNNING] or counts[QUEUED] or not is_claimed
     if not is_open and not is_worked_on:
         return "finished"
     if not is_worked_on:
@@ -215,7 +222,9 @@ def last_line(path: Path) -> str | None:
             lines = file.read().decode(errors="replace").split("\n")
     except OSError:
         return None
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    told = [line.strip() for line in lines if line.strip()]
+    # W&B's SDK ends every log with where the run is to be found.
+    return next((line for line in reversed(told) if not line.startswith("wandb:")), told[-1] if told else "")
 
 
 def server_status(info: SweepInfo, url: str, runs: Iterable[RunInfo]) -> SweepStatus:
@@ -236,6 +245,7 @@ def server_status(info: SweepInfo, url: str, runs: Iterable[RunInfo]) -> SweepSt
         state=info.state.lower(),
         reason=None,
         supervisor=None,
+        keeper=None,
         trials=counts,
         expected=None,
         metric=name,

@@ -100,6 +100,8 @@ class Submission:
         """Return a fleet that numbers its jobs by the ledger and records there what it starts."""
 
         def record(handles: Sequence[JobHandle]) -> None:
+            if ids := [handle.job_id for handle in handles if handle.job_id]:
+                log.info("Submitted %d job(s): %s", len(ids), in_short(ids))
             for handle in handles:
                 if (job := handle.record()) is not None:
                     ledger.record("job_submitted", **asdict(job))
@@ -122,3 +124,15 @@ def _refuse_others(path: Path, status: os.stat_result) -> None:
             f"{path} belongs to another user, or others may write to it, and loading it would run what is in it. "
             "Only who started a sweep can go on with it; anybody may look at it with hydra-sweep status."
         )
+
+
+def in_short(job_ids: Sequence[str]) -> str:
+    """Return the ids of jobs as SLURM shows arrays: 7_[0-3], 9."""
+    arrays: dict[str, list[int]] = {}
+    for job_id in job_ids:
+        array, _, task = job_id.partition("_")
+        arrays.setdefault(array, []).extend([int(task)] if task else [])
+    return ", ".join(
+        f"{array}_[{min(tasks)}-{max(tasks)}]" if len(tasks) > 1 else f"{array}_{tasks[0]}" if tasks else array
+        for array, tasks in arrays.items()
+    )

@@ -106,9 +106,11 @@ class SubmititDispatch:
                 self.queue.expect(handle.job_id)  # where the queue can't be asked, they are taken to be alive
         return [handle for handle in handles if not handle.has_ended()]
 
-    def submit_small(self, task: Any, dependency: str, timeout_min: int) -> str:
-        """Submit one job that needs next to nothing, to begin as SLURM's dependency says; returns its id."""
-        return self.small_job(timeout_min=timeout_min).submit(task, {"dependency": dependency})
+    def submit_small(self, task: Any, dependency: str, timeout_min: int, most_mem_gb: float) -> str:
+        """Submit one job that needs little, to begin as SLURM's dependency says; returns its id."""
+        given = self.config.hydra.launcher.get("mem_gb")
+        mem = {"mem_gb": min(given, most_mem_gb)} if given else {}
+        return self.small_job(timeout_min=timeout_min, **mem).submit(task, {"dependency": dependency})
 
     def small_job(self, **changes: Any) -> SmallJob:
         """Return a job for a task that needs next to nothing. changes: parameters of the launcher."""
@@ -130,6 +132,10 @@ class SubmititDispatch:
             self._live.discard(job.job_id)
             self.queue.look_again()  # where one died, others may have
         return job.job_id not in self._live
+
+    def look_again(self) -> None:
+        """See Dispatch.look_again."""
+        self.queue.look_again()
 
     def cancel(self, jobs: Sequence[SubmititJob], *, waiting_only: bool = False) -> None:
         """End jobs. waiting_only: leave those that run."""

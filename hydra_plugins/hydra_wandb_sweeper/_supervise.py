@@ -34,11 +34,11 @@ def supervise(
     record, history, directory = ledger.sweep(), History(), ledger.directory
     fleet = submission.make_fleet(ledger)
     # Jobs that block write to this terminal themselves.
-    show = (lambda _: None) if fleet.dispatch.blocks else Progress(record, history).show
+    progress = None if fleet.dispatch.blocks else Progress(record)
     control = Control(ledger.root)
     attention = Attention(lambda: _interrupt(control, history, directory), blocks=fleet.dispatch.blocks)
     restarts = submission.max_agent_restarts
-    supervisor = Supervisor(record, ledger, client, fleet, history, show, restarts, check=attention.check)
+    supervisor = Supervisor(record, ledger, client, fleet, history, progress, restarts, check=attention.check)
     with _log_file(ledger.root / _LOG_FILE), attention:
         try:
             work(supervisor)
@@ -53,11 +53,12 @@ def supervise(
             _write(supervisor)
             raise
         results = _write(supervisor)
-        report(results, record, directory)
         failure = supervisor.failure(submission.max_failure_rate)
+        is_interrupted = failure is not None and attention.last_signal is not None and control.orders().draining
+        report(results, record, directory, is_interrupted=is_interrupted)
         if failure is None:
             return results
-        if attention.last_signal is not None and control.orders().draining:
+        if is_interrupted:
             log.warning("Interrupted: %s. To go on: hydra-sweep attach %s", failure, directory)
             raise SystemExit(attention.exit_status)
     raise SweepFailedError(f"The sweep failed: {failure}. See {directory / TRIALS_FILE}.")

@@ -21,6 +21,7 @@ from ._fleet import Fleet, restart_wait_s
 from ._history import QUEUED, RUNNING, History
 from ._ledger import EventReader, Ledger, SweepRecord, Trial
 from ._outcome import FAILED, FINISHED
+from ._progress import Progress
 from ._takeover import record_lost, take_over
 from ._watch import SILENCE_S, Watch
 
@@ -32,7 +33,7 @@ _CANCEL_S = 20.0
 
 @dataclass
 class Supervisor:
-    """on_events: told of the ledger's events, in batches. check: called in every round; what it raises ends the work.
+    """progress: says what happens, None if the jobs do so themselves. check: called in every round; it may raise.
 
     max_agent_restarts: as in config.WandbSweeperConf. poll_s: how often jobs and events are looked at. setbacks:
     starts in a row that led to nothing; progress_at_setback: History.progress at the last of them.
@@ -43,7 +44,7 @@ class Supervisor:
     client: SweepClient
     fleet: Fleet
     history: History
-    on_events: Callable[[list[dict[str, Any]]], None]
+    progress: Progress | None
     max_agent_restarts: int
     check: Callable[[], None] = lambda: None
     poll_s: float = 0.5
@@ -79,7 +80,7 @@ class Supervisor:
         """The same for a sweep that other processes have begun, and may still run. jobs: see see_through."""
         self._jobs = jobs
         self._note_presence()
-        self._read()
+        self._catch_up()
         self._offer_trials_of_ended_jobs()
         if self.fleet.strength:
             self._keep_strength(died=False)
@@ -94,7 +95,7 @@ class Supervisor:
         If some haven't (they were added meanwhile), they are left to work on.
         """
         self._jobs = jobs
-        self._read()
+        self._catch_up()
         if self.fleet.live:
             self._offer_trials_of_ended_jobs()
             return True
@@ -175,9 +176,10 @@ class Supervisor:
         last = [agent for agent in agents if agent.restarts == max(a.restarts for a in agents)]
         died = not last or any(agent.ended is None for agent in last)
         died = died and handle.number not in self.history.jobs_drained
-        why = f"agent-{handle.number} died: {handle.describe()}" if died and self._demand() else None
-        if why is not None:
-            self._failure = why
+        why = None
+        if died and self._demand():
+            how = "died" if agents else "was gone before it began"
+            why = self._failure = f"agent-{handle.number} {how}: {handle.describe()}"
             log.warning("%s", why)
         for agent in agents:
             self._offer_open_trials(agent.name, why)
@@ -313,10 +315,23 @@ class Supervisor:
     # --- the end ---
 
     def _read(self) -> None:
+        events = self._take_in()
+        if self.progress is not None:
+            self.progress.show(events)
+
+    def _catch_up(self) -> None:
+        """Read what happened before this process watched."""
+        events = self._take_in()
+        if self.progress is not None:
+            self.progress.catch_up(events)
+
+    def _take_in(self) -> list[dict[str, Any]]:
         events = self._reader.new_events()
         self.history.add(events)
         self._adopt([e["number"] for e in events if e["event"] == "job_submitted" and e["by"] != self.ledger.writer])
-        self.on_events(events)
+        if any(event["event"] == "agent_ended" for event in events):
+            self.fleet.dispatch.look_again()  # its job is about to end
+        return events
 
     def _adopt(self, numbers: Sequence[int]) -> None:
         """Watch jobs that other processes have submitted, and take up what those of them left that have ended."""

@@ -13,7 +13,14 @@ from hydra_plugins.hydra_wandb_sweeper import _slurm
 from hydra_plugins.hydra_wandb_sweeper._client import RunInfo, SweepInfo, SweepRef
 from hydra_plugins.hydra_wandb_sweeper._control import Orders
 from hydra_plugins.hydra_wandb_sweeper._history import History, JobRecord
-from hydra_plugins.hydra_wandb_sweeper._status import SweepStatus, job_states, last_line, server_status, sweep_status
+from hydra_plugins.hydra_wandb_sweeper._status import (
+    KEEPER,
+    SweepStatus,
+    job_states,
+    last_line,
+    server_status,
+    sweep_status,
+)
 from hydra_plugins.hydra_wandb_sweeper._watch import Watcher
 from tests.unit.sweeper.test_ledger import RECORD
 
@@ -38,7 +45,9 @@ class Story:
         return self.tell("agent_started", f"agent-{number}", **started)
 
     def leaves(self, number: int) -> Story:
-        return self.tell("agent_ended", f"agent-{number}", reason="done", gave_up=False, left_work=False)
+        return self.tell(
+            "agent_ended", f"agent-{number}", reason="done", gave_up=False, found_no_more=False, left_work=False
+        )
 
     def claims(self, number: int, trial: int) -> Story:
         claim = {
@@ -166,3 +175,23 @@ def test_who_supervises_is_said() -> None:
     watcher = Watcher("login1", 42, 0.0, "token")
     shown = sweep_status(RECORD, Story().history, Orders(), watcher, {}, Path("/sweep"), 0.0)
     assert shown.supervisor == "42@login1"
+
+
+def test_a_job_that_was_put_back_into_the_queue_waits_for_its_next_agent() -> None:
+    story = Story().job(0).agent(0).claims(0, 0).leaves(0)
+    assert story.status(job0="RUNNING").state == "idle"
+    shown = story.status(job0="PENDING")
+    assert shown.state == "running"
+    assert [(a.name, a.job_state) for a in shown.agents if a.ended is None] == [("agent-0", "PENDING")]
+
+
+def test_a_sweep_that_a_keeper_will_see_to_is_not_idle() -> None:
+    story = Story().job(0).agent(0).claims(0, 0).tell("keeper_submitted", job_id="99")
+    shown = sweep_status(RECORD, story.history, Orders(), None, {KEEPER: "PENDING"}, Path("/sweep"), 0.0)
+    assert (shown.state, shown.keeper) == ("running", "99")
+
+
+def test_a_sweep_whose_other_trials_ran_elsewhere_is_finished() -> None:
+    story = Story().job(0).agent(0).claims(0, 0).ends(0)
+    end = {"reason": "r", "gave_up": False, "found_no_more": True, "left_work": False}
+    assert story.tell("agent_ended", "agent-0", **end).status().state == "finished"

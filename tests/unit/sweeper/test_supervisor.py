@@ -81,6 +81,8 @@ class FakeCluster:
         numbers = {job.number for job in jobs}
         return [job for job in self.jobs if job.number in numbers and not job.ended]
 
+    def look_again(self) -> None: ...
+
     def cancel(self, jobs: Sequence[FakeJob], *, waiting_only: bool = False) -> None:
         self.cancelled.append(([job.number for job in jobs], waiting_only))
         for job in jobs:
@@ -146,7 +148,7 @@ class Bench:
                 "ended", trial, state="finished", metrics={}, error=None, error_line=None, output_dir="d",
                 duration_s=1.0, final=True,
             )  # fmt: skip
-        ledger.record("agent_ended", reason="done", trials=0, gave_up=False, left_work=left_work)
+        ledger.record("agent_ended", reason="done", trials=0, gave_up=False, found_no_more=False, left_work=left_work)
         return True
 
     def bad_agent(self, number: int, trials: Sequence[int]) -> bool:
@@ -160,7 +162,9 @@ class Bench:
                 final=True,
             )  # fmt: skip
             ledger.offer_again(trial, "its agent gave up")
-        ledger.record("agent_ended", reason="3 trials failed", trials=3, gave_up=True, left_work=False)
+        ledger.record(
+            "agent_ended", reason="3 trials failed", trials=3, gave_up=True, found_no_more=False, left_work=False
+        )
         return True
 
     def claim(self, ledger: Ledger, new: list[int]) -> Trial | None:
@@ -197,7 +201,7 @@ class Bench:
         )  # fmt: skip
         supervisor = Supervisor(
             record, ledger, self.client, fleet,  # type: ignore
-            History(), lambda _: None, max_agent_restarts, sleep=nap, clock=lambda: self.now,
+            History(), None, max_agent_restarts, sleep=nap, clock=lambda: self.now,
         )  # fmt: skip
         (supervisor.see_through if name == "supervisor" else supervisor.go_on)(jobs)
         return supervisor
@@ -209,7 +213,7 @@ class Bench:
             self.cluster, FakeJobSettings(), clock=lambda: self.now, reserve=ledger.reserve_job_numbers  # type: ignore
         )  # fmt: skip
         record = replace(RECORD, expected_trials=self.trials)
-        supervisor = Supervisor(record, ledger, self.client, fleet, History(), lambda _: None, 3)  # type: ignore
+        supervisor = Supervisor(record, ledger, self.client, fleet, History(), None, 3)  # type: ignore
         return supervisor, supervisor.go_on_unattended(jobs)
 
     def leave_after(self, naps: int) -> None:
