@@ -137,7 +137,6 @@ class Agent:
                 trials=self._summary.trials,
                 gave_up=self._summary.gave_up,
                 found_no_more=self._summary.found_no_more,
-                left_work=self._summary.was_stopped or self._summary.is_out_of_time or self._summary.is_drained,
             )
         log.info("Agent %s ends: %s", self._summary.name, self._summary.ended)
         return self._summary
@@ -211,6 +210,11 @@ class Agent:
         return _Work()
 
     def _number(self, command: Command) -> Trial | None:
+        if command.kind == "resume" and self._sweep.is_ours and not self._ledger.knows_run(command.run_id):
+            # Handed over by agents of another sweep directory, whose ledger offers it too: with its own directory,
+            # where the checkpoint is.
+            log.info("Run %s is left to the agents of the directory that it began in.", command.run_id)
+            return None
         trial = self._ledger.number_trial(command.run_id, command.args)
         if self._ledger.has_finished(trial):
             # The server missed the end of the run (its process died right after it) and offers it again.

@@ -37,7 +37,7 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except SweepError as error:
+        except (SweepError, OSError) as error:
             raise click.ClickException(str(error)) from error
 
 
@@ -138,7 +138,10 @@ def drain(agents: tuple[str, ...], as_json: bool) -> None:
     from ._commands import drain
 
     directory = _directory(agents[0])
-    names = drain(directory or Path(), agents if directory is None else agents[1:])
+    given = agents if directory is None else agents[1:]
+    if not given:
+        raise click.UsageError("Name an agent, or the id of its job; `hydra-sweep agents DIR` lists them.")
+    names = drain(directory or Path(), given)
     _answer({"agents": names}, f"To end after their present trial: {', '.join(names)}", as_json)
 
 
@@ -161,9 +164,13 @@ def pause(target: str, server: str, as_json: bool) -> None:
 def resume(target: str, server: str, as_json: bool) -> None:
     """Let trials begin again after `pause`."""
     from ._control import Control
+    from ._status import read_status
 
     _steer(target, server, Control.resume, lambda client, ref: client.resume_sweep(ref))
-    _answer({"state": "running"}, "Trials may begin again.", as_json)
+    said = "Trials may begin again."
+    if (directory := _directory(target)) is not None and read_status(directory).state == "idle":
+        said += f" But no agent works: hydra-sweep attach {directory}"
+    _answer({"state": "running"}, said, as_json)
 
 
 def _steer(
@@ -190,7 +197,9 @@ def _steer(
         change(open_client(record), record.sweep)
     except SweepError as error:
         # This sweep's own agents heed the files; others know only the server.
-        click.echo(f"The server can't be told, so agents that were started elsewhere go on: {error}", err=True)
+        click.echo(
+            f"Agents that were started elsewhere don't know of it, as the server can't be told: {error}", err=True
+        )
 
 
 @main.command()

@@ -12,16 +12,16 @@ from pathlib import Path
 
 from . import _slurm
 from ._client import SweepClient
-from ._control import Control
+from ._control import Control, without_restarts
 from ._errors import SweepError
-from ._history import History
+from ._history import History, JobRecord
 from ._ledger import EventReader, Ledger, SweepRecord
 from ._outcome import FAILED, STOPPED
 from ._plan import START_PATIENCE_S
 from ._processes import is_alive, terminate
 from ._progress import Progress
 from ._server import choose_server
-from ._status import job_states
+from ._status import UNKNOWN, is_elsewhere, job_states, read_status
 from ._submission import Submission
 from ._supervise import run_unattended, supervise
 from ._watch import Watch
@@ -56,6 +56,9 @@ def attach(directory: Path) -> None:
         except KeyboardInterrupt:
             log.info("Not following it any more; the sweep goes on.")
             raise SystemExit(130) from None
+        if Control(ledger.root).orders().ends_sweep:
+            log.info("The sweep was told to begin no more trials. To go on with it, attach again.")
+            return
     _refuse_living_agents(read_history(directory))
     submission = Submission.load(ledger.directory)
     control = Control(ledger.root)
@@ -64,7 +67,7 @@ def attach(directory: Path) -> None:
             f"The sweep of {directory} was cancelled: its trials were stopped for good. To run some of them again: "
             f"hydra-sweep retry {directory} --trial N"
         )
-    control.resume()
+    control.allow()
     supervise(submission, ledger, _client(submission, ledger), lambda s: s.go_on(submission.jobs))
 
 
@@ -85,6 +88,12 @@ def _client(submission: Submission, ledger: Ledger) -> SweepClient:
 
 def _refuse_living_agents(history: History) -> None:
     """Agents without a job of their own die with their supervisor; one that hasn't yet would run trials twice."""
+    for job in history.jobs.values():
+        if is_elsewhere(job) and _may_live(job, history):
+            raise SweepError(
+                f"Job {job.job_id} of this sweep was started on {job.host}, and whether it still runs can be seen "
+                "only there. Run this command there."
+            )
     for agent in history.agents.values():
         if agent.ended is not None or agent.job_number in history.jobs:
             continue
@@ -97,12 +106,20 @@ def _refuse_living_agents(history: History) -> None:
             raise SweepError(f"{agent.name} still runs, as process {agent.pid}. Wait for its end, or kill it.")
 
 
+def _may_live(job: JobRecord, history: History) -> bool:
+    agents = history.agents_of_job(job.number)
+    return not agents or any(agent.ended is None for agent in agents)
+
+
 def add_agents(directory: Path, count: int) -> list[str]:
     """Submit jobs with `count` more agents, and return the jobs' ids. Errors: SweepError."""
     ledger = open_ledger(directory)
     submission = Submission.load(ledger.directory)
     if not submission.traits.is_submitit:
         raise SweepError(f"The launcher '{submission.traits.kind}' can't add jobs to a sweep that runs.")
+    state = read_status(ledger.directory).state
+    if state not in ("running", "paused", "idle"):
+        raise SweepError(f"The sweep is {state}: there is nothing for more agents to do.")
     per_job = submission.job.agents_per_job
     if count % per_job:
         raise SweepError(f"--add {count}: must be a multiple of hydra.sweeper.agents_per_job={per_job}.")
@@ -130,7 +147,7 @@ def drain(directory: Path, agents: Sequence[str]) -> list[str]:
     for name in names:
         control.drain(name)
     ledger.record("jobs_drained", jobs=gone)
-    _cancel_waiting([n for n in gone if not history.agents_of_job(n)], history)
+    _cancel_waiting(gone, history)
     return names
 
 
@@ -141,14 +158,14 @@ def _agents_named(given: str, history: History) -> list[str]:
     for number, job in history.jobs.items():
         if given in (job.job_id, f"agent-{number}"):
             living = [agent.name for agent in history.agents_of_job(number) if agent.ended is None]
-            if living or not history.agents_of_job(number):
+            if living or job_states([job]):
                 return living or [f"agent-{number}"]
     known = ", ".join(name for name, agent in history.agents.items() if agent.ended is None) or "none"
     raise SweepError(f"'{given}' is neither an agent that works nor the id of a job of this sweep. Agents: {known}.")
 
 
 def _job_number(agent: str) -> int:
-    return int(agent.removeprefix("agent-").partition("-")[0].partition("r")[0])
+    return int(without_restarts(agent).removeprefix("agent-").partition("-")[0])
 
 
 def _cancel_waiting(numbers: Sequence[int], history: History) -> None:
@@ -168,7 +185,7 @@ def cancel(directory: Path) -> None:
     waiting = [job for job in jobs if not history.agents_of_job(job.number)]
     _cancel_waiting([job.number for job in waiting], history)
     for job in waiting:
-        if job.cluster == "local":
+        if job.cluster == "local" and not is_elsewhere(job):
             terminate(int(job.job_id))
     # These agents see to it within a heartbeat; the server makes it known to those that were started elsewhere.
     try:
@@ -206,7 +223,7 @@ def is_worked_on(directory: Path) -> bool:
     if Watch(ledger.root).holder() is not None:
         return True
     history = read_history(directory)
-    return bool(job_states(history.jobs.values()))
+    return any(state != UNKNOWN for state in job_states(history.jobs.values()).values())
 
 
 def leave_alone(directory: Path, trials: int) -> None:

@@ -6,6 +6,7 @@ They work without a supervisor and without the server, and each is there or it i
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +33,7 @@ class Orders:
             return "the sweep was cancelled"
         if self.draining:
             return "the sweep was told to begin no more trials"
-        if agent in self.drained_agents:
+        if without_restarts(agent) in self.drained_agents:
             return "it was told to begin no more trials"
         return None
 
@@ -40,6 +41,14 @@ class Orders:
     def ends_sweep(self) -> bool:
         """True if no trial begins any more, in any agent."""
         return self.draining or self.cancelled
+
+
+def without_restarts(agent: str) -> str:
+    """Return the name of the first agent in an agent's place: of agent-0r1-2x1 it is agent-0-2.
+
+    r: the job was put back into the queue. x: an agent of several in one job died, and another one took its place.
+    """
+    return re.sub(r"x\d+$", "", re.sub(r"^(agent-\d+)r\d+", r"\1", agent))
 
 
 class Control:
@@ -62,21 +71,24 @@ class Control:
         self._set(_PAUSE)
 
     def resume(self) -> None:
-        """Trials may begin again, after a pause or a drain."""
+        """Trials may begin again after a pause."""
         self._unset(_PAUSE)
+
+    def allow(self) -> None:
+        """Trials may begin again after a drain; agents that were drained by name stay so."""
         self._unset(_DRAIN)
 
     def drain(self, agent: str | None = None) -> None:
         """Running trials may end, then the agents do; all of them, or the one of that name."""
-        self._set(_DRAIN if agent is None else f"{_DRAIN}.{agent}")
+        self._set(_DRAIN if agent is None else f"{_DRAIN}.{without_restarts(agent)}")
 
     def cancel(self) -> None:
         """Running trials are stopped, and agents end."""
         self._set(_CANCEL)
 
     def reopen(self) -> None:
-        """Trials may begin again whatever was ordered before, but not in agents that were drained by name."""
-        self.resume()
+        """Trials may begin again, after a cancellation too."""
+        self.allow()
         self._unset(_CANCEL)
 
     def _set(self, name: str) -> None:

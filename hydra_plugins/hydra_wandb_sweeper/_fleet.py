@@ -103,7 +103,9 @@ class Fleet:
         waiting = [handle for handle in self.live if not has_begun(handle.number)]
         if waiting:
             log.info("Nothing is left to do for %d job(s) that wait in the queue; they are cancelled.", len(waiting))
-            self.dispatch.cancel(waiting, waiting_only=True)
+        if self.live:
+            # Those that have begun may wait as well: put back into the queue at their time limit.
+            self.dispatch.cancel(self.live, waiting_only=True)
 
     def cancel_all(self) -> None:
         """End every job."""

@@ -44,8 +44,7 @@ class AgentHistory:
     """One agent. job_number: of its job. restarts: how often the job had been requeued when the agent began.
 
     pid: of its process on `host`. node: SLURM's name of where it is. started: seconds since the epoch. ended: why it
-    left, None while it has not said so. gave_up: because too many trials in a row failed there. left_work: it was
-    told to leave, or had no time, and knows of no end of the work.
+    left, None while it has not said so. gave_up: because too many trials in a row failed there.
     """
 
     name: str
@@ -56,7 +55,6 @@ class AgentHistory:
     pid: int = 0
     started: float = 0.0
     gave_up: bool = False
-    left_work: bool = False
     ended: str | None = None
 
 
@@ -64,14 +62,16 @@ class History:
     """Folds events, each given once, into the present state of a sweep.
 
     jobs: those that were submitted, by number. jobs_added: how many more jobs at a time were asked for since the
-    sweep began. jobs_drained: numbers of those that were sent home, and aren't to be replaced. keeper_job: id of the
-    last keeper's job (see _keeper). found_no_more: an agent was told by the server that no new trial is left.
+    sweep began. jobs_drained: numbers of those that were sent home, and aren't to be replaced. jobs_dismissed: of
+    those that made room for another job. keeper_job: id of the last keeper's job (see _keeper). found_no_more: an
+    agent was told by the server that no new trial is left.
     """
 
     def __init__(self) -> None:
         self.jobs: dict[int, JobRecord] = {}
         self.jobs_added = 0
         self.jobs_drained: set[int] = set()
+        self.jobs_dismissed: set[int] = set()
         self.keeper_job: str | None = None
         self.trials: dict[int, TrialHistory] = {}
         self.agents: dict[str, AgentHistory] = {}
@@ -128,7 +128,7 @@ class History:
     def _on_agent_ended(self, event: Mapping[str, Any]) -> None:
         agent = self.agents[event["by"]]
         self.found_no_more = self.found_no_more or event["found_no_more"]
-        agent.ended, agent.gave_up, agent.left_work = event["reason"], event["gave_up"], event["left_work"]
+        agent.ended, agent.gave_up = event["reason"], event["gave_up"]
 
     def _on_job_submitted(self, event: Mapping[str, Any]) -> None:
         job = JobRecord(event["number"], event["job_id"], event["cluster"], event["host"], event["log"])
@@ -136,6 +136,9 @@ class History:
 
     def _on_jobs_added(self, event: Mapping[str, Any]) -> None:
         self.jobs_added += event["jobs"]
+
+    def _on_jobs_dismissed(self, event: Mapping[str, Any]) -> None:
+        self.jobs_dismissed.update(event["jobs"])
 
     def _on_jobs_drained(self, event: Mapping[str, Any]) -> None:
         self.jobs_drained.update(event["jobs"])
@@ -145,6 +148,10 @@ class History:
 
     def _on_reopened(self, _event: Mapping[str, Any]) -> None:
         self.stop_reason = None
+
+    def _on_agent_died(self, event: Mapping[str, Any]) -> None:
+        if event["agent"] in self.agents:
+            self.agents[event["agent"]].ended = "it died"
 
     def _on_sweep_stopped(self, event: Mapping[str, Any]) -> None:
         self.stop_reason = event["reason"]

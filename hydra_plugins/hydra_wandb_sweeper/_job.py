@@ -32,6 +32,7 @@ from ._ranks import LeadingIsolation, Ranks, follow
 from ._requeue import Ending, should_requeue
 from ._settle import AgentSettings
 from ._shares import Share, share_of, usable_cpus
+from ._side_by_side import SideBySide
 from ._slurm import SlurmCallError
 from ._takeover import take_over
 from ._trial import TaskContext
@@ -146,31 +147,27 @@ class AgentJob:
         queue = fork.SimpleQueue()
         cpus = usable_cpus()
         shares = [share_of(index, len(names), os.environ, cpus) for index in range(len(names))]
-        agents = [
-            fork.Process(target=self._report, args=(os.getpid(), name, share, number, wall_time, queue), name=name)
-            for name, share in zip(names, shares, strict=True)
-        ]
-        for agent in agents:
-            agent.start()
 
-        def stop_all(name: str) -> None:
-            # Ctrl-C goes to every process of the terminal, so to the agents as well.
-            for agent in agents if name != "SIGINT" else ():
-                agent.terminate()
+        def start(index: int, name: str) -> Any:
+            arguments = (os.getpid(), name, shares[index], number, wall_time, queue)
+            process = fork.Process(target=self._report, args=arguments, name=name)
+            process.start()
+            return process
 
-        with _on_stop_signals(stop_all):
-            try:
-                for agent in agents:
-                    agent.join()
-            except KeyboardInterrupt:
-                stop_all("")
-                for agent in agents:
-                    agent.join()
-                raise
+        group = SideBySide(names, start, lambda name: self._take_over_from(name, number))
+        with _on_stop_signals(group.signal):
+            group.run()
         summaries = []
         while not queue.empty():
             summaries.append(queue.get())
         return summaries
+
+    def _take_over_from(self, name: str, number: int) -> None:
+        """One of this job's agents has died: offer its trial, as the job itself gives no sign of that."""
+        ledger, history = Ledger(self.directory, f"job-{number}-{os.getpid()}"), History()
+        history.add(EventReader(self.directory).new_events())
+        take_over(ledger, history, name, self.settings.max_retries)
+        ledger.record("agent_died", agent=name)
 
     def _report(self, job_pid: int, name: str, share: Share, number: int, wall_time: WallTime, queue: Any) -> None:
         # Else an agent would outlive its job, and run trials that others have taken over.

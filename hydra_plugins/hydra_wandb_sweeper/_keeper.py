@@ -26,7 +26,7 @@ from ._ledger import Ledger
 from ._progress import Progress
 from ._report import report
 from ._results import collect, write
-from ._slurm import as_outside_of_jobs
+from ._slurm import as_outside_of_jobs, own_job_id
 from ._submission import Submission
 from ._submitit import SubmititDispatch
 from ._supervisor import Supervisor
@@ -36,6 +36,10 @@ log = logging.getLogger(__name__)
 
 # It sleeps between setbacks, and the server may be away.
 _TIMEOUT_MIN = 60
+# How long it tries to get its jobs accepted, before another keeper goes on with that.
+_PATIENCE_S = 50 * 60.0
+# Between two attempts after a refusal that is no limit: the controller may have been busy.
+_AGAIN_S = 60.0
 # It imports the user's code, to have it pickled for new jobs.
 _MEM_GB = 4.0
 
@@ -43,12 +47,21 @@ _MEM_GB = 4.0
 def leave_to_keeper(ledger: Ledger, fleet: Fleet, state: Keeper | None = None) -> str | None:
     """Submit a keeper to begin after the fleet's jobs; returns its id, None if the cluster doesn't take it.
 
-    state: of the keeper before. Without a keeper the sweep still runs, but what dies is not replaced.
+    Where the agents use up a limit on jobs alone, one of them makes room. state: of the keeper before. Without a
+    keeper the sweep still runs, but what dies is not replaced.
     """
     assert isinstance(fleet.dispatch, SubmititDispatch)
     keeper = state or Keeper(ledger.directory)
     try:
-        job_id = keeper.submit(fleet.dispatch, fleet.live)
+        try:
+            job_id = keeper.submit(fleet.dispatch, fleet.live)
+        except Exception:
+            if len(fleet.live) < 2:
+                raise
+            last = fleet.live.pop()
+            fleet.dispatch.cancel([last])  # type: ignore[list-item]
+            ledger.record("jobs_dismissed", jobs=[last.number])
+            job_id = keeper.submit(fleet.dispatch, fleet.live)
     except Exception as error:  # noqa: BLE001 (whatever submitit raises: sbatch's words are in it)
         log.warning("Nobody will replace agents that die, the cluster takes no job that could: %s", error)
         return None
@@ -69,8 +82,12 @@ class Keeper:
     progress: int = -1
 
     def submit(self, dispatch: SubmititDispatch, after: Sequence[JobHandle]) -> str:
-        """Submit it to begin after these jobs, and return its id. Errors: submitit's."""
-        arrays = sorted({job.job_id.partition("_")[0] for job in after}, key=int)
+        """Submit it to begin after these jobs, and return its id. Errors: submitit's.
+
+        Without any it begins after this very job.
+        """
+        ids = [job.job_id for job in after] or [own_job_id() or ""]
+        arrays = sorted({job_id.partition("_")[0] for job_id in ids}, key=int)
         return dispatch.submit_small(self, "afterany:" + ":".join(arrays), _TIMEOUT_MIN, _MEM_GB)
 
     def __call__(self) -> None:
@@ -88,9 +105,16 @@ class Keeper:
     def _keep(self, submission: Submission) -> None:
         """Go on with the sweep, once. Errors: SweepError if the server can't be reached."""
         ledger = Ledger(self.directory, f"keeper-{os.getpid()}-{int(time.time())}")
-        if _is_watched(Watch(ledger.root)):
+        watch = Watch(ledger.root)
+        if _is_watched(watch) or not watch.keep():
             log.info("A supervisor watches the sweep: nothing is left to do here.")
             return
+        try:
+            self._go_on(submission, ledger, watch)
+        finally:
+            watch.leave()
+
+    def _go_on(self, submission: Submission, ledger: Ledger, watch: Watch) -> None:
         record, history = ledger.sweep(), History()
         fleet = submission.make_fleet(ledger)
         supervisor = Supervisor(
@@ -105,17 +129,15 @@ class Keeper:
             progress_at_setback=self.progress,
         )
         goes_on = supervisor.go_on_unattended(submission.jobs)
-        while goes_on and not fleet.live:
+        deadline = time.monotonic() + _PATIENCE_S
+        while goes_on and not fleet.live and time.monotonic() < deadline and watch.keep():
             time.sleep(1.0)
             if Control(ledger.root).orders().ends_sweep:
                 goes_on = False
-                break
-            try:
-                fleet.start_due(history.bad_nodes())
-            except SweepFailedError as error:
-                if not error.is_limit:
-                    raise
-                log.warning("%s", error)
+            elif fleet.has_due:
+                _start(fleet, history)
+            else:  # the sweep is paused
+                goes_on = supervisor.go_on_unattended(submission.jobs)
         results = collect(record, history, self.directory)
         write(results, self.directory)
         if goes_on:
@@ -123,6 +145,17 @@ class Keeper:
             leave_to_keeper(ledger, fleet, following)
             return
         report(results, record, self.directory)
+
+
+def _start(fleet: Fleet, history: History) -> None:
+    """Start what is due; what the cluster refuses now is planned again, for nobody else would."""
+    planned = fleet.strength
+    try:
+        fleet.start_due(history.bad_nodes())
+    except SweepFailedError as error:
+        log.warning("%s", error)
+        if missing := planned - fleet.strength:
+            fleet.plan(missing, _AGAIN_S)
 
 
 def _is_watched(watch: Watch) -> bool:

@@ -43,7 +43,7 @@ class SweepRecord:
     """What every process of a sweep needs to know of it; holds no credential.
 
     expected_trials: how many there will be, None if only the server knows. swept: names of the parameters that
-    differ between trials. url: of the sweep's page.
+    differ between trials. url: of the sweep's page. is_ours: it was made by this plugin, not by other tools of W&B's.
     """
 
     sweep: SweepRef
@@ -57,6 +57,7 @@ class SweepRecord:
     parameters: Mapping[str, Any]
     expected_trials: int | None
     tags: tuple[str, ...] = ()
+    is_ours: bool = True
 
     @property
     def swept(self) -> tuple[str, ...]:
@@ -167,6 +168,10 @@ class Ledger:
         create_once(known, number)
         return Trial(number, 0, run_id, args)
 
+    def knows_run(self, run_id: str) -> bool:
+        """True if a run has a trial number."""
+        return (self._root / "runs" / run_id).exists()
+
     def claimed_count(self) -> int:
         """Return how many trials have a number."""
         self._next_number_hint = self._first_free_number()
@@ -201,6 +206,12 @@ class Ledger:
         if mine:
             self.record("claimed", trial, args=trial.args, failures=trial.failures, resumes=trial.resumes)
         return mine
+
+    def last_attempt_by(self, number: int) -> str | None:
+        """Return who claimed a trial's last attempt, None if nobody has."""
+        attempt = self._next_attempt(number, "", {}).attempt - 1
+        claim = read_json(self._root / "attempts" / f"{number:06d}.{attempt}") if attempt >= 0 else None
+        return str(claim["by"]) if claim is not None else None
 
     def is_under_way(self, trial: Trial, within_s: float) -> bool:
         """True if an attempt was claimed less than within_s ago and its process has left no result yet."""

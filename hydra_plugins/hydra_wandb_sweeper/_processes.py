@@ -31,6 +31,18 @@ def is_alive(pid: int, marker: str) -> bool:
     return state not in "ZX" and marker in command
 
 
+def process_start(pid: int) -> str | None:
+    """Return when a process started, in the system's own words; None if there is none, or the system doesn't say.
+
+    Together with the pid it names one process for ever.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return fields[19] if fields[0] not in "ZX" else None
+
+
 def terminate(pid: int) -> None:
     """Send SIGTERM to a process's children, to itself if it has none.
 

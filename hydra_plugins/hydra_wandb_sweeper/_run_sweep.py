@@ -19,7 +19,7 @@ from ._settle import AgentSettings
 from ._snapshot import current_sys_path, record_code, snapshot_code, snapshot_configs
 from ._submission import Submission
 from ._supervise import run_unattended, supervise
-from ._sweep_config import to_yaml
+from ._sweep_config import has_template, to_yaml
 from ._trial import TaskContext
 from ._validate import first_overrides
 from ._wandb_run import uses_wandb
@@ -97,6 +97,7 @@ def _create(plan: Plan, client: SweepClient, app_url: str) -> SweepRecord:
         parameters=plan.config.get("parameters") or {},
         expected_trials=plan.expected_trials,
         tags=settings.tags,
+        is_ours=has_template(plan.config),
     )
 
 

@@ -161,8 +161,10 @@ class Settler:
     def _hand_back(self) -> None:
         self.summary.gave_up = True
         for trial in self.streak.values():
-            self.ledger.unmark_failed(trial)
-            self.ledger.offer_again(trial, "its agent gave up")
+            # Others may have taken its retry meanwhile: then it is theirs.
+            if self.ledger.last_attempt_by(trial.number) == self.summary.name:
+                self.ledger.unmark_failed(trial)
+                self.ledger.offer_again(trial, "its agent gave up")
 
 
 STOPPED_BY_USER = "stopped by its user"

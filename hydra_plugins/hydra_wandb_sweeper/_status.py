@@ -22,7 +22,7 @@ from ._watch import Watch, Watcher
 
 log = logging.getLogger(__name__)
 
-_UNKNOWN = "UNKNOWN"
+UNKNOWN = "UNKNOWN"
 _TAIL_BYTES = 4096
 # The number under which job_states is asked for the keeper's job (see _keeper).
 KEEPER = -1
@@ -114,13 +114,18 @@ def job_states(jobs: Iterable[JobRecord]) -> dict[int, str]:
         states |= {job.number: listed[job.job_id] for job in slurm if job.job_id in listed}
     except _slurm.SlurmCallError as error:
         log.warning("The states of jobs can't be asked for: %s", error)
-        states |= {job.number: _UNKNOWN for job in slurm}
+        states |= {job.number: UNKNOWN for job in slurm}
     for job in (job for job in jobs if job.cluster != "slurm"):
-        if job.host != socket.gethostname():
-            states[job.number] = _UNKNOWN
+        if is_elsewhere(job):
+            states[job.number] = UNKNOWN
         elif is_alive(int(job.job_id), "submitit"):
             states[job.number] = "RUNNING"
     return states
+
+
+def is_elsewhere(job: JobRecord) -> bool:
+    """True for a local job of another machine, of which nothing can be known here."""
+    return job.cluster != "slurm" and job.host != socket.gethostname()
 
 
 def sweep_status(
@@ -162,7 +167,9 @@ def _agent(agent: AgentHistory, history: History, states: Mapping[int, str], now
     mine = [trial for trial in history.trials.values() if trial.agent == agent.name]
     running = next((trial for trial in mine if trial.state == RUNNING), None)
     ended = agent.ended
-    if ended is None and job is not None and agent.job_number not in states:
+    here = agent.host == socket.gethostname()
+    is_gone = agent.job_number not in states if job is not None else here and not is_alive(agent.pid, "")
+    if ended is None and is_gone:
         ended = "it died"
     return AgentStatus(
         agent.name,

@@ -65,9 +65,11 @@ class Submission:
             return
         # As in SubmititTask: what unpickling imports is found on sys_path only.
         data = pickle.dumps((self.job.sys_path, payload))
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        temporary = path.with_suffix(".tmp")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
+        os.replace(temporary, path)
 
     @staticmethod
     def load(directory: Path) -> Submission:
@@ -77,6 +79,7 @@ class Submission:
         """
         path = _path(directory)
         try:
+            _refuse_others(path, os.stat(path))
             with open(path, "rb") as file:
                 _refuse_others(path, os.fstat(file.fileno()))
                 sys_path, payload = pickle.load(file)  # noqa: S301 (written by this user, see _refuse_others)
@@ -88,7 +91,7 @@ class Submission:
         sys.path[:] = [*sys_path, *(entry for entry in sys.path if entry not in sys_path)]
         try:
             submission: Submission = cloudpickle.loads(payload)
-        except (ImportError, AttributeError, TypeError) as error:
+        except Exception as error:  # whatever the user's modules raise when they are imported
             raise SweepError(
                 f"What {directory} was submitted with can't be loaded: {type(error).__name__}: {error}. "
                 "Run hydra-sweep with the Python environment, and the code, that the sweep was started with."

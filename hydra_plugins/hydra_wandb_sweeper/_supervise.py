@@ -73,12 +73,7 @@ def run_unattended(submission: Submission, ledger: Ledger, jobs: int) -> None:
     if submission.traits.kind == "submitit_slurm":
         from ._keeper import leave_to_keeper
 
-        if leave_to_keeper(ledger, fleet) is None and len(fleet.live) > 1:
-            # A limit on jobs that the agents use up alone: one fewer of them is the lesser evil.
-            last = fleet.live.pop()
-            fleet.dispatch.cancel([last])
-            ledger.record("jobs_drained", jobs=[last.number])
-            leave_to_keeper(ledger, fleet)
+        leave_to_keeper(ledger, fleet)
     where = ledger.directory
     log.info("To look at it: hydra-sweep status %s; to watch over it: hydra-sweep attach %s", where, where)
 

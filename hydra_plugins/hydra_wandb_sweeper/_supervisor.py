@@ -57,6 +57,8 @@ class Supervisor:
     progress_at_setback: int = -1
     _jobs: int = 0
     _ceiling: float = math.inf
+    _floor: int = 0
+    _left_behind: int = 0
     _noted_s: float = float("-inf")
     _failure: str | None = None
     _is_winding_up: bool = False
@@ -79,6 +81,7 @@ class Supervisor:
     def go_on(self, jobs: int) -> None:
         """The same for a sweep that other processes have begun, and may still run. jobs: see see_through."""
         self._jobs = jobs
+        self._floor = 1  # whoever was sent home before: now somebody wants it to go on
         self._note_presence()
         self._catch_up()
         self._offer_trials_of_ended_jobs()
@@ -106,7 +109,7 @@ class Supervisor:
     def _target(self) -> int:
         """How many jobs there should be at a time, as long as there is work for them."""
         wanted = self._jobs + self.history.jobs_added - len(self.history.jobs_drained)
-        return int(max(0, min(wanted, self._ceiling)))
+        return int(max(self._floor, min(wanted, self._ceiling)))
 
     def _run(self) -> None:
         try:
@@ -175,7 +178,7 @@ class Supervisor:
         # it waited in the queue never had one.
         last = [agent for agent in agents if agent.restarts == max(a.restarts for a in agents)]
         died = not last or any(agent.ended is None for agent in last)
-        died = died and handle.number not in self.history.jobs_drained
+        died = died and handle.number not in self.history.jobs_drained | self.history.jobs_dismissed
         why = None
         if died and self._demand():
             how = "died" if agents else "was gone before it began"
@@ -208,11 +211,18 @@ class Supervisor:
         demand = self._demand()
         if not demand:
             return False
+        if self._control.orders().paused:
+            return True
+        if not self._target:
+            log.error("%d trial(s) are left, but all agents were sent home.", demand)
+            self._left_behind = demand
+            return False
         if self.history.stop_reason or self._is_setback_too_many(died=died):
             log.error("%d trial(s) are left, but no agent could run them.", demand)
+            self._left_behind = demand
             self._fail_handed_back_trials()
             return False
-        jobs = min(self._target, self._jobs_for(demand)) or 1
+        jobs = min(self._target, self._jobs_for(demand))
         wait_s = restart_wait_s(self.setbacks - 1) if died else 0.0
         log.warning(
             "%d trial(s) are left after all jobs have ended; starting %d more job(s) in %.0f s.", demand, jobs, wait_s
@@ -297,9 +307,8 @@ class Supervisor:
             return open_trials
         if expected is not None:
             return open_trials + expected - len(self.history.trials)
-        # The server alone knows how many there will be. Agents leave when it has no more, or for want of time.
-        ended = [agent for agent in self.history.agents.values() if agent.ended is not None]
-        is_unfinished = bool(ended) and all(agent.left_work for agent in ended)
+        # The server alone knows how many there will be, and says so to the agents.
+        is_unfinished = bool(self.history.agents) and not self.history.found_no_more
         return open_trials + (self._target * self.fleet.job.agents_per_job if is_unfinished else 0)
 
     def _sweep_is_running(self) -> bool:
@@ -362,7 +371,7 @@ class Supervisor:
         if self.history.stop_reason:
             return self.history.stop_reason
         why = f": {self._failure}" if self._failure else ""
-        left = counts[RUNNING] + counts[QUEUED]
+        left = counts[RUNNING] + counts[QUEUED] or self._left_behind
         total = sum(counts.values())
         if orders.draining and (left or total < (self.sweep.expected_trials or math.inf)):
             of = f" of {self.sweep.expected_trials}" if self.sweep.expected_trials is not None else ""

@@ -105,6 +105,11 @@ def _represent_str(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _QuotingDumper.add_representer(str, _represent_str)
 
 
+def has_template(config: Mapping[str, Any]) -> bool:
+    """True for the config of a sweep that was made by this plugin."""
+    return any(str(argument).startswith(_TEMPLATE_ARGUMENT) for argument in config.get("command") or ())
+
+
 def read_template(config: Mapping[str, Any], fixed: Sequence[str] = ()) -> Template:
     """Return the template that a sweep config carries; for a sweep made elsewhere one of plain keys.
 

@@ -25,13 +25,22 @@ def take_over(ledger: Ledger, history: History, agent: str, max_retries: int) ->
             # The agent died between the trial's word and its own.
             ledger.record("ended", trial, **result, duration_s=None, final=True)
         elif left.is_preempting:
-            ledger.offer_again(trial, f"{agent} was killed while the trial made room")
+            ledger.offer(following(trial), f"{agent} was killed while the trial made room")
         elif trial.failures < max_retries:
-            ledger.offer_again(replace(trial, failures=trial.failures + 1), f"{agent} died")
+            ledger.offer(replace(following(trial), failures=trial.failures + 1), f"{agent} died")
         else:
             lost.append((trial, f"{agent} died while it ran the trial"))
             record_lost(ledger, *lost[-1])
     return lost
+
+
+def following(trial: Trial) -> Trial:
+    """Return the attempt after this one.
+
+    Not the one after the last that was claimed: if two processes take over from the same dead agent, one of them
+    late, both offer the same attempt, which only one agent gets.
+    """
+    return replace(trial, attempt=trial.attempt + 1, resumes=True)
 
 
 def record_lost(ledger: Ledger, trial: Trial, error: str) -> None:

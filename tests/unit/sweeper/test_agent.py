@@ -16,7 +16,7 @@ from hydra_plugins.hydra_wandb_sweeper._files import write_whole
 from hydra_plugins.hydra_wandb_sweeper._history import History
 from hydra_plugins.hydra_wandb_sweeper._isolation import Wakeup
 from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger, Trial
-from hydra_plugins.hydra_wandb_sweeper._settle import AgentSettings, AgentSummary
+from hydra_plugins.hydra_wandb_sweeper._settle import AgentSettings, AgentSummary, Settler
 from hydra_plugins.hydra_wandb_sweeper._walltime import UNLIMITED, WallTime
 from tests.unit.sweeper.test_ledger import RECORD
 
@@ -500,3 +500,24 @@ def test_a_trial_does_not_go_on_while_the_server_is_away(bench: Bench) -> None:
     bench.run("agent-1")
     assert bench.isolation.ran == ["000000.2:run0"]
     assert bench.states() == ["finished"]
+
+
+def test_a_trial_that_another_agent_has_taken_up_is_not_handed_back(bench: Bench) -> None:
+    ledger, other = Ledger(bench.directory, "agent-0"), Ledger(bench.directory, "agent-1")
+    settler = Settler(RECORD, SETTINGS, bench.server, ledger, AgentSummary("agent-0"))  # type: ignore[arg-type]
+    taken, left = (ledger.number_trial(name, {}) for name in ("run0", "run1"))
+    failed = {"state": "failed", "metrics": {}, "error": "e", "error_line": "e", "output_dir": None}
+    for trial in (taken, left):
+        assert ledger.begin(trial)
+    settler.settle(taken, failed, 1.0)
+    assert other.take_offer() is not None
+    settler.settle(left, failed, 1.0)
+    settler.give_up()
+    assert [offer.number for offer in iter(other.take_offer, None)] == [1]
+
+
+def test_an_interrupted_run_of_another_directory_is_left_to_that(bench: Bench) -> None:
+    bench.server.left = []
+    bench.server.claims = [[Command("resume", "elsewhere", {})], EXIT]
+    bench.run()
+    assert bench.isolation.ran == []

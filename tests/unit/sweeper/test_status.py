@@ -45,9 +45,7 @@ class Story:
         return self.tell("agent_started", f"agent-{number}", **started)
 
     def leaves(self, number: int) -> Story:
-        return self.tell(
-            "agent_ended", f"agent-{number}", reason="done", gave_up=False, found_no_more=False, left_work=False
-        )
+        return self.tell("agent_ended", f"agent-{number}", reason="done", gave_up=False, found_no_more=False)
 
     def claims(self, number: int, trial: int) -> Story:
         claim = {
@@ -172,7 +170,7 @@ def test_a_sweep_that_only_the_server_knows() -> None:
 
 
 def test_who_supervises_is_said() -> None:
-    watcher = Watcher("login1", 42, 0.0, "token")
+    watcher = Watcher("login1", 42, "7", 0.0, "token")
     shown = sweep_status(RECORD, Story().history, Orders(), watcher, {}, Path("/sweep"), 0.0)
     assert shown.supervisor == "42@login1"
 
@@ -193,5 +191,5 @@ def test_a_sweep_that_a_keeper_will_see_to_is_not_idle() -> None:
 
 def test_a_sweep_whose_other_trials_ran_elsewhere_is_finished() -> None:
     story = Story().job(0).agent(0).claims(0, 0).ends(0)
-    end = {"reason": "r", "gave_up": False, "found_no_more": True, "left_work": False}
+    end = {"reason": "r", "gave_up": False, "found_no_more": True}
     assert story.tell("agent_ended", "agent-0", **end).status().state == "finished"

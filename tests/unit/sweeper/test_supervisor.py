@@ -61,6 +61,7 @@ class FakeCluster:
     cancelled: list[tuple[list[int], bool]] = field(default_factory=list)
     jobs: list[FakeJob] = field(default_factory=list)
     avoided: list[list[str]] = field(default_factory=list)
+    has_begun: Callable[[int], bool] = lambda _: False
 
     def start(self, job: Any, numbers: Sequence[int], avoid: Sequence[str] = ()) -> Sequence[FakeJob]:
         self.avoided.append(list(avoid))
@@ -86,7 +87,7 @@ class FakeCluster:
     def cancel(self, jobs: Sequence[FakeJob], *, waiting_only: bool = False) -> None:
         self.cancelled.append(([job.number for job in jobs], waiting_only))
         for job in jobs:
-            job.ended = True
+            job.ended = job.ended or not (waiting_only and self.has_begun(job.number))
 
 
 @dataclass
@@ -123,7 +124,7 @@ class Bench:
 
     def watch(self) -> Watch:
         """As another process sees it."""
-        return Watch(self.ledger("").root, lambda: self.now)
+        return Watch(self.ledger("").root, lambda: self.now, lambda _: None)
 
     def agent(
         self,
@@ -132,7 +133,7 @@ class Bench:
         *,
         dies_in: int | None = None,
         restarts: int = 0,
-        left_work: bool = False,
+        found_no_more: bool = False,
     ) -> bool:
         """An agent that runs these new trials (or what is on offer, if any) and leaves, or dies in one of them."""
         name = f"agent-{number}" + (f"r{restarts}" if restarts else "")
@@ -148,7 +149,7 @@ class Bench:
                 "ended", trial, state="finished", metrics={}, error=None, error_line=None, output_dir="d",
                 duration_s=1.0, final=True,
             )  # fmt: skip
-        ledger.record("agent_ended", reason="done", trials=0, gave_up=False, found_no_more=False, left_work=left_work)
+        ledger.record("agent_ended", reason="done", trials=0, gave_up=False, found_no_more=found_no_more)
         return True
 
     def bad_agent(self, number: int, trials: Sequence[int]) -> bool:
@@ -162,9 +163,7 @@ class Bench:
                 final=True,
             )  # fmt: skip
             ledger.offer_again(trial, "its agent gave up")
-        ledger.record(
-            "agent_ended", reason="3 trials failed", trials=3, gave_up=True, found_no_more=False, left_work=False
-        )
+        ledger.record("agent_ended", reason="3 trials failed", trials=3, gave_up=True, found_no_more=False)
         return True
 
     def claim(self, ledger: Ledger, new: list[int]) -> Trial | None:
@@ -203,6 +202,7 @@ class Bench:
             record, ledger, self.client, fleet,  # type: ignore
             History(), None, max_agent_restarts, sleep=nap, clock=lambda: self.now,
         )  # fmt: skip
+        supervisor._watch = self.watch()
         (supervisor.see_through if name == "supervisor" else supervisor.go_on)(jobs)
         return supervisor
 
@@ -230,7 +230,9 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     Ledger.create(tmp_path, RECORD, "supervisor")
-    return Bench(tmp_path, 4)
+    bench = Bench(tmp_path, 4)
+    bench.cluster.has_begun = lambda number: (tmp_path / ".sweep" / "events" / f"agent-{number}.jsonl").exists()
+    return bench
 
 
 def test_jobs_that_do_all_the_work_are_all_there_is(bench: Bench) -> None:
@@ -396,7 +398,7 @@ def test_a_trial_whose_agent_died_after_its_end_is_not_run_again(bench: Bench) -
 
 def test_where_only_the_server_knows_the_end_agents_without_time_are_replaced(bench: Bench) -> None:
     def work(number: int) -> bool:
-        bench.agent(number, [number], left_work=number < 3)
+        bench.agent(number, [number], found_no_more=number == 3)
         return True
 
     bench.cluster.work = work
@@ -490,7 +492,7 @@ def test_drained_jobs_are_not_replaced(bench: Bench) -> None:
     def work(number: int) -> bool:
         if number == 0:
             bench.ledger("command").record("jobs_drained", jobs=[0])
-        return bench.agent(number, [number], left_work=True) if number < 2 else bench.agent(number, range(4))
+        return bench.agent(number, [number]) if number < 2 else bench.agent(number, range(4))
 
     bench.cluster.work = work
     supervisor = bench.supervise(2)
@@ -503,13 +505,13 @@ def test_a_sweep_that_begins_no_more_trials_ends_without_those_that_are_left(ben
 
     def work(number: int) -> bool:
         control.drain()
-        return bench.agent(number, [0], left_work=True)
+        return bench.agent(number, [0])
 
     bench.cluster.work = work
     supervisor = bench.supervise(1)
     assert bench.cluster.started == [0]
     assert supervisor.failure(0.5) == "it was told to begin no more trials, 1 of 4 have ended"
-    control.resume()
+    control.allow()
     bench.cluster.work = lambda number: bench.agent(number, range(4))
     assert bench.counts(bench.supervise(1, name="another")) == {"finished": 4}
 
@@ -524,7 +526,8 @@ def test_waiting_jobs_are_cancelled_at_once_when_no_more_trials_begin(bench: Ben
 
     bench.on_nap = drain
     bench.supervise(3)
-    assert bench.cluster.cancelled == [([1, 2], True)]
+    assert bench.cluster.cancelled[0] == ([0, 1, 2], True)
+    assert bench.cluster.started == [0, 1, 2]
 
 
 def test_a_keeper_leaves_jobs_that_were_added_to_their_work(bench: Bench) -> None:
@@ -543,3 +546,49 @@ def test_a_keeper_leaves_jobs_that_were_added_to_their_work(bench: Bench) -> Non
     assert goes_on
     assert supervisor.fleet.has_due
     assert {t.state for t in supervisor.history.trials.values()} == {"queued"}
+
+
+def test_the_last_drained_agent_is_not_replaced_and_attaching_starts_one_again(bench: Bench) -> None:
+    def work(number: int) -> bool:
+        if number == 0:
+            bench.ledger("command").record("jobs_drained", jobs=[0])
+            return bench.agent(number, [0])
+        return bench.agent(number, range(4))
+
+    bench.cluster.work = work
+    supervisor = bench.supervise(1)
+    assert bench.cluster.started == [0]
+    assert supervisor.failure(0.5) is not None
+    assert bench.counts(bench.supervise(1, name="another")) == {"finished": 4}
+
+
+def test_no_job_is_started_while_the_sweep_is_paused(bench: Bench) -> None:
+    control = Control(bench.ledger("").root)
+
+    def work(number: int) -> bool:
+        if number == 0:
+            control.pause()
+            return bench.agent(number, [0])
+        return bench.agent(number, range(4))
+
+    def resume() -> None:
+        if bench.naps == 50:
+            assert bench.cluster.started == [0]
+            control.resume()
+
+    bench.cluster.work = work
+    bench.on_nap = resume
+    supervisor = bench.supervise(1, max_agent_restarts=1)
+    assert bench.counts(supervisor) == {"finished": 4}
+    assert bench.cluster.started == [0, 1]
+
+
+def test_two_that_take_over_from_one_dead_agent_offer_the_same_attempt(bench: Bench) -> None:
+    bench.agent(0, [0], dies_in=0)
+    early, late = History(), History()
+    for history in (early, late):
+        history.add(EventReader(bench.directory).new_events())
+    take_over(bench.ledger("one"), early, "agent-0", 3)
+    assert bench.ledger("agent-1").take_offer() is not None
+    take_over(bench.ledger("another"), late, "agent-0", 3)
+    assert bench.ledger("agent-2").take_offer() is None
