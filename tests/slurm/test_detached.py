@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 
+from tests.integration.sweeper.conftest import heed_terminal
 from tests.integration.sweeper.test_command import answer, command
 from tests.slurm.conftest import SlurmProject, assert_all_finished_once, events
 from tests.slurm.test_deaths import LASTING, running_agents, runs_by_number
@@ -79,6 +80,7 @@ def _take_terminal(descriptor: int) -> None:
     import fcntl
     import termios
 
+    heed_terminal()
     fcntl.ioctl(descriptor, termios.TIOCSCTTY, 0)
 
 

@@ -76,6 +76,12 @@ marks: marks
 }
 
 
+def heed_terminal() -> None:
+    """In a new process: Ctrl-C and the end of the terminal mean something, however the tests were started."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @dataclass
 class Project:
     """A user's project directory with app.py and conf/."""
@@ -118,6 +124,7 @@ class Project:
                 stderr=subprocess.STDOUT,
                 text=True,
                 stdin=subprocess.DEVNULL,
+                preexec_fn=heed_terminal,
             )
         self.started.append(process)
         return process, directory
