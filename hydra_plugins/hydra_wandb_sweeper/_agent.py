@@ -22,6 +22,7 @@ from ._isolation import Isolation, TrialProcess, Wakeup
 from ._ledger import Ledger, SweepRecord, Trial, finished_durations_s
 from ._notice import preempt_signal
 from ._outcome import FINISHED, PREEMPTED
+from ._processes import process_start
 from ._settle import AgentSettings, AgentSummary, Settler, failed_result, stopped_result
 from ._slurm import node_name, own_job_id, restart_count
 from ._walltime import UNLIMITED, WallTime, expected_trial_s, grace_s, too_short
@@ -118,6 +119,7 @@ class Agent:
             "agent_started",
             host=socket.gethostname(),
             pid=os.getpid(),
+            process_start=process_start(os.getpid()),
             job=own_job_id(),
             job_number=self._job_number,
             restarts=restart_count(),

@@ -18,7 +18,7 @@ from ._history import History, JobRecord
 from ._ledger import EventReader, Ledger, SweepRecord
 from ._outcome import FAILED, STOPPED
 from ._plan import START_PATIENCE_S
-from ._processes import is_alive, terminate
+from ._processes import process_start, terminate
 from ._progress import Progress
 from ._server import choose_server
 from ._status import UNKNOWN, is_elsewhere, job_states, read_status
@@ -102,7 +102,7 @@ def _refuse_living_agents(history: History) -> None:
                 f"{agent.name} ran on {agent.host} (process {agent.pid}), and whether it still does can be seen only "
                 "there. Run this command there."
             )
-        if is_alive(agent.pid, ""):
+        if process_start(agent.pid) == agent.process_start:
             raise SweepError(f"{agent.name} still runs, as process {agent.pid}. Wait for its end, or kill it.")
 
 

@@ -43,8 +43,9 @@ class JobRecord:
 class AgentHistory:
     """One agent. job_number: of its job. restarts: how often the job had been requeued when the agent began.
 
-    pid: of its process on `host`. node: SLURM's name of where it is. started: seconds since the epoch. ended: why it
-    left, None while it has not said so. gave_up: because too many trials in a row failed there.
+    pid: of its process on `host`. node: SLURM's name of where it is. started: seconds since the epoch. process_start:
+    see _processes. ended: why it left, None while it has not said so. gave_up: because too many trials in a row
+    failed there.
     """
 
     name: str
@@ -54,6 +55,7 @@ class AgentHistory:
     node: str | None = None
     pid: int = 0
     started: float = 0.0
+    process_start: str | None = None
     gave_up: bool = False
     ended: str | None = None
 
@@ -115,15 +117,8 @@ class History:
         return [t for t in self.trials.values() if t.agent == agent and t.state == RUNNING]
 
     def _on_agent_started(self, event: Mapping[str, Any]) -> None:
-        self.agents[event["by"]] = AgentHistory(
-            event["by"],
-            event["host"],
-            event["job_number"],
-            event["restarts"],
-            event["node"],
-            event["pid"],
-            event["time"],
-        )
+        names = ("by", "host", "job_number", "restarts", "node", "pid", "time", "process_start")
+        self.agents[event["by"]] = AgentHistory(*(event[name] for name in names))
 
     def _on_agent_ended(self, event: Mapping[str, Any]) -> None:
         agent = self.agents[event["by"]]

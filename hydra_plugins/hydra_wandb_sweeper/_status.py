@@ -16,7 +16,7 @@ from ._control import Control, Orders
 from ._history import QUEUED, RUNNING, AgentHistory, History, JobRecord, TrialHistory
 from ._ledger import EventReader, Ledger, SweepRecord
 from ._outcome import FAILED, FINISHED
-from ._processes import is_alive
+from ._processes import is_alive, process_start
 from ._results import collect
 from ._watch import Watch, Watcher
 
@@ -167,9 +167,7 @@ def _agent(agent: AgentHistory, history: History, states: Mapping[int, str], now
     mine = [trial for trial in history.trials.values() if trial.agent == agent.name]
     running = next((trial for trial in mine if trial.state == RUNNING), None)
     ended = agent.ended
-    here = agent.host == socket.gethostname()
-    is_gone = agent.job_number not in states if job is not None else here and not is_alive(agent.pid, "")
-    if ended is None and is_gone:
+    if ended is None and (agent.job_number not in states if job is not None else _is_gone(agent)):
         ended = "it died"
     return AgentStatus(
         agent.name,
@@ -181,6 +179,11 @@ def _agent(agent: AgentHistory, history: History, states: Mapping[int, str], now
         sum(trial.state not in (RUNNING, QUEUED) for trial in mine),
         ended,
     )
+
+
+def _is_gone(agent: AgentHistory) -> bool:
+    """True for an agent without a job of its own whose process was on this machine, and isn't any more."""
+    return agent.host == socket.gethostname() and process_start(agent.pid) != agent.process_start
 
 
 def _waits(number: int, history: History, states: Mapping[int, str]) -> bool:

@@ -11,6 +11,7 @@ be had it says why and runs the command without one.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import os
 import pwd
@@ -20,7 +21,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 PACKAGES = ("slurm-wlm", "slurmdbd", "munge", "mariadb-server")
@@ -232,7 +233,8 @@ class Cluster:
         shutil.chown(directory, "mysql", "mysql")
         data = directory / "data"
         install = ["mariadb-install-db", "--user=mysql", f"--datadir={data}", "--skip-test-db"]
-        self._ask(*install, "--auth-root-authentication-method=normal")
+        with _one_at_a_time():  # it makes tables of fixed names below /tmp
+            self._ask(*install, "--auth-root-authentication-method=normal")
         self._start(
             "mariadbd",
             "--no-defaults",
@@ -334,9 +336,16 @@ def obstacle(install: bool) -> str | None:
         return None
     if not install:
         return f"Debian's packages {', '.join(PACKAGES)} are not installed"
-    with open(f"{DIRECTORY}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another cluster may be about to install them too
+    with _one_at_a_time():  # another cluster may be about to install them too
         return None if all(map(_which, programs)) else _install()
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Wait for other clusters of this machine that are within it."""
+    with open(f"{DIRECTORY}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _which(program: str) -> str | None:

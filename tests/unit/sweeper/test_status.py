@@ -41,8 +41,8 @@ class Story:
         return self.tell("job_submitted", number=number, job_id=f"70_{number}", cluster="slurm", host="h", log="l")
 
     def agent(self, number: int) -> Story:
-        started = {"host": "h", "pid": 7, "job": "70", "job_number": number, "restarts": 0, "node": f"n{number}"}
-        return self.tell("agent_started", f"agent-{number}", **started)
+        process = {"host": "h", "pid": 7, "process_start": "1", "node": f"n{number}"}
+        return self.tell("agent_started", f"agent-{number}", job="70", job_number=number, restarts=0, **process)
 
     def leaves(self, number: int) -> Story:
         return self.tell("agent_ended", f"agent-{number}", reason="done", gave_up=False, found_no_more=False)

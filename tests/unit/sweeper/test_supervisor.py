@@ -139,7 +139,14 @@ class Bench:
         name = f"agent-{number}" + (f"r{restarts}" if restarts else "")
         ledger = self.ledger(name)
         ledger.record(
-            "agent_started", host="h", pid=1, job="1", job_number=number, restarts=restarts, node=f"n{number}"
+            "agent_started",
+            host="h",
+            pid=1,
+            process_start="1",
+            job="1",
+            job_number=number,
+            restarts=restarts,
+            node=f"n{number}",
         )
         new = [n for n in trials if n not in self.handed_out]
         while (trial := self.claim(ledger, new)) is not None:
@@ -155,7 +162,16 @@ class Bench:
     def bad_agent(self, number: int, trials: Sequence[int]) -> bool:
         """An agent in which these trials fail, so that it gives up."""
         ledger = self.ledger(f"agent-{number}")
-        ledger.record("agent_started", host="h", pid=1, job="1", job_number=number, restarts=0, node=f"n{number}")
+        ledger.record(
+            "agent_started",
+            host="h",
+            pid=1,
+            process_start="1",
+            job="1",
+            job_number=number,
+            restarts=0,
+            node=f"n{number}",
+        )
         for trial in [self.claim(ledger, [n]) for n in trials]:
             assert trial is not None
             ledger.record(
