@@ -58,6 +58,17 @@ def terminate(pid: int) -> None:
             os.kill(target, signal.SIGTERM)
 
 
+def forget_dead_terminal() -> None:
+    """Send what can't be written to a closed terminal nowhere: Python would fail on it at its exit (status 120)."""
+    for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
+        try:
+            stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, descriptor)
+            os.close(nowhere)
+
+
 @contextlib.contextmanager
 def apart_from_terminal() -> Iterator[None]:
     """While active, started processes ignore Ctrl-C and the end of the terminal, and hold no stream of this process.

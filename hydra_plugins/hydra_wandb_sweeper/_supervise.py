@@ -13,6 +13,7 @@ from ._control import Control
 from ._errors import SweepFailedError
 from ._history import RUNNING, History
 from ._ledger import Ledger
+from ._processes import forget_dead_terminal
 from ._progress import Progress
 from ._report import report
 from ._results import TRIALS_FILE, SweepResults, collect, write
@@ -44,6 +45,7 @@ def supervise(
             work(supervisor)
         except LeftSweep as left:
             _leave(submission, supervisor, left)
+            forget_dead_terminal()
             raise SystemExit(attention.exit_status) from None
         except KeyboardInterrupt:
             _write(supervisor)

@@ -38,7 +38,7 @@ def sdk(request: pytest.FixtureRequest) -> Sdk:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerAddress]:
     """A server that tests share; each uses a project of its own."""
-    address = ensure_running(tmp_path_factory.mktemp("shared") / "server", idle_timeout_s=600)
+    address = ensure_running(tmp_path_factory.mktemp("shared") / "server", idle_timeout_s=7200)
     yield address
     os.kill(address.pid, signal.SIGTERM)
 
