@@ -238,6 +238,23 @@ def retry(directory: Path, trials: tuple[int, ...], wait: bool, as_json: bool) -
         _answer({"trials": numbers}, said, as_json)
 
 
+@main.command()
+@click.option(
+    "--dir",
+    "directory",
+    default=".wandb_sweep_server",
+    show_default=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the server's data is.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on (0.0.0.0: all).")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="0: the last one of DIR, else any free one.")
+def serve(directory: Path, host: str, port: int) -> None:
+    """Run the embedded server of a project, until Ctrl-C or it is idle."""
+    command = [sys.executable, "-m", "wandb_sweep_server"]
+    os.execv(command[0], [*command, "--dir", str(directory), "--host", host, "--port", str(port)])  # noqa: S606
+
+
 def _directory(target: str) -> Path | None:
     """Return the directory that an argument names, None if it names something else."""
     return Path(target) if Path(target).is_dir() else None

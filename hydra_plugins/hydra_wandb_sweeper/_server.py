@@ -143,6 +143,6 @@ def _open_local(directory: Path) -> ServerAccess:
     if address is None:
         raise ServerUnreachableError(
             f"The embedded sweep server of {directory} isn't running. Start the sweep again with the same "
-            f"command, or run `python -m wandb_sweep_server --dir {directory}`."
+            f"command, or run `hydra-sweep serve --dir {directory}`."
         )
     return ServerAccess(address.url, address.url, address.api_key)

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.integration.sweeper.conftest import Project
+from tests.integration.sweeper.conftest import Project, heed_terminal
 from tests.integration.sweeper.test_failures import events
 from tests.waiting import wait_for
+from wandb_sweep_server.launch import read_address
 
 TWO_JOBS = ("hydra/launcher=submitit_local", "hydra.sweeper.agents=2")
 LAUNCHERS = {"basic": (), "submitit_local": TWO_JOBS, "joblib": ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")}
@@ -320,6 +321,21 @@ def test_a_sweep_that_was_stopped_by_its_failures_can_be_retried(gated: Project)
     for x in (1, 2):
         (gated.directory / f"fail-{x}").unlink()
     assert answer(gated, "retry", str(directory))["trials"]["finished"] == 2
+
+
+def test_serve_runs_the_project_s_server_until_it_is_told_to_end(project: Project) -> None:
+    with open(project.directory / "serve.log", "w") as log:
+        server = subprocess.Popen(
+            [str(Path(sys.executable).with_name("hydra-sweep")), "serve"],
+            cwd=project.directory, env=project.env, stdout=log, stderr=log, preexec_fn=heed_terminal,
+        )  # fmt: skip
+    address = wait_for(lambda: read_address(project.directory / ".wandb_sweep_server"), "the server answers")
+    assert address.pid == server.pid
+    sweep = project.sweep("x=1,2", "hydra.sweeper.server=local")
+    assert sweep.results["sweep_url"].startswith(address.url)
+    server.send_signal(signal.SIGINT)
+    assert server.wait(timeout=30) in (0, 130, -signal.SIGINT)
+    assert read_address(address.directory) is None
 
 
 # --- refusals ---

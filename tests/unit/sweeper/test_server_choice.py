@@ -78,5 +78,5 @@ def test_a_trial_waits_for_an_embedded_server_that_is_being_restarted(tmp_path: 
 
 
 def test_an_embedded_server_that_is_gone_says_how_to_start_it(tmp_path: Path) -> None:
-    with pytest.raises(ServerUnreachableError, match="python -m wandb_sweep_server --dir"):
+    with pytest.raises(ServerUnreachableError, match="hydra-sweep serve --dir"):
         ServerRef("local", str(tmp_path)).open({})
