@@ -16,7 +16,7 @@ import click
 from ._errors import SettingError, SweepError
 
 if TYPE_CHECKING:
-    from ._client import SweepClient, SweepRef
+    from ._client import SweepClient, SweepInfo, SweepRef
     from ._status import SweepStatus
 
 _MOST_FAILURES = 10
@@ -64,10 +64,8 @@ def status(target: str, server: str, as_json: bool) -> None:
     if (directory := _directory(target)) is not None:
         shown = read_status(directory)
     else:
-        client, ref, url = _on_server(target, server)
-        if (info := client.get_sweep(ref)) is None:
-            raise SweepError(f"There is no sweep {ref.path}, and no directory '{target}'.")
-        shown = server_status(info, url, client.sweep_runs(ref))
+        client, info, url = _on_server(target, server)
+        shown = server_status(info, url, client.sweep_runs(info.ref))
     click.echo(json.dumps(shown.to_json(), indent=2) if as_json else _as_text(shown))
 
 
@@ -185,10 +183,8 @@ def _steer(
     from ._ledger import Ledger
 
     if (directory := _directory(target)) is None:
-        client, ref, _ = _on_server(target, server)
-        if client.get_sweep(ref) is None:
-            raise SweepError(f"There is no sweep {ref.path}, and no directory '{target}'.")
-        change(client, ref)
+        client, info, _ = _on_server(target, server)
+        change(client, info.ref)
         return
     ledger = Ledger.open(directory, "")
     order(Control(ledger.root))
@@ -260,8 +256,8 @@ def _directory(target: str) -> Path | None:
     return Path(target) if Path(target).is_dir() else None
 
 
-def _on_server(target: str, setting: str) -> tuple[SweepClient, SweepRef, str]:
-    """Return a client, the sweep and its page's URL. Errors: SweepError."""
+def _on_server(target: str, setting: str) -> tuple[SweepClient, SweepInfo, str]:
+    """Return a client, the sweep and its page's URL. Errors: SweepError if there is none."""
     from ._client import SweepRef
     from ._commands import client_of
     from ._settings import parse_sweep_path
@@ -276,7 +272,9 @@ def _on_server(target: str, setting: str) -> tuple[SweepClient, SweepRef, str]:
             f"'{target}' is no directory, and a sweep needs its project too: PROJECT/ID or ENTITY/PROJECT/ID."
         )
     ref = SweepRef(path.entity or client.default_entity(), path.project, path.sweep_id)
-    return client, ref, f"{app_url}/{ref.entity}/{ref.project}/sweeps/{ref.sweep_id}"
+    if (info := client.get_sweep(ref)) is None:
+        raise SweepError(f"There is no sweep {ref.path}, and no directory '{target}'.")
+    return client, info, f"{app_url}/{ref.entity}/{ref.project}/sweeps/{ref.sweep_id}"
 
 
 def _answer(content: object, text: str, as_json: bool) -> None:

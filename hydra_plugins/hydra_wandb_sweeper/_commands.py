@@ -116,7 +116,10 @@ def add_agents(directory: Path, count: int) -> list[str]:
     ledger = open_ledger(directory)
     submission = Submission.load(ledger.directory)
     if not submission.traits.is_submitit:
-        raise SweepError(f"The launcher '{submission.traits.kind}' can't add jobs to a sweep that runs.")
+        raise SweepError(
+            f"The launcher '{submission.traits.kind}' can't add jobs to a sweep that runs; submitit_local and "
+            "submitit_slurm can. Repeat the sweep's command with its sweep_id to have more agents."
+        )
     state = read_status(ledger.directory).state
     if state not in ("running", "paused", "idle"):
         raise SweepError(f"The sweep is {state}: there is nothing for more agents to do.")

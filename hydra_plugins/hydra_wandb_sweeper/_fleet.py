@@ -107,6 +107,12 @@ class Fleet:
             # Those that have begun may wait as well: put back into the queue at their time limit.
             self.dispatch.cancel(self.live, waiting_only=True)
 
+    def end_last(self) -> int:
+        """End the job that was started last, and return its number."""
+        last = self.live.pop()
+        self.dispatch.cancel([last])
+        return last.number
+
     def cancel_all(self) -> None:
         """End every job."""
         self._due = []

@@ -58,9 +58,7 @@ def leave_to_keeper(ledger: Ledger, fleet: Fleet, state: Keeper | None = None) -
         except Exception:
             if len(fleet.live) < 2:
                 raise
-            last = fleet.live.pop()
-            fleet.dispatch.cancel([last])  # type: ignore[list-item]
-            ledger.record("jobs_dismissed", jobs=[last.number])
+            ledger.record("jobs_dismissed", jobs=[fleet.end_last()])
             job_id = keeper.submit(fleet.dispatch, fleet.live)
     except Exception as error:  # noqa: BLE001 (whatever submitit raises: sbatch's words are in it)
         log.warning("Nobody will replace agents that die, the cluster takes no job that could: %s", error)

@@ -20,6 +20,27 @@ _SWEEP_FILE_KEYS = frozenset(
 )
 
 
+# Settings that no sweep file has, and that need no more than their rules.
+_TAKEN_AS_THEY_ARE = (
+    "seed",
+    "server",
+    "agents",
+    "agents_per_job",
+    "trials_per_agent",
+    "isolation",
+    "snapshot_code",
+    "wait",
+    "max_retries",
+    "max_failure_rate",
+    "max_agent_restarts",
+    "max_consecutive_failures",
+    "trial_time_min",
+    "resumable",
+    "server_patience_min",
+    "server_job",
+)
+
+
 class SweepPath(NamedTuple):
     """Where a sweep is. entity and project are None where the user left them out."""
 
@@ -94,28 +115,13 @@ def read_settings(
         sweep_file_parameters=dict(file.get("parameters") or {}),
         early_terminate=merged("early_terminate"),
         run_cap=merged("run_cap"),
-        seed=raw["seed"],
         entity=merged("entity"),
         project=merged("project") or job_name,
         name=merged("name") or job_name,
         description=merged("description"),
         tags=tuple(raw["tags"] or ()),
-        server=raw["server"],
-        server_job=raw["server_job"],
         join=parse_sweep_path(raw["sweep_id"]) if raw["sweep_id"] is not None else None,
-        agents=raw["agents"],
-        agents_per_job=raw["agents_per_job"],
-        trials_per_agent=raw["trials_per_agent"],
-        isolation=raw["isolation"],
-        snapshot_code=raw["snapshot_code"],
-        wait=raw["wait"],
-        max_retries=raw["max_retries"],
-        max_failure_rate=raw["max_failure_rate"],
-        max_agent_restarts=raw["max_agent_restarts"],
-        max_consecutive_failures=raw["max_consecutive_failures"],
-        trial_time_min=raw["trial_time_min"],
-        resumable=raw["resumable"],
-        server_patience_min=raw["server_patience_min"],
+        **{field: raw[field] for field in _TAKEN_AS_THEY_ARE},
     )
     _check_merged(settings)
     if settings.join is not None:

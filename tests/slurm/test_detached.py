@@ -10,6 +10,7 @@ import sys
 
 from tests.integration.sweeper.conftest import heed_terminal
 from tests.integration.sweeper.test_command import answer, command
+from tests.slurm.cluster import MAX_SUBMIT_JOBS
 from tests.slurm.conftest import SlurmProject, assert_all_finished_once, events
 from tests.slurm.test_deaths import LASTING, running_agents, runs_by_number
 from tests.slurm.test_dispatch import SLURM, values
@@ -169,3 +170,14 @@ def test_submitting_returns_at_once_and_a_job_that_comes_too_late_ends_well(proj
 def _take_nodes(project: SlurmProject, count: int) -> str:
     whole = (f"-N{count}", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 600")
     return project.slurm("sbatch", "--parsable", *whole).strip()
+
+
+def test_where_agents_use_up_a_limit_on_jobs_one_makes_room_for_the_keeper(project: SlurmProject) -> None:
+    limited = (*SLURM, "hydra.launcher.partition=few", f"hydra.sweeper.agents={MAX_SUBMIT_JOBS}")
+    process, directory = project.start(*limited, "hydra.sweeper.wait=false", values(6), "steps=4")
+    assert process.wait(timeout=60) == 0, (directory / "supervisor.log").read_text()
+    (dismissed,) = [e["jobs"] for e in events(directory) if e["event"] == "jobs_dismissed"]
+    assert dismissed == [MAX_SUBMIT_JOBS - 1]
+    assert any(e["event"] == "keeper_submitted" for e in events(directory))
+    wait_for(lambda: not project.jobs(), "everything has ended", 120)
+    assert_all_finished_once(project, directory, 6)
