@@ -28,6 +28,7 @@ from hydra.core.hydra_config import HydraConfig
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(cfg):
     checkpoint = Path(HydraConfig.get().runtime.output_dir) / "step"
+    unfinished = checkpoint.with_suffix(".tmp")
     begin = int(checkpoint.read_text()) if checkpoint.exists() else 0
     run = wandb.init()
     env = os.environ
@@ -43,7 +44,9 @@ def main(cfg):
     try:
         for step in range(begin, cfg.steps):
             time.sleep(cfg.step_s)
-            checkpoint.write_text(str(step + 1))
+            # Replaced at once: whoever is interrupted in between goes on from the step before.
+            unfinished.write_text(str(step + 1))
+            unfinished.replace(checkpoint)
             run.log({"step": step})
     except BaseException as error:
         with open("interrupted.jsonl", "a") as file:
