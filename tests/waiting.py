@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 180.0) -> Any:
     """Poll until the condition is true, and return its value; fails with `what` after timeout_s."""
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):

@@ -117,8 +117,9 @@ def agents(directory: Path, add: int | None, as_json: bool) -> None:
     from ._status import read_status
 
     if add is not None:
-        jobs = add_agents(directory, add)
-        _answer({"jobs": jobs}, f"Submitted: {', '.join(jobs)}", as_json)
+        jobs, follow = add_agents(directory, add)
+        rest = f"; the cluster accepts no more for now, {follow} follow as jobs end" if follow else ""
+        _answer({"jobs": jobs, "follow": follow}, f"Submitted: {', '.join(jobs) or 'none'}{rest}", as_json)
         return
     shown = read_status(directory)
     lines = _agent_lines(shown) or ["No agent works."]

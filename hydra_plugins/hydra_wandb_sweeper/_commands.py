@@ -13,7 +13,7 @@ from pathlib import Path
 from . import _slurm
 from ._client import SweepClient
 from ._control import Control, without_restarts
-from ._errors import SweepError
+from ._errors import SweepError, SweepFailedError
 from ._history import History, JobRecord
 from ._ledger import EventReader, Ledger, SweepRecord
 from ._outcome import FAILED, STOPPED
@@ -111,8 +111,12 @@ def _may_live(job: JobRecord, history: History) -> bool:
     return not agents or any(agent.ended is None for agent in agents)
 
 
-def add_agents(directory: Path, count: int) -> list[str]:
-    """Submit jobs with `count` more agents, and return the jobs' ids. Errors: SweepError."""
+def add_agents(directory: Path, count: int) -> tuple[list[str], int]:
+    """Submit jobs with `count` more agents; returns the jobs' ids, and how many jobs follow.
+
+    Those are what the cluster accepts only as others end, of which somebody has to take notice: a supervisor, or a
+    keeper. Errors: SweepError.
+    """
     ledger = open_ledger(directory)
     submission = Submission.load(ledger.directory)
     if not submission.traits.is_submitit:
@@ -129,11 +133,18 @@ def add_agents(directory: Path, count: int) -> list[str]:
     history = read_history(ledger.directory)
     _client(submission, ledger)  # the server runs
     fleet = submission.make_fleet(ledger)
-    fleet.plan(count // per_job)
-    fleet.start_due(history.bad_nodes())
+    planned = count // per_job
+    fleet.plan(planned)
+    is_seen_to = Watch(ledger.root).holder() is not None or read_status(ledger.directory).keeper is not None
+    try:
+        fleet.start_due(history.bad_nodes())
+    except SweepFailedError as error:
+        if not (error.is_limit and is_seen_to):
+            raise
+    added = planned if is_seen_to else len(fleet.live)
     # Only now: a supervisor that knew of them before it saw them would submit them itself.
-    ledger.record("jobs_added", jobs=len(fleet.live))
-    return [handle.job_id for handle in fleet.live]
+    ledger.record("jobs_added", jobs=added)
+    return [handle.job_id for handle in fleet.live], added - len(fleet.live)
 
 
 def drain(directory: Path, agents: Sequence[str]) -> list[str]:

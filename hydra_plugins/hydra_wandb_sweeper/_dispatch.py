@@ -14,7 +14,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig
 
 from ._errors import SettingError, SweepFailedError
-from ._history import JobRecord
+from ._history import AgentHistory, JobRecord
 from ._job import AgentJob, LauncherTask
 from ._ledger import DIRECTORY
 from ._settings import Settings
@@ -35,6 +35,9 @@ class JobHandle(Protocol):
 
     def has_ended(self) -> bool:
         """True once its process is gone, however it ended."""
+
+    def is_waiting(self) -> bool:
+        """True while it waits in a queue."""
 
     def describe(self) -> str:
         """Its id, state, where its log is, and the log's last lines."""
@@ -65,6 +68,9 @@ class Dispatch(Protocol):
 
     def cancel(self, jobs: Sequence[Any], *, waiting_only: bool = False) -> None:
         """End jobs that `start` returned. waiting_only: leave those that run."""
+
+    def end_hung(self, job: Any, agents: Sequence[AgentHistory]) -> None:
+        """End a job whose processes may heed nothing any more. agents: those that it hosts."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +195,9 @@ class LauncherDispatch:
     def cancel(self, jobs: Sequence[Any], *, waiting_only: bool = False) -> None:
         """They have ended."""
 
+    def end_hung(self, job: Any, agents: Sequence[AgentHistory]) -> None:
+        """They have ended."""
+
 
 @dataclass(frozen=True)
 class EndedJob:
@@ -200,6 +209,10 @@ class EndedJob:
     def has_ended(self) -> bool:
         """See JobHandle."""
         return True
+
+    def is_waiting(self) -> bool:
+        """See JobHandle."""
+        return False
 
     def describe(self) -> str:
         """See JobHandle."""

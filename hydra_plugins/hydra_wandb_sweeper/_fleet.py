@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from ._dispatch import Dispatch, JobHandle
 from ._errors import SweepFailedError
+from ._history import AgentHistory
 from ._job import AgentJob
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,11 @@ class Fleet:
         return bool(self._due)
 
     @property
+    def is_as_planned(self) -> bool:
+        """True if nothing is left to be started, or a limit of the cluster's is in the way."""
+        return not self._due or self.clock() < self._held_until_s
+
+    @property
     def strength(self) -> int:
         """How many jobs are under way or will be."""
         return len(self.live) + len(self._due)
@@ -106,6 +112,10 @@ class Fleet:
         if self.live:
             # Those that have begun may wait as well: put back into the queue at their time limit.
             self.dispatch.cancel(self.live, waiting_only=True)
+
+    def end_hung(self, handle: JobHandle, agents: Sequence[AgentHistory]) -> None:
+        """End a job whose agents are silent. It stays under way until it has ended."""
+        self.dispatch.end_hung(handle, agents)
 
     def end_last(self) -> int:
         """End the job that was started last, and return its number."""

@@ -112,6 +112,11 @@ class History:
         """Return the agents that a job has hosted, those before it was requeued included."""
         return [a for a in self.agents.values() if a.job_number == number]
 
+    def last_agents_of_job(self, number: int) -> list[AgentHistory]:
+        """Return the agents that a job has hosted since it was put into the queue last."""
+        agents = self.agents_of_job(number)
+        return [agent for agent in agents if agent.restarts == max(a.restarts for a in agents)]
+
     def open_trials_of(self, agent: str) -> list[TrialHistory]:
         """Return the trials that an agent has claimed and not accounted for."""
         return [t for t in self.trials.values() if t.agent == agent and t.state == RUNNING]

@@ -27,12 +27,17 @@ from ._trial import TaskContext, run_trial
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _POLL_S = 0.05
+_LONGEST_WAIT_S = 5.0
 
 
 class Wakeup:
-    """An event that a signal handler may set and that a wait on file descriptors notices."""
+    """An event that a signal handler may set and that a wait on file descriptors notices.
 
-    def __init__(self) -> None:
+    on_wait: called before every wait. Whatever an agent waits for, it waits for here, and not for long at a time.
+    """
+
+    def __init__(self, on_wait: Callable[[], None] = lambda: None) -> None:
+        self._on_wait = on_wait
         self._read, self._write = os.pipe()
         os.set_blocking(self._write, False)
 
@@ -43,6 +48,7 @@ class Wakeup:
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until set; False after timeout_s."""
+        self._on_wait()
         return bool(select.select([self._read], [], [], timeout_s)[0])
 
     def sleep(self, seconds: float) -> None:
@@ -51,7 +57,13 @@ class Wakeup:
 
     def wait_with(self, descriptor: int, timeout_s: float) -> None:
         """Wait until set, until `descriptor` is readable, or for timeout_s."""
+        self._on_wait()
         select.select([self._read, descriptor], [], [], timeout_s)
+
+    def wait_for(self, descriptor: int, timeout_s: float) -> None:
+        """Wait until `descriptor` is readable, set or not, or for timeout_s."""
+        self._on_wait()
+        select.select([descriptor], [], [], timeout_s)
 
 
 class TrialProcess(Protocol):
@@ -264,7 +276,7 @@ class _ChildProcess:
         while not self._has_ended() and (left_s := deadline - self._clock()) > 0:
             # Not wait(): an agent that is being woken would return from it at once, again and again.
             if self._descriptor is not None:
-                select.select([self._descriptor], [], [], left_s)
+                self._wakeup.wait_for(self._descriptor, min(left_s, _LONGEST_WAIT_S))
             else:
                 time.sleep(_POLL_S)
         if not self._has_ended():

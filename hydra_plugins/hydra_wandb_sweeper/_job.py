@@ -33,6 +33,7 @@ from ._requeue import Ending, should_requeue
 from ._settle import AgentSettings
 from ._shares import Share, share_of, usable_cpus
 from ._side_by_side import SideBySide
+from ._signs import SignOfLife, Signs
 from ._slurm import SlurmCallError
 from ._takeover import take_over
 from ._trial import TaskContext
@@ -47,7 +48,8 @@ class AgentJob:
     """What a job does. directory: the sweep directory, absolute.
 
     timeout_s: time limit of the job, None if it has none. warning_s: how long before it SLURM sends its signal.
-    max_num_timeout: how often a job that ran into it may be put back into the queue (hydra.launcher's).
+    max_num_timeout: how often a job that ran into it may be put back into the queue (hydra.launcher's). silence_s:
+    for how long an agent may give no sign of life, None = for ever.
     sys_path: for the job's interpreter.
     """
 
@@ -60,6 +62,7 @@ class AgentJob:
     timeout_s: float | None = None
     warning_s: float = 0.0
     max_num_timeout: int = 0
+    silence_s: float | None = None
     sys_path: tuple[str, ...] = ()
 
     def run(
@@ -103,7 +106,9 @@ class AgentJob:
     def _run_agent(self, name: str, number: int, wall_time: WallTime, ranks: Ranks | None = None) -> dict[str, Any]:
         ledger = Ledger(self.directory, name)
         sweep = ledger.sweep()
-        wakeup = Wakeup()
+        # An agent that runs trials inside itself is silent meanwhile.
+        sign = SignOfLife(ledger.root, name).give if self.isolation != "none" else lambda: None
+        wakeup = Wakeup(sign)
         if sweep.server.is_local:
             # wandb 0.19 and 0.22 look at it when they are imported, which for forked trials is here.
             os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
@@ -154,7 +159,8 @@ class AgentJob:
             process.start()
             return process
 
-        group = SideBySide(names, start, lambda name: self._take_over_from(name, number))
+        signs = Signs(self.directory / DIRECTORY, self.silence_s)
+        group = SideBySide(names, start, lambda name: self._take_over_from(name, number), signs)
         with _on_stop_signals(group.signal):
             group.run()
         summaries = []

@@ -1,7 +1,7 @@
-"""A sweep that nobody watches: a small job that begins when all agents' jobs have ended, and sees what is left.
+"""A sweep that nobody watches: a small job that begins when a job of the agents' has ended, and sees what is left.
 
-It takes up the trials of dead agents, submits jobs for what remains and a keeper after them, or writes the results.
-Between its starts no process is needed anywhere, apart from the agents and the server.
+It takes up the trials of dead agents, submits jobs in the place of those that are missed and the next keeper, or
+writes the results. Between its starts no process is needed anywhere, apart from the agents and the server.
 """
 
 from __future__ import annotations
@@ -40,31 +40,34 @@ _TIMEOUT_MIN = 60
 _PATIENCE_S = 50 * 60.0
 # Between two attempts after a refusal that is no limit: the controller may have been busy.
 _AGAIN_S = 60.0
+# Of the jobs whose ends are waited for one by one; each is looked at by SLURM whenever it schedules.
+_MOST_WAITED_FOR = 1000
 # It imports the user's code, to have it pickled for new jobs.
 _MEM_GB = 4.0
 
 
-def leave_to_keeper(ledger: Ledger, fleet: Fleet, state: Keeper | None = None) -> str | None:
+def leave_to_keeper(ledger: Ledger, fleet: Fleet, *, at_first: bool, state: Keeper | None = None) -> str | None:
     """Submit a keeper to begin after the fleet's jobs; returns its id, None if the cluster doesn't take it.
 
-    Where the agents use up a limit on jobs alone, one of them makes room. state: of the keeper before. Without a
-    keeper the sweep still runs, but what dies is not replaced.
+    at_first: when the first of them has ended, not all. Where the agents use up a limit on jobs alone, one of them
+    makes room. state: of the keeper before. Without a keeper the sweep still runs, but what dies is not replaced.
     """
     assert isinstance(fleet.dispatch, SubmititDispatch)
     keeper = state or Keeper(ledger.directory)
     try:
         try:
-            job_id = keeper.submit(fleet.dispatch, fleet.live)
+            job_id = keeper.submit(fleet.dispatch, fleet.live, at_first=at_first)
         except Exception:
             if len(fleet.live) < 2:
                 raise
             ledger.record("jobs_dismissed", jobs=[fleet.end_last()])
-            job_id = keeper.submit(fleet.dispatch, fleet.live)
+            job_id = keeper.submit(fleet.dispatch, fleet.live, at_first=at_first)
     except Exception as error:  # noqa: BLE001 (whatever submitit raises: sbatch's words are in it)
         log.warning("Nobody will replace agents that die, the cluster takes no job that could: %s", error)
         return None
     ledger.record("keeper_submitted", job_id=job_id)
-    log.info("Job %s begins when they have ended: it goes on with what is left, or writes the results.", job_id)
+    when = "one of them has" if at_first and len(fleet.live) > 1 else "they have"
+    log.info("Job %s begins when %s ended: it goes on with what is left, or writes the results.", job_id, when)
     return job_id
 
 
@@ -79,14 +82,13 @@ class Keeper:
     setbacks: int = 0
     progress: int = -1
 
-    def submit(self, dispatch: SubmititDispatch, after: Sequence[JobHandle]) -> str:
-        """Submit it to begin after these jobs, and return its id. Errors: submitit's.
+    def submit(self, dispatch: SubmititDispatch, after: Sequence[JobHandle], *, at_first: bool) -> str:
+        """Submit it to begin after these jobs, or the first of them, and return its id. Errors: submitit's.
 
         Without any it begins after this very job.
         """
         ids = [job.job_id for job in after] or [own_job_id() or ""]
-        arrays = sorted({job_id.partition("_")[0] for job_id in ids}, key=int)
-        return dispatch.submit_small(self, "afterany:" + ":".join(arrays), _TIMEOUT_MIN, _MEM_GB)
+        return dispatch.submit_small(self, dependency(ids, at_first=at_first), _TIMEOUT_MIN, _MEM_GB)
 
     def __call__(self) -> None:
         """Keep the sweep going."""
@@ -128,7 +130,8 @@ class Keeper:
         )
         goes_on = supervisor.go_on_unattended(submission.jobs)
         deadline = time.monotonic() + _PATIENCE_S
-        while goes_on and not fleet.live and time.monotonic() < deadline and watch.keep():
+        # With jobs under way, what a limit refuses is for the next keeper, which begins when one of them has ended.
+        while goes_on and not (fleet.live and fleet.is_as_planned) and time.monotonic() < deadline and watch.keep():
             time.sleep(1.0)
             if Control(ledger.root).orders().ends_sweep:
                 goes_on = False
@@ -140,9 +143,17 @@ class Keeper:
         write(results, self.directory)
         if goes_on:
             following = replace(self, setbacks=supervisor.setbacks, progress=supervisor.progress_at_setback)
-            leave_to_keeper(ledger, fleet, following)
+            leave_to_keeper(ledger, fleet, at_first=supervisor.has_work_for_more, state=following)
             return
         report(results, record, self.directory)
+
+
+def dependency(job_ids: Sequence[str], *, at_first: bool) -> str:
+    """Return SLURM's words for "when these jobs have ended" (sbatch --dependency), or the first of them."""
+    if at_first:
+        return "?".join(f"afterany:{job_id}" for job_id in job_ids[:_MOST_WAITED_FOR])
+    arrays = sorted({job_id.partition("_")[0] for job_id in job_ids}, key=int)
+    return "afterany:" + ":".join(arrays)
 
 
 def _start(fleet: Fleet, history: History) -> None:

@@ -35,7 +35,9 @@ from ._server import ServerRef
 from ._template import Template
 
 DIRECTORY = ".sweep"
-_SUBDIRECTORIES = ("trials", "runs", "attempts", "offers", "failed", "events", "results", "jobs", "job_numbers")
+_SUBDIRECTORIES = tuple(
+    "trials runs attempts offers failed events results jobs job_numbers signs".split()  # noqa: SIM905
+)
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,13 @@ def terminate(pid: int) -> None:
             os.kill(target, signal.SIGTERM)
 
 
+def kill(pid: int, started: str | None) -> None:
+    """Send SIGKILL to a process, unless its id is another one's by now. started: see process_start."""
+    if process_start(pid) == started:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def forget_dead_terminal() -> None:
     """Send what can't be written to a closed terminal nowhere: Python would fail on it at its exit (status 120)."""
     for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):

@@ -123,6 +123,7 @@ def _job(plan: Plan, context: TaskContext, directory: Path) -> AgentJob:
         # submitit's own default where hydra-submitit-launcher has no setting.
         warning_s=float(launcher.get("signal_delay_s", 30)),
         max_num_timeout=launcher.get("max_num_timeout", 0),
+        silence_s=settings.agent_silence_min * 60 if settings.agent_silence_min is not None else None,
         sys_path=current_sys_path(snapshot_code(directory) if settings.snapshot_code else None),
     )
 

@@ -34,6 +34,7 @@ _TAKEN_AS_THEY_ARE = (
     "max_failure_rate",
     "max_agent_restarts",
     "max_consecutive_failures",
+    "agent_silence_min",
     "trial_time_min",
     "resumable",
     "server_patience_min",
@@ -83,6 +84,7 @@ class Settings:
     max_failure_rate: float
     max_agent_restarts: int
     max_consecutive_failures: int
+    agent_silence_min: float | None
     trial_time_min: float | None
     resumable: bool
     server_patience_min: float
@@ -195,6 +197,11 @@ _OPTIONAL_RULES: Mapping[str, _Rule] = {
     "run_cap": _POSITIVE,
     "trial_time_min": _Rule(
         lambda v: isinstance(v, int | float) and not isinstance(v, bool) and v > 0, "must be a number of minutes > 0"
+    ),
+    "agent_silence_min": _Rule(
+        # A request to a server that doesn't answer takes up to a minute.
+        lambda v: isinstance(v, int | float) and not isinstance(v, bool) and v >= 1,
+        "must be a number of minutes >= 1",
     ),
     "seed": _Rule(_is_int(0), "must be an integer >= 0"),
     "entity": _NAME,

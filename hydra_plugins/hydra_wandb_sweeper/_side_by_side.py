@@ -1,4 +1,4 @@
-"""Several agents in one job, a process each: they are told what the job is told, and replaced if they die."""
+"""Several agents in one job, a process each: told what the job is told, and replaced if they die or hang."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
 from typing import Any
 
+from ._signs import Signs
+
 log = logging.getLogger(__name__)
 
 # How often one agent's place is filled again: what kills an agent for the third time will do so once more.
@@ -19,12 +21,13 @@ _MOST_RESTARTS = 2
 class SideBySide:
     """names: of the agents. start: starts one, by its place and its name, and returns its process.
 
-    on_death: told of an agent whose process has died, before another one takes its place.
+    on_death: told of an agent whose process has died, before another one takes its place. signs: of their lives.
     """
 
     def __init__(
-        self, names: Sequence[str], start: Callable[[int, str], Any], on_death: Callable[[str], None]
+        self, names: Sequence[str], start: Callable[[int, str], Any], on_death: Callable[[str], None], signs: Signs
     ) -> None:
+        self._signs = signs
         self._names = list(names)
         self._start = start
         self._on_death = on_death
@@ -54,13 +57,23 @@ class SideBySide:
                 os.kill(process.pid, signal.Signals[name])
 
     def _wait(self) -> None:
+        look_s = self._signs.limit_s / 10 if self._signs.limit_s is not None else None
         while self._running:
-            ended = set(wait([process.sentinel for process in self._running]))
+            ended = set(wait([process.sentinel for process in self._running], look_s))
+            self._kill_silent()
             for process in [p for p in self._running if p.sentinel in ended]:
                 process.join()
                 place = self._running.pop(process)
                 if process.exitcode != 0:
                     self._replace(place, process.exitcode)
+
+    def _kill_silent(self) -> None:
+        if not self._signs.is_due:
+            return
+        processes = {self._names[place]: process for process, place in self._running.items()}
+        for name in self._signs.silent(list(processes)):
+            log.error("Agent %s has given no sign of life for %.0f s; it is killed.", name, self._signs.limit_s)
+            processes[name].kill()
 
     def _replace(self, place: int, exit_code: int) -> None:
         name = self._names[place]

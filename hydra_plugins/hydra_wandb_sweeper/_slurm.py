@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 _CALL_TIMEOUT_S = 60.0
 # SLURM's own default.
 _DEFAULT_MAX_ARRAY_SIZE = 1001
-_PENDING = "PENDING"
+PENDING = "PENDING"
 # Of the SLURM_* variables, those that tell its commands how to reach the cluster, whoever calls them.
 _OF_CLIENT = ("SLURM_CONF", "SLURM_JWT")
 
@@ -160,7 +160,7 @@ class Queue:
 
     def expect(self, job_id: str) -> None:
         """A job was submitted."""
-        self._states[job_id] = _PENDING
+        self._states[job_id] = PENDING
         self._calm = 0
 
     def look_again(self) -> None:

@@ -17,9 +17,9 @@ from omegaconf import DictConfig
 
 from . import _slurm
 from ._errors import SweepFailedError
-from ._history import JobRecord
+from ._history import AgentHistory, JobRecord
 from ._job import AgentJob, SubmititTask
-from ._processes import apart_from_terminal, is_alive, terminate
+from ._processes import apart_from_terminal, is_alive, kill, terminate
 from ._slurm import Queue, SlurmCallError
 
 log = logging.getLogger(__name__)
@@ -133,6 +133,18 @@ class SubmititDispatch:
             self.queue.look_again()  # where one died, others may have
         return job.job_id not in self._live
 
+    def is_waiting(self, job: SubmititJob) -> bool:
+        """True while the job waits in the queue, by what it said last."""
+        return self.cluster == "slurm" and self.queue.states(self._live).get(job.job_id) == _slurm.PENDING
+
+    def end_hung(self, job: SubmititJob, agents: Sequence[AgentHistory]) -> None:
+        """See Dispatch.end_hung. SLURM follows its first signals with SIGKILL, after KillWait."""
+        if self.cluster == "slurm":
+            self.cancel([job])
+            return
+        for agent in agents:
+            kill(agent.pid, agent.process_start)
+
     def look_again(self) -> None:
         """See Dispatch.look_again."""
         self.queue.look_again()
@@ -163,6 +175,10 @@ class SubmititJob:
     def has_ended(self) -> bool:
         """See JobHandle."""
         return self.dispatch.has_ended(self)
+
+    def is_waiting(self) -> bool:
+        """See JobHandle."""
+        return self.dispatch.is_waiting(self)
 
     def record(self) -> JobRecord:
         """Return what another process needs to know to watch it."""

@@ -67,7 +67,7 @@ def supervise(
 
 
 def run_unattended(submission: Submission, ledger: Ledger, jobs: int) -> None:
-    """Submit the agents and return; on SLURM a job goes on when they have ended. Errors: SweepFailedError."""
+    """Submit the agents and return; on SLURM a job goes on when one has ended. Errors: SweepFailedError."""
     fleet = submission.make_fleet(ledger)
     fleet.plan(jobs)
     fleet.start_due()
@@ -75,7 +75,9 @@ def run_unattended(submission: Submission, ledger: Ledger, jobs: int) -> None:
     if submission.traits.kind == "submitit_slurm":
         from ._keeper import leave_to_keeper
 
-        leave_to_keeper(ledger, fleet)
+        expected = ledger.sweep().expected_trials
+        is_more = fleet.has_due or expected is None or expected > jobs * submission.job.agents_per_job
+        leave_to_keeper(ledger, fleet, at_first=is_more)
     where = ledger.directory
     log.info("To look at it: hydra-sweep status %s; to watch over it: hydra-sweep attach %s", where, where)
 
@@ -106,7 +108,7 @@ def _leave(submission: Submission, supervisor: Supervisor, left: LeftSweep) -> N
     if jobs and submission.traits.kind == "submitit_slurm":
         from ._keeper import leave_to_keeper
 
-        leave_to_keeper(supervisor.ledger, supervisor.fleet)
+        leave_to_keeper(supervisor.ledger, supervisor.fleet, at_first=True)
 
 
 def _write(supervisor: Supervisor) -> SweepResults:

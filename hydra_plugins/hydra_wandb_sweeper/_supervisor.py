@@ -18,10 +18,11 @@ from ._control import Control
 from ._dispatch import JobHandle
 from ._errors import ServerError, ServerUnreachableError, SweepFailedError
 from ._fleet import Fleet, restart_wait_s
-from ._history import QUEUED, RUNNING, History
+from ._history import QUEUED, RUNNING, AgentHistory, History
 from ._ledger import EventReader, Ledger, SweepRecord, Trial
 from ._outcome import FAILED, FINISHED
 from ._progress import Progress
+from ._signs import Signs
 from ._takeover import record_lost, take_over
 from ._watch import SILENCE_S, Watch
 
@@ -53,6 +54,7 @@ class Supervisor:
     _reader: EventReader = field(init=False)
     _watch: Watch = field(init=False)
     _control: Control = field(init=False)
+    _signs: Signs = field(init=False)
     setbacks: int = 0
     progress_at_setback: int = -1
     _jobs: int = 0
@@ -67,6 +69,7 @@ class Supervisor:
         self._reader = EventReader(self.ledger.directory)
         self._watch = Watch(self.ledger.root, self.ledger.clock)
         self._control = Control(self.ledger.root)
+        self._signs = Signs(self.ledger.root, self.fleet.job.silence_s, self.clock)
 
     def see_through(self, jobs: int) -> None:
         """Run a new sweep to its end with `jobs` jobs at a time.
@@ -93,17 +96,22 @@ class Supervisor:
         self._run()
 
     def go_on_unattended(self, jobs: int) -> bool:
-        """Plan jobs for what is left, `jobs` at a time, once all have ended; False if the sweep has ended.
+        """Plan jobs for what is left, `jobs` at a time, once some have ended; False if the sweep has ended.
 
-        If some haven't (they were added meanwhile), they are left to work on.
+        Those that haven't are left to work on.
         """
         self._jobs = jobs
         self._catch_up()
-        if self.fleet.live:
-            self._offer_trials_of_ended_jobs()
-            return True
-        died = any(agent.ended is None for agent in self.history.agents.values())
-        return self._start_over(died=died)
+        died = self._offer_trials_of_ended_jobs()
+        if not self.fleet.live:
+            return self._start_over(died=died)
+        self._keep_strength(died=died)
+        return True
+
+    @property
+    def has_work_for_more(self) -> bool:
+        """True if one more job would find work: then one that ends or dies is to be replaced."""
+        return self.fleet.has_due or self._jobs_for(self._demand()) > len(self.fleet.live)
 
     @property
     def _target(self) -> int:
@@ -131,6 +139,7 @@ class Supervisor:
         if ended:
             self._read()
         deaths = [self._take_up(handle) for handle in ended]
+        self._end_silent()
         if self.fleet.strength == 0:
             return self._start_over(died=any(deaths))
         if self._control.orders().ends_sweep:
@@ -176,7 +185,7 @@ class Supervisor:
         agents = self.history.agents_of_job(handle.number)
         # A requeued job has had other agents before; how those ended has been seen to. A job that was cancelled while
         # it waited in the queue never had one.
-        last = [agent for agent in agents if agent.restarts == max(a.restarts for a in agents)]
+        last = self.history.last_agents_of_job(handle.number)
         died = not last or any(agent.ended is None for agent in last)
         died = died and handle.number not in self.history.jobs_drained | self.history.jobs_dismissed
         why = None
@@ -187,6 +196,28 @@ class Supervisor:
         for agent in agents:
             self._offer_open_trials(agent.name, why)
         return died
+
+    def _end_silent(self) -> None:
+        """End jobs whose agents, all of them, hang: then they are replaced like those that died."""
+        if not self._signs.is_due:
+            return
+        living: dict[str, AgentHistory] = {}
+        for handle in self.fleet.live:
+            # A job that was put back into the queue has agents yet to come.
+            if not handle.is_waiting():
+                living |= {a.name: a for a in self.history.last_agents_of_job(handle.number) if a.ended is None}
+        silent = self._signs.silent(list(living))
+        for handle in self.fleet.live:
+            agents = [agent for agent in living.values() if agent.job_number == handle.number]
+            if agents and all(agent.name in silent for agent in agents):
+                log.warning(
+                    "agent-%d has given no sign of life for %.0f min (hydra.sweeper.agent_silence_min): job %s is "
+                    "ended.",
+                    handle.number,
+                    (self._signs.limit_s or 0.0) / 60,
+                    handle.job_id,
+                )
+                self.fleet.end_hung(handle, agents)
 
     def _keep_strength(self, *, died: bool) -> None:
         """Replace jobs that are missed, and send home those that aren't needed any more."""
@@ -245,13 +276,16 @@ class Supervisor:
 
     # --- trials that are left ---
 
-    def _offer_trials_of_ended_jobs(self) -> None:
-        """After others have watched: offer what agents left open whose jobs are gone."""
+    def _offer_trials_of_ended_jobs(self) -> bool:
+        """After others have watched: offer what agents left open whose jobs are gone; True if there were any."""
         live = {handle.number for handle in self.fleet.live}
-        for agent in list(self.history.agents.values()):
-            if agent.job_number not in live and agent.ended is None:
-                self._offer_open_trials(agent.name)
+        dead = [a.name for a in self.history.agents.values() if a.job_number not in live and a.ended is None]
+        for name in dead:
+            self._offer_open_trials(name)
+            # Each death counts once, whoever comes to see to the sweep after this process.
+            self.ledger.record("agent_died", agent=name)
         self._read()
+        return bool(dead)
 
     def _offer_open_trials(self, agent: str, death: str | None = None) -> None:
         """death: how its job died, as far as it is known."""

@@ -88,6 +88,9 @@ class WandbSweeperConf:
     # How often agents that died are replaced without a trial ending in between, before the sweep is given up. The
     # waits between replacements grow from seconds to minutes.
     max_agent_restarts: int = 6
+    # An agent that gives no sign of life for so many minutes hangs: its job is ended and replaced. It gives one every
+    # few seconds, whatever its trial does, but none with isolation=none. null = for ever.
+    agent_silence_min: float | None = 10.0
     # An agent in which this many trials fail in a row stops and hands them to others: its node may be broken.
     max_consecutive_failures: int = 5
     # How long a trial takes, in minutes: near its job's time limit an agent begins none that would not finish. null =

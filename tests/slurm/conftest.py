@@ -41,6 +41,10 @@ def main(cfg):
         file.write(json.dumps(mark) + "\\n")
     if cfg.bad_node == env.get("SLURMD_NODENAME"):
         raise RuntimeError(f"node {cfg.bad_node} is broken")
+    if cfg.x == cfg.hungry and not run.resumed:
+        taken = bytearray(3 * 2**29)
+        taken[::4096] = b"x" * (len(taken) // 4096)
+        time.sleep(600)
     try:
         for step in range(begin, cfg.steps):
             time.sleep(cfg.step_s)
@@ -63,6 +67,7 @@ x: 0
 steps: 0
 step_s: 0.5
 bad_node: null
+hungry: null
 word: as submitted
 """
 
@@ -105,6 +110,13 @@ class SlurmProject(Project):
         wait_for(ended, "the process has ended", timeout_s)
         status: int = process.returncode
         return status
+
+    def bring_back(self, node: str) -> None:
+        """Start a node again that went down, and wait until it takes jobs."""
+        self.cluster.start_node(node)
+        # Refused if the node has registered by then, and so is back already.
+        subprocess.run(["scontrol", "update", f"NodeName={node}", "State=RESUME"], env=self.env, timeout=60)
+        wait_for(lambda: "down" not in self.slurm("sinfo", "-h", "-N", "-n", node, "-o", "%t"), "the node is back")
 
     def jobs(self) -> list[str]:
         """Ids of the jobs in the queue, each task of an array by itself."""

@@ -7,6 +7,7 @@ import pty
 import signal
 import subprocess
 import sys
+from typing import Any
 
 from tests.integration.sweeper.conftest import heed_terminal
 from tests.integration.sweeper.test_command import answer, command
@@ -20,14 +21,14 @@ from tests.waiting import wait_for
 def test_a_sweep_that_is_left_alone_finishes_although_agents_die(project: SlurmProject) -> None:
     left_alone = (*SLURM, "hydra.sweeper.wait=false", "hydra.sweeper.agents=3")
     process, directory = project.start(*left_alone, values(9), *LASTING)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=600) == 0
     log = (directory / "supervisor.log").read_text()
     assert "3 job(s) submitted; not waiting" in log
     agents = wait_for(lambda: len(found := running_agents(project, directory)) == 3 and found, "three agents work")
     for agent in agents:
         os.kill(agent["pid"], signal.SIGKILL)
-    wait_for((directory / "optimization_results.yaml").exists, "the first keeper was there", 120)
-    wait_for(lambda: not project.jobs(), "everything has ended", 240)
+    wait_for((directory / "optimization_results.yaml").exists, "the first keeper was there", 600)
+    wait_for(lambda: not project.jobs(), "everything has ended", 600)
     assert_all_finished_once(project, directory, 9)
     assert all(len(ids) == 1 for ids in runs_by_number(project).values())
     written = [path for path in directory.rglob("*") if path.is_file()]
@@ -40,7 +41,7 @@ def test_a_sweep_whose_supervisor_was_killed_goes_on_and_is_watched_over_again(p
     agents = wait_for(lambda: len(found := running_agents(project, directory)) == 2 and found, "two agents work")
     wait_for(lambda: len(project.marks()) >= 2, "trials have begun")
     process.send_signal(signal.SIGKILL)
-    process.wait(timeout=30)
+    process.wait(timeout=600)
     os.kill(agents[0]["pid"], signal.SIGKILL)
     wait_for(lambda: len({mark["num"] for mark in project.marks()}) >= 3, "the other agent goes on")
     (directory / ".sweep" / "supervisor.json").unlink()  # its last sign of life would count for 90 s
@@ -67,10 +68,10 @@ def test_a_closed_terminal_ends_nothing(project: SlurmProject) -> None:
     os.close(other_end)
     wait_for(lambda: len(project.marks()) >= 2, "trials have begun")
     os.close(terminal)  # what happens when a window is closed, or ssh is cut off
-    assert process.wait(timeout=60) == 128 + signal.SIGHUP
+    assert process.wait(timeout=600) == 128 + signal.SIGHUP
     log = (directory / ".sweep" / "supervisor.log").read_text()
     assert f"hydra-sweep attach {directory}" in log
-    wait_for(lambda: not project.jobs(), "everything has ended", 240)
+    wait_for(lambda: not project.jobs(), "everything has ended", 600)
     (directory / "supervisor.log").write_text(log)
     assert_all_finished_once(project, directory, 6)
     assert any(e["event"] == "keeper_submitted" for e in events(directory))
@@ -99,11 +100,11 @@ def test_a_sweep_is_steered_from_another_shell(project: SlurmProject) -> None:
     wait_for(lambda: added in {mark["job"] for mark in project.marks()}, "the new job's agent works")
     assert answer(project, "drain", str(directory), "agent-2") == {"agents": ["agent-2"]}
     command(project, "pause", str(directory))
-    wait_for(lambda: len(_agents(project, directory)) == 1, "the drained agent has ended", 120)
+    wait_for(lambda: len(_agents(project, directory)) == 1, "the drained agent has ended", 600)
     (left,) = _agents(project, directory)
     wait_for(lambda: _running(project) == [left["job"]], "the drained agent's job has ended")
     command(project, "resume", str(directory))
-    assert process.wait(timeout=240) == 0, (directory / "supervisor.log").read_text()
+    assert process.wait(timeout=600) == 0, (directory / "supervisor.log").read_text()
     assert_all_finished_once(project, directory, 12)
     assert len({mark["job"] for mark in project.marks()}) == 2
     assert " died" not in (directory / "supervisor.log").read_text()
@@ -120,10 +121,10 @@ def _agents(project: SlurmProject, directory: object) -> list[dict[str, object]]
 def test_cancelling_a_sweep_that_was_left_alone_ends_its_jobs(project: SlurmProject) -> None:
     left_alone = (*SLURM, "hydra.sweeper.wait=false", "hydra.sweeper.agents=2")
     process, directory = project.start(*left_alone, values(6), "steps=600")
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=600) == 0
     wait_for(lambda: len(project.marks()) == 2, "trials have begun")
     command(project, "cancel", str(directory))
-    wait_for(lambda: not project.jobs(), "everything has ended", 120)
+    wait_for(lambda: not project.jobs(), "everything has ended", 600)
     shown = answer(project, "status", str(directory))
     assert (shown["state"], shown["trials"]["stopped"]) == ("cancelled", 2)
     assert len(project.marks()) == 2
@@ -137,8 +138,8 @@ def test_repeating_the_command_with_the_sweep_s_id_adds_agents(project: SlurmPro
     second, joined = project.start(
         *SLURM, "hydra.sweeper.agents=2", values(12), f"hydra.sweeper.sweep_id={path}", *LASTING
     )
-    assert process.wait(timeout=240) == 0, (directory / "supervisor.log").read_text()
-    assert second.wait(timeout=240) == 0, (joined / "supervisor.log").read_text()
+    assert process.wait(timeout=600) == 0, (directory / "supervisor.log").read_text()
+    assert second.wait(timeout=600) == 0, (joined / "supervisor.log").read_text()
     marks = project.marks()
     assert sorted(mark["x"] for mark in marks) == list(range(12))
     assert len({mark["job"] for mark in marks}) == 3
@@ -152,13 +153,13 @@ def test_submitting_returns_at_once_and_a_job_that_comes_too_late_ends_well(proj
     wait_for(lambda: sorted(_running(project)) == sorted([few, rest]), "the cluster is taken")
     whole = ("hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=8", "hydra.launcher.timeout_min=30")
     process, directory = project.start(*whole, "hydra.sweeper.wait=false", "hydra.sweeper.agents=2", values(2))
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=600) == 0
     assert not project.marks()
     assert len(project.jobs()) == 5
     project.slurm("scancel", few)
     wait_for(lambda: len([e for e in events(directory) if e["event"] == "ended"]) == 2, "one job runs both trials")
     project.slurm("scancel", rest)
-    wait_for(lambda: not project.jobs(), "everything has ended", 120)
+    wait_for(lambda: not project.jobs(), "everything has ended", 600)
     assert_all_finished_once(project, directory, 2)
     jobs = {e["job_id"] for e in events(directory) if e["event"] == "job_submitted"}
     for job in jobs:
@@ -175,9 +176,45 @@ def _take_nodes(project: SlurmProject, count: int) -> str:
 def test_where_agents_use_up_a_limit_on_jobs_one_makes_room_for_the_keeper(project: SlurmProject) -> None:
     limited = (*SLURM, "hydra.launcher.partition=few", f"hydra.sweeper.agents={MAX_SUBMIT_JOBS}")
     process, directory = project.start(*limited, "hydra.sweeper.wait=false", values(6), "steps=4")
-    assert process.wait(timeout=60) == 0, (directory / "supervisor.log").read_text()
+    assert process.wait(timeout=600) == 0, (directory / "supervisor.log").read_text()
     (dismissed,) = [e["jobs"] for e in events(directory) if e["event"] == "jobs_dismissed"]
     assert dismissed == [MAX_SUBMIT_JOBS - 1]
     assert any(e["event"] == "keeper_submitted" for e in events(directory))
-    wait_for(lambda: not project.jobs(), "everything has ended", 120)
+    wait_for(lambda: not project.jobs(), "everything has ended", 600)
     assert_all_finished_once(project, directory, 6)
+
+
+def test_of_agents_that_are_left_alone_a_dead_one_is_replaced_while_the_others_work(project: SlurmProject) -> None:
+    left_alone = (*SLURM, "hydra.sweeper.wait=false", "hydra.sweeper.agents=2")
+    process, directory = project.start(*left_alone, values(12), "steps=20", "step_s=0.5")
+    assert process.wait(timeout=600) == 0, (directory / "supervisor.log").read_text()
+    agents = wait_for(lambda: len(found := running_agents(project, directory)) == 2 and found, "two agents work")
+    os.kill(agents[0]["pid"], signal.SIGKILL)
+    wait_for(lambda: not project.jobs(), "everything has ended", 600)
+    assert_all_finished_once(project, directory, 12)
+    assert all(len(ids) == 1 for ids in runs_by_number(project).values())
+    said = events(directory)
+    (replacement,) = [e for e in said if e["event"] == "agent_started" and e["job_number"] > 1]
+    (end,) = [e for e in said if e["event"] == "agent_ended" and e["by"] == agents[1]["by"]]
+    assert replacement["time"] < end["time"]
+
+
+def test_what_a_limit_refused_of_a_sweep_that_is_left_alone_follows_as_jobs_end(project: SlurmProject) -> None:
+    limited = (*SLURM, "hydra.launcher.partition=few", "hydra.sweeper.wait=false", "hydra.sweeper.agents=8")
+    # The trial of x lasts for 2x seconds, and is the only one of its agent.
+    process, directory = project.start(
+        *limited, values(8), "steps=${x}", "step_s=2", "hydra.sweeper.trials_per_agent=1"
+    )
+    assert process.wait(timeout=600) == 0, (directory / "supervisor.log").read_text()
+    first = [e for e in events(directory) if e["event"] == "job_submitted"]
+    assert len(first) < MAX_SUBMIT_JOBS + 1
+    wait_for(lambda: not project.jobs(), "everything has ended", 600)
+    assert_all_finished_once(project, directory, 8)
+    said = events(directory)
+    later = [e for e in said if e["event"] == "job_submitted" and e not in first]
+    last_end = max(e["time"] for e in said if e["event"] == "agent_ended" and e["by"] in _agents_of(first))
+    assert any(job["time"] < last_end for job in later), "not only when all of the first jobs had ended"
+
+
+def _agents_of(jobs: list[dict[str, Any]]) -> set[str]:
+    return {f"agent-{job['number']}" for job in jobs}

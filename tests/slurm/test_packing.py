@@ -16,7 +16,7 @@ def test_the_tasks_of_a_job_on_two_nodes_run_each_trial_together(project: SlurmP
     process, directory = project.start(
         *SLURM, "hydra.launcher.nodes=2", "hydra.launcher.tasks_per_node=1", "hydra.sweeper.agents=1", values(4)
     )
-    assert process.wait(timeout=180) == 0, (directory / "supervisor.log").read_text()
+    assert process.wait(timeout=600) == 0, (directory / "supervisor.log").read_text()
     assert_all_finished_once(project, directory, 4)
     first, second = marks(project, 0), marks(project, 1)
     assert [mark["x"] for mark in first] == [mark["x"] for mark in second] == [0, 1, 2, 3]
@@ -32,7 +32,7 @@ def test_agents_share_a_job_of_one_task_and_divide_its_gpus_and_cpus(project: Sl
         *SLURM, "hydra.launcher.cpus_per_task=2", "hydra.launcher.setup=['export CUDA_VISIBLE_DEVICES=GPU-a,GPU-b']",
         "hydra.sweeper.agents=4", "hydra.sweeper.agents_per_job=2", values(8), "steps=2",
     )  # fmt: skip
-    assert process.wait(timeout=180) == 0, (directory / "supervisor.log").read_text()
+    assert process.wait(timeout=600) == 0, (directory / "supervisor.log").read_text()
     assert_all_finished_once(project, directory, 8)
     started = [e["by"] for e in events(directory) if e["event"] == "agent_started"]
     assert sorted(started) == ["agent-0-0", "agent-0-1", "agent-1-0", "agent-1-1"]

@@ -16,7 +16,8 @@ def assert_resumed_where_interrupted(project: SlurmProject) -> None:
     for mark in project.marks():
         assert mark["begin"] > 0 or mark["num"] not in reached
         assert mark["begin"] >= reached.get(mark["num"], 0)
-        assert mark["resumed"] == (mark["num"] in reached)
+        # One that was interrupted before it could leave a mark is resumed as well.
+        assert mark["resumed"] or mark["num"] not in reached
         reached[mark["num"]] = mark["begin"]
     assert all(len(ids) == 1 for ids in runs_by_number(project).values())
 
@@ -30,9 +31,8 @@ def test_trials_longer_than_what_is_left_of_a_job_go_on_in_the_next(project: Slu
     assert process.wait(timeout=900) == 0, (directory / "supervisor.log").read_text()
     assert_all_finished_once(project, directory, 40)
     assert_resumed_where_interrupted(project)
-    handed_over = [mark for mark in project.marks() if mark["resumed"]]
+    handed_over = [mark for mark in project.marks() if mark["begin"] > 0]
     assert handed_over
-    assert all(mark["begin"] > 0 for mark in handed_over)
     assert {mark["num"] for mark in handed_over} <= {mark["num"] for mark in project.interruptions()}
 
 
@@ -42,13 +42,13 @@ def test_a_sweep_that_nobody_watches_goes_on_after_its_jobs_time_limits(project:
         "hydra.launcher.max_num_timeout=1", "hydra.sweeper.agents=2", "hydra.sweeper.wait=false", values(4),
         "steps=50", "step_s=0.5", "hydra.sweeper.resumable=true",
     )  # fmt: skip
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=600) == 0
 
     def all_ended() -> bool:
         project.hurry()
         return not project.jobs()
 
-    wait_for(all_ended, "everything has ended", 400)
+    wait_for(all_ended, "everything has ended", 600)
     (directory / "supervisor.log").touch()
     assert_all_finished_once(project, directory, 4)
     assert_resumed_where_interrupted(project)
@@ -62,7 +62,7 @@ def test_no_trial_is_begun_that_can_not_end_in_time(project: SlurmProject) -> No
         "hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=20",
         "hydra.sweeper.agents=2", values(4), "steps=2", "step_s=0.5", "hydra.sweeper.trial_time_min=0.9",
     )  # fmt: skip
-    assert process.wait(timeout=300) == 0, (directory / "supervisor.log").read_text()
+    assert process.wait(timeout=600) == 0, (directory / "supervisor.log").read_text()
     assert_all_finished_once(project, directory, 4)
     reasons = [e["reason"] for e in events(directory) if e["event"] == "agent_ended"]
     assert any("min are left in its job, and a trial takes 0.9 min" in reason for reason in reasons)
@@ -75,7 +75,7 @@ def test_a_trial_that_no_job_is_long_enough_for_fails_with_the_next_step(project
         "hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=30",
         "hydra.sweeper.agents=1", "x=1", "steps=400", "step_s=0.5", "hydra.sweeper.max_retries=0",
     )  # fmt: skip
-    assert process.wait(timeout=300) == 1
+    assert process.wait(timeout=600) == 1
     results = yaml.safe_load((directory / "optimization_results.yaml").read_text())
     assert results["trials"]["failed"] == 1
     assert "hydra.sweeper.resumable=true" in (directory / "trials.csv").read_text()
@@ -91,8 +91,8 @@ def test_preempted_jobs_come_back_and_their_trials_go_on(project: SlurmProject) 
     urgent = project.slurm(
         "sbatch", "--parsable", "-p", "high", "-N4", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 10"
     ).strip()
-    wait_for(lambda: project.slurm("squeue", "-h", "-j", urgent, "-t", "R", "-o", "%T"), "the urgent job runs", 90)
-    assert process.wait(timeout=300) == 0, (directory / "supervisor.log").read_text()
+    wait_for(lambda: project.slurm("squeue", "-h", "-j", urgent, "-t", "R", "-o", "%T"), "the urgent job runs", 600)
+    assert process.wait(timeout=600) == 0, (directory / "supervisor.log").read_text()
     assert_all_finished_once(project, directory, 8)
     assert_resumed_where_interrupted(project)
     assert len(project.interruptions()) >= 4
@@ -104,7 +104,7 @@ def test_the_signal_of_a_time_limit_is_a_hand_over_in_good_order(project: SlurmP
     wait_for(lambda: len(list(directory.glob("*/step"))) >= 2, "both trials have written a checkpoint")
     job = project.marks()[0]["job"]
     project.slurm("scancel", "--signal=USR2", job)
-    assert process.wait(timeout=300) == 0, (directory / "supervisor.log").read_text()
+    assert process.wait(timeout=600) == 0, (directory / "supervisor.log").read_text()
     assert_all_finished_once(project, directory, 4)
     assert_resumed_where_interrupted(project)
     assert len(project.interruptions()) == 1
@@ -120,7 +120,7 @@ def test_a_task_with_handlers_of_its_own_keeps_them(project: SlurmProject) -> No
     wait_for(lambda: project.marks(), "the trial has begun")
     wait_for(lambda: (directory / "0" / "step").exists(), "its handler is there")
     project.slurm("scancel", "--signal=USR2", project.marks()[0]["job"])
-    assert process.wait(timeout=300) == 0, (directory / "supervisor.log").read_text()
+    assert process.wait(timeout=600) == 0, (directory / "supervisor.log").read_text()
     assert (project.directory / "own").exists()
     assert_all_finished_once(project, directory, 1)
     assert len(project.marks()) == 1

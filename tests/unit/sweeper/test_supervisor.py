@@ -15,8 +15,9 @@ from hydra_plugins.hydra_wandb_sweeper._control import Control
 from hydra_plugins.hydra_wandb_sweeper._errors import ServerUnreachableError, SweepFailedError
 from hydra_plugins.hydra_wandb_sweeper._files import write_whole
 from hydra_plugins.hydra_wandb_sweeper._fleet import Fleet, restart_wait_s
-from hydra_plugins.hydra_wandb_sweeper._history import History, JobRecord
+from hydra_plugins.hydra_wandb_sweeper._history import AgentHistory, History, JobRecord
 from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger, Trial
+from hydra_plugins.hydra_wandb_sweeper._signs import SignOfLife
 from hydra_plugins.hydra_wandb_sweeper._supervisor import Supervisor
 from hydra_plugins.hydra_wandb_sweeper._takeover import take_over
 from hydra_plugins.hydra_wandb_sweeper._watch import Watch
@@ -36,8 +37,13 @@ class FakeJob:
     def record(self) -> JobRecord:
         return JobRecord(self.number, self.job_id, "slurm", "h", "/logs")
 
+    waits: bool = False
+
     def has_ended(self) -> bool:
         return self.ended
+
+    def is_waiting(self) -> bool:
+        return self.waits
 
     def describe(self) -> str:
         return f"job 70{self.number} (NODE_FAIL), log /logs/{self.number}"
@@ -47,6 +53,7 @@ class FakeJob:
 class FakeJobSettings:
     agents_per_job: int = 1
     settings: Any = SETTINGS
+    silence_s: float | None = 600.0
 
 
 @dataclass
@@ -61,6 +68,7 @@ class FakeCluster:
     cancelled: list[tuple[list[int], bool]] = field(default_factory=list)
     jobs: list[FakeJob] = field(default_factory=list)
     avoided: list[list[str]] = field(default_factory=list)
+    hung: list[tuple[int, list[str]]] = field(default_factory=list)
     has_begun: Callable[[int], bool] = lambda _: False
 
     def start(self, job: Any, numbers: Sequence[int], avoid: Sequence[str] = ()) -> Sequence[FakeJob]:
@@ -83,6 +91,10 @@ class FakeCluster:
         return [job for job in self.jobs if job.number in numbers and not job.ended]
 
     def look_again(self) -> None: ...
+
+    def end_hung(self, job: FakeJob, agents: Sequence[AgentHistory]) -> None:
+        self.hung.append((job.number, [agent.name for agent in agents]))
+        job.ended = True
 
     def cancel(self, jobs: Sequence[FakeJob], *, waiting_only: bool = False) -> None:
         self.cancelled.append(([job.number for job in jobs], waiting_only))
@@ -238,6 +250,14 @@ class Bench:
                 raise LeftSweep("its terminal was closed")
 
         self.on_nap = leave
+
+    def leave_with_one_dead(self) -> None:
+        """A supervisor of two jobs leaves; then agent-0 dies in its trial, while agent-1 runs one."""
+        self.cluster.work = lambda number: self.agent(number, [number], dies_in=number) and False
+        self.leave_after(1)
+        with pytest.raises(LeftSweep):
+            self.supervise(2)
+        self.cluster.jobs[0].ended = True
 
     def counts(self, supervisor: Supervisor) -> dict[str, int]:
         return dict(supervisor.history.counts())
@@ -562,6 +582,86 @@ def test_a_keeper_leaves_jobs_that_were_added_to_their_work(bench: Bench) -> Non
     assert goes_on
     assert supervisor.fleet.has_due
     assert {t.state for t in supervisor.history.trials.values()} == {"queued"}
+
+
+def test_a_keeper_replaces_a_dead_agent_while_the_others_work(bench: Bench) -> None:
+    bench.leave_with_one_dead()
+    supervisor, goes_on = bench.keep(2)
+    assert goes_on
+    assert [job.number for job in supervisor.fleet.live] == [1]
+    assert supervisor.fleet.strength == 2
+    assert supervisor.has_work_for_more
+    assert {n: t.state for n, t in supervisor.history.trials.items()} == {0: "queued", 1: "running"}
+
+
+def test_a_death_that_a_keeper_has_seen_to_is_none_for_the_next(bench: Bench) -> None:
+    bench.leave_with_one_dead()
+    first, _ = bench.keep(2)
+    second, _ = bench.keep(2)
+    assert (first.setbacks, second.setbacks) == (1, 0)
+
+
+def test_a_keeper_leaves_what_a_limit_refuses_to_the_next(bench: Bench) -> None:
+    bench.trials = 12
+    bench.cluster.work = lambda number: bench.agent(number, [number]) and False
+    bench.cluster.accepts = 2
+    bench.leave_after(1)
+    with pytest.raises(LeftSweep):
+        bench.supervise(4)
+    bench.cluster.jobs[0].ended = True
+    bench.cluster.work = lambda number: bench.agent(number, [number]) and False
+    supervisor, goes_on = bench.keep(4)
+    assert goes_on
+    assert not supervisor.fleet.is_as_planned
+    supervisor.fleet.start_due()
+    assert [job.number for job in supervisor.fleet.live][0] == 1
+    assert len(supervisor.fleet.live) == 2
+    assert supervisor.fleet.is_as_planned, "for now"
+    assert supervisor.has_work_for_more
+
+
+def test_with_as_many_jobs_as_trials_are_left_none_that_ends_is_missed(bench: Bench) -> None:
+    bench.cluster.work = lambda number: bench.agent(number, [number, number + 2], dies_in=number + 2) and False
+    bench.leave_after(1)
+    with pytest.raises(LeftSweep):
+        bench.supervise(2)
+    supervisor, goes_on = bench.keep(2)
+    assert goes_on
+    assert supervisor.fleet.strength == 2
+    assert not supervisor.has_work_for_more
+
+
+def test_the_job_of_an_agent_that_hangs_is_ended_and_replaced(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    def work(number: int) -> bool:
+        SignOfLife(bench.ledger("").root, f"agent-{number}").give()
+        return bench.agent(number, range(4), dies_in=1 if number == 0 else None) and number != 0
+
+    bench.cluster.work = work
+    supervisor = bench.supervise(1)
+    assert bench.cluster.hung == [(0, ["agent-0"])]
+    assert bench.counts(supervisor) == {"finished": 4}
+    assert bench.cluster.started == [0, 1]
+    assert "agent-0 has given no sign of life for 10 min (hydra.sweeper.agent_silence_min)" in caplog.text
+    assert 600 < bench.now < 700
+
+
+def test_a_job_that_waits_in_the_queue_again_is_not_taken_to_hang(bench: Bench) -> None:
+    def work(number: int) -> bool:
+        SignOfLife(bench.ledger("").root, f"agent-{number}").give()
+        if number:
+            return bench.agent(number, range(4))
+        bench.cluster.jobs[0].waits = True  # SLURM has put it back: its node was lost
+        return bench.agent(number, range(4), dies_in=1) and False
+
+    def come_back() -> None:
+        if bench.now > 2000 and not bench.cluster.jobs[0].ended:
+            bench.cluster.jobs[0].ended = bench.agent(0, range(4), restarts=1)
+
+    bench.cluster.work, bench.on_nap = work, come_back
+    bench.supervise(1)
+    assert not bench.cluster.hung
 
 
 def test_the_last_drained_agent_is_not_replaced_and_attaching_starts_one_again(bench: Bench) -> None:
