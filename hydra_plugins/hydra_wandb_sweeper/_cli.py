@@ -297,7 +297,7 @@ def _as_text(shown: SweepStatus) -> str:
     if agents := _agent_lines(shown):
         lines += ["Agents:", *(f"  {line}" for line in agents)]
     if shown.keeper is not None:
-        lines.append(f"Job {shown.keeper} sees to what is left when all agents have ended.")
+        lines.append(f"Job {shown.keeper} sees to what is left when agents have ended.")
     if shown.failures:
         lines.append("Failures:")
         lines += [line for failure in shown.failures[:_MOST_FAILURES] for line in _failure_lines(failure)]

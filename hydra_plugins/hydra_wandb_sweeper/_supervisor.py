@@ -278,6 +278,7 @@ class Supervisor:
 
     def _offer_trials_of_ended_jobs(self) -> bool:
         """After others have watched: offer what agents left open whose jobs are gone; True if there were any."""
+        self._read()  # what was found while jobs were adopted
         live = {handle.number for handle in self.fleet.live}
         dead = [a.name for a in self.history.agents.values() if a.job_number not in live and a.ended is None]
         for name in dead:

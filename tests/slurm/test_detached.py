@@ -216,5 +216,21 @@ def test_what_a_limit_refused_of_a_sweep_that_is_left_alone_follows_as_jobs_end(
     assert any(job["time"] < last_end for job in later), "not only when all of the first jobs had ended"
 
 
+def test_agents_that_a_limit_refuses_when_they_are_added_follow_as_jobs_end(project: SlurmProject) -> None:
+    limited = (*SLURM, "hydra.launcher.partition=few", "hydra.sweeper.agents=1")
+    process, directory = project.start(*limited, values(40), *LASTING)
+    wait_for(lambda: project.marks(), "a trial has begun")
+    added = answer(project, "agents", str(directory), "--add", "8")
+    assert (len(added["jobs"]), added["follow"]) == (MAX_SUBMIT_JOBS - 1, 8 - (MAX_SUBMIT_JOBS - 1))
+    assert answer(project, "drain", str(directory), "agent-0") == {"agents": ["agent-0"]}
+
+    def submitted() -> int:
+        return sum(e["event"] == "job_submitted" for e in events(directory))
+
+    wait_for(lambda: submitted() == MAX_SUBMIT_JOBS + 1, "another one takes the place of the job that has ended")
+    assert process.wait(timeout=600) == 0, (directory / "supervisor.log").read_text()
+    assert_all_finished_once(project, directory, 40)
+
+
 def _agents_of(jobs: list[dict[str, Any]]) -> set[str]:
     return {f"agent-{job['number']}" for job in jobs}

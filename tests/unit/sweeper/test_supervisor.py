@@ -614,7 +614,7 @@ def test_a_keeper_leaves_what_a_limit_refuses_to_the_next(bench: Bench) -> None:
     assert goes_on
     assert not supervisor.fleet.is_as_planned
     supervisor.fleet.start_due()
-    assert [job.number for job in supervisor.fleet.live][0] == 1
+    assert next(job.number for job in supervisor.fleet.live) == 1
     assert len(supervisor.fleet.live) == 2
     assert supervisor.fleet.is_as_planned, "for now"
     assert supervisor.has_work_for_more
@@ -631,9 +631,7 @@ def test_with_as_many_jobs_as_trials_are_left_none_that_ends_is_missed(bench: Be
     assert not supervisor.has_work_for_more
 
 
-def test_the_job_of_an_agent_that_hangs_is_ended_and_replaced(
-    bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_job_of_an_agent_that_hangs_is_ended_and_replaced(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     def work(number: int) -> bool:
         SignOfLife(bench.ledger("").root, f"agent-{number}").give()
         return bench.agent(number, range(4), dies_in=1 if number == 0 else None) and number != 0
