@@ -63,17 +63,18 @@ class Signs:
             # This process was stopped itself, and the agents perhaps with it.
             self._seen.clear()
         self._looked_s = now
-        self._seen = {agent: self._last_change(agent, now) for agent in agents if self._mark(agent) is not None}
+        marks = {agent: mark for agent in agents if (mark := self._mark(agent)) is not None}
+        self._seen = {agent: self._last_change(agent, mark, now) for agent, mark in marks.items()}
         silent = {agent for agent, (_, since_s) in self._seen.items() if now - since_s >= self.limit_s}
         self._seen |= {agent: (self._seen[agent][0], now) for agent in silent}
         return silent
 
-    def _last_change(self, agent: str, now: float) -> tuple[int, float]:
-        mark, seen = self._mark(agent) or 0, self._seen.get(agent)
+    def _last_change(self, agent: str, mark: int, now: float) -> tuple[int, float]:
+        seen = self._seen.get(agent)
         return seen if seen is not None and seen[0] == mark else (mark, now)
 
     def _mark(self, agent: str) -> int | None:
         try:
             return os.stat(self._directory / agent).st_mtime_ns
-        except FileNotFoundError:
+        except OSError:  # there is none, or a network file system can't say now
             return None
