@@ -201,10 +201,9 @@ def test_of_agents_that_are_left_alone_a_dead_one_is_replaced_while_the_others_w
 
 def test_what_a_limit_refused_of_a_sweep_that_is_left_alone_follows_as_jobs_end(project: SlurmProject) -> None:
     limited = (*SLURM, "hydra.launcher.partition=few", "hydra.sweeper.wait=false", "hydra.sweeper.agents=8")
-    # The trial of x lasts for 2x seconds, and is the only one of its agent.
-    process, directory = project.start(
-        *limited, values(8), "steps=${x}", "step_s=2", "hydra.sweeper.trials_per_agent=1"
-    )
+    # The trial of x lasts for x seconds, and is its agent's only one: of the first, one ends long before the others.
+    one_each = ("x=0,60,61,62,1,2,3,4", "steps=${x}", "step_s=1", "hydra.sweeper.trials_per_agent=1")
+    process, directory = project.start(*limited, *one_each)
     assert process.wait(timeout=600) == 0, (directory / "supervisor.log").read_text()
     first = [e for e in events(directory) if e["event"] == "job_submitted"]
     assert len(first) < MAX_SUBMIT_JOBS + 1
