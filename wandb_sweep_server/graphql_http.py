@@ -10,7 +10,8 @@ from starlette.concurrency import run_in_threadpool
 
 from . import jsontext
 from .errors import ClientError
-from .resolvers import Context, build_schema, client_error
+from .resolvers import build_schema, client_error
+from .resolvers.context import Context
 from .store import Store
 
 
