@@ -20,9 +20,11 @@ class SchemaVersionError(RuntimeError):
 class Database:
     """One connection, used by one thread at a time.
 
-    The directory may be on a network file system, where write-ahead logging is unsafe (it needs
-    shared memory); a rollback journal with full syncing is safe with the single writer that
-    the directory lock guarantees. The exclusive locking mode saves the file locks of every transaction.
+    The directory may be on a network file system. There, write-ahead logging is unsafe as it is used commonly: all
+    who open the file share memory. In exclusive locking mode, set before the file is read, SQLite keeps that index to
+    itself (https://www.sqlite.org/wal.html, "Use of WAL Without Shared-Memory"), and the directory's lock guarantees
+    that there is no second process. A commit is one sync of the log, where a rollback journal needs four; each of
+    them takes milliseconds on a busy or distant disk.
     """
 
     def __init__(self, path: Path) -> None:
@@ -31,22 +33,26 @@ class Database:
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
         self._connection.row_factory = sqlite3.Row
         self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        self._connection.execute("PRAGMA journal_mode = TRUNCATE")
+        self._check_version()
+        self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute("PRAGMA foreign_keys = ON")
         # SQLite has the operator but leaves the function to its host.
         self._connection.create_function("REGEXP", 2, _matches, deterministic=True)
-        self._check_schema()
+        self._ensure_schema()
 
-    def _check_schema(self) -> None:
+    def _check_version(self) -> None:
+        """Before anything is changed: the file of another version is left as it is."""
         version = int(self.value("PRAGMA user_version"))
-        if version == SCHEMA_VERSION:
-            return
-        if version != 0:
+        if version not in (0, SCHEMA_VERSION):
             raise SchemaVersionError(
                 f"{self.path} has schema version {version}, this server reads {SCHEMA_VERSION}. "
                 "Use the version of hydra-wandb-sweeper that wrote it, or another directory."
             )
+
+    def _ensure_schema(self) -> None:
+        if int(self.value("PRAGMA user_version")) == SCHEMA_VERSION:
+            return
         script = files("wandb_sweep_server").joinpath("schema.sql").read_text(encoding="utf-8")
         # One transaction, so that a server killed here leaves either nothing or a whole schema.
         self._connection.executescript(f"BEGIN; {script} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
@@ -66,6 +72,24 @@ class Database:
             # A failed COMMIT (disk full) leaves the transaction open, other failures may have ended it already.
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+            raise
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open; some errors of SQLite end it."""
+        return self._connection.in_transaction
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Inside a transaction: everything in here happens, or nothing of it."""
+        self._connection.execute("SAVEPOINT part")
+        try:
+            yield
+            self._connection.execute("RELEASE part")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK TO part")
+                self._connection.execute("RELEASE part")
             raise
 
     def execute(self, sql: str, parameters: Iterable[Any] = ()) -> int:

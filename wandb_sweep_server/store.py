@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import string
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +16,7 @@ from .files import Files
 from .projects import Projects
 from .runs import Runs
 from .sweeps import Sweeps
+from .writer import Writer
 
 T = TypeVar("T")
 
@@ -67,21 +66,17 @@ class Store:
         )
         self.files = Files(self.database, clock, directory / "files")
         # One thread: SQLite has one writer anyway, and handing trials out needs no further locks.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._writer = Writer(self.database)
 
     def is_awaited(self) -> bool:
         """Whether somebody may still come: a run is under way, or the agents of an open sweep wait in a queue."""
         return bool(self.runs.live()) or self.sweeps.is_any_open(self.limits.open_sweep_timeout_s)
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Do work in a transaction; when this returns, what it did is on disk."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._in_transaction, work)
-
-    def _in_transaction(self, work: Callable[[], T]) -> T:
-        with self.database.transaction():
-            return work()
+        """Do work in a transaction; when this returns, what it did is on disk. See Writer.run."""
+        return await self._writer.run(work)
 
     def close(self) -> None:
         """Finish what is under way and close the database."""
-        self._thread.shutdown()
+        self._writer.close()
         self.database.close()
