@@ -102,6 +102,7 @@ class Sweeps:
                 "updated_at": now_s,
             },
         )
+        self._configs[sweep_id] = (change.config, config)
         return self._reload(sweep_id)
 
     def require(self, global_id: str) -> Sweep:

@@ -47,6 +47,7 @@ class Writer:
         self._db = database
         self._clock_s = clock_s
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._is_closed = False
         # A daemon, so that an error elsewhere ends the process: what is cut off has not been answered.
         self._thread = threading.Thread(target=self._write, name="store", daemon=True)
         self._thread.start()
@@ -55,7 +56,12 @@ class Writer:
         """Do work; when this returns, what it did is on disk.
 
         Work may be done anew if what it shared a commit with failed, so it must change nothing but the database.
+
+        Raises:
+            RuntimeError: The writer was closed.
         """
+        if self._is_closed:
+            raise RuntimeError("the store is closed")
         loop = asyncio.get_running_loop()
         job = _Job(work, loop, loop.create_future())
         self._jobs.put(job)
@@ -64,6 +70,7 @@ class Writer:
 
     def close(self) -> None:
         """Finish what was asked for so far."""
+        self._is_closed = True
         self._jobs.put(None)
         self._thread.join()
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import requests
 import tenacity
-import yaml
 
 from ._errors import ServerError, ServerUnreachableError
+from ._sweep_config import from_yaml
 
 log = logging.getLogger(__name__)
 
@@ -185,7 +185,7 @@ class SweepClient:
         sweep = (answer.get("project") or {}).get("sweep")
         if not sweep:
             return None
-        config = yaml.safe_load(sweep.get("config") or "") or {}
+        config = from_yaml(sweep.get("config") or "")
         return SweepInfo(ref, sweep["id"], str(sweep["state"]).upper(), config)
 
     def sweep_runs(self, ref: SweepRef) -> Iterator[RunInfo]:

@@ -90,10 +90,15 @@ def to_yaml(config: Mapping[str, Any]) -> str:
     Strings are always quoted (YAML 1.2 reads an unquoted 1e-3 as a number, YAML 1.1 as a string), floats have a
     point (1.0e-05: a number for both).
     """
-    return yaml.dump(dict(config), Dumper=_QuotingDumper, sort_keys=False, allow_unicode=True, width=2**31)
+    return yaml.dump(dict(config), Dumper=_QuotingDumper, sort_keys=False, allow_unicode=True, width=2**31 - 1)
 
 
-class _QuotingDumper(yaml.SafeDumper):
+# PyYAML has libyaml in its wheels; without it, a parameter of 100,000 values takes seconds.
+_Dumper: type[yaml.SafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _QuotingDumper(_Dumper):  # type: ignore[misc, valid-type]
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
@@ -103,6 +108,11 @@ def _represent_str(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 
 
 _QuotingDumper.add_representer(str, _represent_str)
+
+
+def from_yaml(text: str) -> dict[str, Any]:
+    """Return the config that a server sent; an empty one for an empty text."""
+    return yaml.load(text, _LOADER) or {}  # noqa: S506 (both are safe loaders)
 
 
 def has_template(config: Mapping[str, Any]) -> bool:
