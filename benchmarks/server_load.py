@@ -232,6 +232,8 @@ async def _live(agent: SimulatedAgent, load: Load, rng: random.Random, end_s: fl
         await agent.claim()
         await agent.announce()
         await _work(agent, load, min(end_s, time.perf_counter() + length_s), streams=streams)
+        if time.perf_counter() >= end_s:
+            return  # what would be a rush of a thousand ends is no part of the load
         await agent.finish()
         length_s = rng.uniform(0.5, 1.5) * load.trial_s
 
