@@ -21,6 +21,7 @@ _KNOWN_KEYS = frozenset(
 )
 # libyaml takes a sixth of the time, which is seconds where a parameter has 100,000 values, and bounds nesting itself.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_SHUFFLE_ARGUMENT = "--shuffle"
 _SEED_ARGUMENT = re.compile(r"--seed=(-?\d+)\Z")
 
 
@@ -60,7 +61,8 @@ def parse_sweep_config(text: str, seed: int) -> SweepConfig:
 
     Args:
         text: YAML (or JSON, which is YAML).
-        seed: For random search, unless the command has an argument `--seed=<int>`.
+        seed: For random search and for grids whose command has an argument `--shuffle`, unless the command has an
+            argument `--seed=<int>` too.
 
     Raises:
         ClientError: Names the key, the value and the rule.
@@ -92,9 +94,13 @@ def _text(config: dict[str, Any], key: str) -> str | None:
     return None if value is None else str(value)
 
 
-def _seed(config: dict[str, Any], default: int) -> int:
+def _command(config: dict[str, Any]) -> list[Any]:
     command = config.get("command")
-    for argument in command if isinstance(command, list) else ():
+    return command if isinstance(command, list) else []
+
+
+def _seed(config: dict[str, Any], default: int) -> int:
+    for argument in _command(config):
         match = _SEED_ARGUMENT.match(argument) if isinstance(argument, str) else None
         if match:
             return int(match[1])
@@ -109,7 +115,8 @@ def _search(config: dict[str, Any], seed: int) -> Search:
     if config.get("scheduler") is not None:
         return ExternalSearch()
     if method == "grid":
-        return GridSearch(parse_parameters(config.get("parameters")))
+        shuffle_seed = seed if _SHUFFLE_ARGUMENT in _command(config) else None
+        return GridSearch(parse_parameters(config.get("parameters")), shuffle_seed)
     if method == "random":
         return RandomSearch(parse_parameters(config.get("parameters")), seed)
     if method in ("bayes", "custom"):

@@ -69,6 +69,7 @@ def make_plan(hydra_context: HydraContext, config: DictConfig, arguments: Sequen
         raise SettingError(
             "method", "bayes", "the embedded server searches by grid and at random; use random, or W&B's server"
         )
+    check_shuffle(settings, server)
     template = read_template(sweep_config)
     expected = _expected_trials(sweep_config, space)
     jobs = job_count(settings, traits, expected)
@@ -84,6 +85,17 @@ def _search_space(settings: Settings, hydra_context: HydraContext, arguments: Se
         config_loader=hydra_context.config_loader,
         seed=settings.seed,
     )
+
+
+def check_shuffle(settings: Settings, server: ServerRef) -> None:
+    """Errors: SettingError if a server is to shuffle a grid that can't."""
+    if settings.shuffle and not server.is_local:
+        raise SettingError(
+            "shuffle",
+            True,
+            f"is for the embedded server, but the sweep is recorded at {server.place}, which goes through a grid in "
+            "order; write shuffle(…) around the values of single parameters, or set hydra.sweeper.server=local",
+        )
 
 
 def check_server_job(settings: Settings, server: ServerRef, traits: LauncherTraits) -> None:

@@ -22,6 +22,7 @@ _SWEEP_FILE_KEYS = frozenset(
 
 # Settings that no sweep file has, and that need no more than their rules.
 _TAKEN_AS_THEY_ARE = (
+    "shuffle",
     "seed",
     "server",
     "agents",
@@ -65,6 +66,7 @@ class Settings:
     sweep_file_parameters: Mapping[str, Any]
     early_terminate: Mapping[str, Any] | None
     run_cap: int | None
+    shuffle: bool
     seed: int | None
     entity: str | None
     project: str
@@ -157,6 +159,10 @@ def check_method(method: str, continuous: Mapping[str, Any], settings: Settings)
         raise SettingError(
             "method", method, f"a grid can't list '{name}' ({dict(spec)}); list its values or use method=random"
         )
+    if method != "grid" and settings.shuffle:
+        raise SettingError(
+            "shuffle", True, f"is for a grid, whose combinations have an order; leave it out of {method}"
+        )
     if method != "grid" and settings.run_cap is None and settings.trials_per_agent is None:
         raise SettingError("method", method, "never ends by itself; set hydra.sweeper.run_cap (or trials_per_agent)")
 
@@ -221,6 +227,7 @@ _RULES: Mapping[str, _Rule] = {
         lambda v: v in ("auto", "wandb", "local") or bool(re.match(r"https?://[^/]+", str(v))),
         "must be auto, wandb, local or a URL that starts with http:// or https://",
     ),
+    "shuffle": _Rule(lambda v: isinstance(v, bool), "must be true or false"),
     "server_job": _Rule(lambda v: isinstance(v, bool), "must be true or false"),
     "agents_per_job": _POSITIVE,
     "isolation": _one_of("fork", "spawn", "none"),

@@ -81,6 +81,8 @@ def _command(template: Template, program: Program, settings: Settings) -> list[s
             literals.append(f"--{flag.replace('_', '-')}={value}")
     if settings.seed is not None:
         literals.append(f"--seed={settings.seed}")
+    if settings.shuffle:
+        literals.append("--shuffle")
     return ["${env}", "${interpreter}", "-m", _ENTRY_MODULE, *literals, "${program}", "${args_json_file}"]
 
 

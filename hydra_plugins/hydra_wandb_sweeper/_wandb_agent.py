@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config-name")
     parser.add_argument("--metric", required=True)
     parser.add_argument("--seed", help="read by the embedded server")
+    parser.add_argument("--shuffle", action="store_true", help="read by the embedded server")
     parser.add_argument("program")
     parser.add_argument("args_file")
     return parser

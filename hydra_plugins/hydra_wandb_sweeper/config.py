@@ -42,7 +42,10 @@ class WandbSweeperConf:
     early_terminate: dict[str, Any] | None = None
     # Most trials that are started. null = the sweep file's, else no limit (a grid ends by itself). W&B: run_cap
     run_cap: int | None = None
-    # Seed of random search (embedded server) and of shuffle(...). null = a new one for every sweep.
+    # Whether a grid's combinations run in random order, so that a part of them tells something of every value.
+    # Embedded server only.
+    shuffle: bool = False
+    # Seed of random search and of `shuffle` (embedded server), and of shuffle(...). null = a new one for every sweep.
     seed: int | None = None
 
     # --- where it is recorded ---

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from wandb_sweep_server.errors import ClientError
 from wandb_sweep_server.search.distributions import distinct
 from wandb_sweep_server.search.grid import GridSearch
+from wandb_sweep_server.search.permutation import Permutation
 from wandb_sweep_server.search.space import parse_parameters
 
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(-3, 3), st.floats(-2, 2), st.text("ab1", max_size=2))
@@ -21,8 +22,8 @@ VALUES = st.lists(SCALARS | st.lists(SCALARS, max_size=2), min_size=1, max_size=
 SPACES = st.dictionaries(st.text("abcd_", min_size=1, max_size=3), VALUES, min_size=1, max_size=4)
 
 
-def grid(parameters: dict[str, Any]) -> GridSearch:
-    return GridSearch(parse_parameters(parameters))
+def grid(parameters: dict[str, Any], shuffle_seed: int | None = None) -> GridSearch:
+    return GridSearch(parse_parameters(parameters), shuffle_seed)
 
 
 def plain(args: dict[str, Any]) -> dict[str, Any]:
@@ -151,3 +152,39 @@ def test_q_uniform_goes_from_min_in_steps_of_q_and_leaves_max_out(low: int, widt
 def test_what_a_grid_cannot_enumerate_is_refused_by_name(spec: dict[str, Any]) -> None:
     with pytest.raises(ClientError, match=r"'opt\.lr' \(\w+\) cannot be searched by a grid; .*'values'"):
         grid({"fine": {"value": 1}, "opt": {"parameters": {"lr": spec}}})
+
+
+@given(SPACES, st.integers())
+def test_a_shuffled_grid_has_each_combination_once(space: dict[str, list[Any]], seed: int) -> None:
+    parameters = {name: {"values": values} for name, values in space.items()}
+    assert sorted(as_text(all_of(grid(parameters, seed)))) == sorted(as_text(all_of(grid(parameters))))
+
+
+@given(st.integers(1, 3000), st.integers())
+def test_a_permutation_has_everything_once(size: int, seed: int) -> None:
+    order = Permutation(size, seed)
+    assert sorted(order[index] for index in range(size)) == list(range(size))
+
+
+def test_a_permutation_of_more_than_memory_holds_is_as_quick() -> None:
+    order = Permutation(10**30, seed=1)
+    drawn = [order[index] for index in range(1000)]
+    assert len(set(drawn)) == 1000
+    assert max(drawn) < 10**30
+
+
+@pytest.mark.parametrize("index", [-1, 5])
+def test_a_permutation_has_no_other_places(index: int) -> None:
+    with pytest.raises(IndexError, match=f"place {index} of 5"):
+        Permutation(5, 0)[index]
+
+
+def test_a_tenth_of_a_shuffled_grid_has_about_a_tenth_of_every_value() -> None:
+    search = grid({"a": {"values": list(range(10))}, "b": {"values": list(range(100))}}, shuffle_seed=3)
+    first = [plain(search.args(index))["a"] for index in range(100)]
+    assert all(2 <= first.count(value) <= 20 for value in range(10))
+
+
+def test_another_seed_is_another_order() -> None:
+    orders = {tuple(Permutation(50, seed)[index] for index in range(50)) for seed in range(100)}
+    assert len(orders) == 100

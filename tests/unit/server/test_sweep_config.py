@@ -123,3 +123,20 @@ def test_keys_without_effect_are_told_in_warnings() -> None:
         "'zeta' is not a key of sweep configurations",
         "'early_terminate' is kept but has no effect: this server stops no run early",
     )
+
+
+@pytest.mark.parametrize(
+    ("command", "is_shuffled"),
+    [
+        (["--shuffle"], True),
+        (["--shuffle", "--seed=4"], True),
+        (["a--shuffle", "--shuffle=no", 3], False),
+        (None, False),
+    ],
+)
+def test_a_word_in_the_command_shuffles_a_grid(command: Any, is_shuffled: bool) -> None:
+    parameters = {"a": {"values": list(range(100))}}
+    search = parse(method="grid", parameters=parameters, command=command).search
+    values = [(search.args(index) or {})["a"]["value"] for index in range(100)]
+    assert (values != list(range(100))) == is_shuffled
+    assert sorted(values) == list(range(100))

@@ -9,9 +9,9 @@ import pytest
 
 from hydra_plugins.hydra_wandb_sweeper._dispatch import LauncherTraits
 from hydra_plugins.hydra_wandb_sweeper._errors import SettingError
-from hydra_plugins.hydra_wandb_sweeper._plan import check_server_job, load_yaml
+from hydra_plugins.hydra_wandb_sweeper._plan import check_server_job, check_shuffle, load_yaml
 from hydra_plugins.hydra_wandb_sweeper._server import ServerRef
-from hydra_plugins.hydra_wandb_sweeper._settings import Settings, parse_sweep_path, read_settings
+from hydra_plugins.hydra_wandb_sweeper._settings import Settings, check_method, parse_sweep_path, read_settings
 from tests.unit.sweeper.settings import make_settings, raw_settings
 
 
@@ -32,6 +32,7 @@ from tests.unit.sweeper.settings import make_settings, raw_settings
         ("tags", ["x" * 65]),
         ("server", "cloud"),
         ("server_job", "yes"),
+        ("shuffle", "yes"),
         ("sweep_id", "a/b/c/d/e"),
         ("sweep_id", "a//b"),
         ("agents", 0),
@@ -173,3 +174,16 @@ def test_a_malformed_sweep_file_is_refused_by_name(tmp_path: Path, text: str, ru
 def test_project_and_name_default_to_the_job_name() -> None:
     settings = make_settings()
     assert (settings.project, settings.name) == ("app", "app")
+
+
+@pytest.mark.parametrize("method", ["random", "bayes"])
+def test_only_a_grid_can_be_shuffled(method: str) -> None:
+    with pytest.raises(SettingError, match=f"hydra.sweeper.shuffle=True: is for a grid.*{method}"):
+        check_method(method, {}, make_settings(shuffle=True, run_cap=1))
+
+
+def test_only_the_embedded_server_shuffles_a_grid() -> None:
+    check_shuffle(make_settings(shuffle=True), ServerRef("local", "dir"))
+    check_shuffle(make_settings(shuffle=False), ServerRef("wandb", "https://api.wandb.ai"))
+    with pytest.raises(SettingError, match=r"shuffle=True: .* https://api.wandb.ai, .* shuffle\(…\)"):
+        check_shuffle(make_settings(shuffle=True), ServerRef("wandb", "https://api.wandb.ai"))
