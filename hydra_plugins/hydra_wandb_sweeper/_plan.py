@@ -166,7 +166,10 @@ def _program(config: DictConfig) -> Program:
     given, _ = flags.parse_known_args(sys.argv[1:])
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     own = ("hydra.sweeper", "hydra/sweeper", "hydra.launcher", "hydra/launcher", "hydra.mode")
-    overrides = [o for o in config.hydra.overrides.hydra if not o.lstrip("+~").startswith(own)]
+    # Unresolved: `hydra.sweep.subdir=${hydra.job.num}` means something in a trial only.
+    given_overrides = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
+    assert isinstance(given_overrides, list)
+    overrides = [str(o) for o in given_overrides if not str(o).lstrip("+~").startswith(own)]
     return Program(
         script=_relative(sys.argv[0], Path(config.hydra.runtime.cwd)),
         module=spec.name if spec is not None else None,
