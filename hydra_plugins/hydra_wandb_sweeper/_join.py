@@ -51,7 +51,7 @@ def _refuse_keys_of_trials(space: SearchSpace, own: Template, theirs: Mapping[st
     for slot in own.slots:
         if slot.form is not Form.LINE:
             continue
-        for line in theirs[slot.name]["values"]:
+        for line in theirs.get(slot.name, {}).get("values", ()):
             if shared := [key for key in line_values(line) if key.lstrip("~") in beside]:
                 raise SettingError(
                     "sweep_id",

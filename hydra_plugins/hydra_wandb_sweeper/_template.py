@@ -94,7 +94,7 @@ class Template:
                 )
             value = remaining.pop(item.name)
             if item.form is Form.LINE:
-                result.extend(split_line(str(value)))
+                result.extend(_overrides_of_line(item.name, str(value)))
             elif item.form is not Form.UNUSED:
                 result.append(f"{item.key}={item.value_text(value)}")
         result.extend(f"{name}={render(value)}" for name, value in remaining.items())
@@ -108,7 +108,10 @@ class Template:
         lines = {slot.name for slot in self.slots if slot.form is Form.LINE}
         result: dict[str, Any] = {}
         for name, value in args.items():
-            line = line_values(str(value)) if name in lines else None
+            try:
+                line = line_values(str(value)) if name in lines else None
+            except ValueError:  # edited on the server; its trial fails by itself
+                line = None
             result |= {name: value} if line is None else {key: read(text) for key, text in line.items()}
         return result
 
@@ -131,6 +134,16 @@ class Template:
             return cls(tuple(x if isinstance(x, str) else _slot_from_json(x) for x in data["overrides"]))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SweepError(f"The sweep's override template can't be read ({error!r}): {text[:200]}") from error
+
+
+def _overrides_of_line(name: str, line: str) -> list[str]:
+    try:
+        return split_line(line)
+    except ValueError as error:
+        raise SweepError(
+            f"The server handed out a trial whose '{name}' = {line!r} is no line of overrides ({error}). "
+            "The sweep was edited after its creation; create a new one."
+        ) from error
 
 
 def _slot_to_json(slot: Slot) -> dict[str, Any]:

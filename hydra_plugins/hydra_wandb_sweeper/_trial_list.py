@@ -121,7 +121,8 @@ def _parse(parser: OverridesParser, place: str, entry: Any) -> tuple[TrialLine, 
     for text, override in zip(texts, overrides, strict=True):
         _check(place, text, override)
     keys = tuple(override.get_key_element().lstrip("+~") for override in overrides)
-    identity = sorted(f"{o.get_key_element()}={o.get_value_element_as_str()}" for o in overrides)
+    # By value, so that 1e-3 is 0.001 and 'x' is x, while 1 and 1.0 differ.
+    identity = sorted(f"{override.get_key_element()}={override.value()!r}" for override in overrides)
     return TrialLine(place, tuple(texts), keys), tuple(identity)
 
 

@@ -137,6 +137,7 @@ def test_a_list_has_lines_and_lists_of_overrides(app: HydraApp) -> None:
         (["a=[1, 2]"], "isn't a Hydra override"),
         (["a=1", "a=2", "a=1"], "entry 3 of the list says the same as entry 1 of the list"),
         (["lr=1e-3 a=1", ["a=1", "lr=0.001"]], "entry 2 .* the same as entry 1"),
+        (["s=x a=1", "\"s='x'\" a=1"], "entry 2 .* the same as entry 1"),
         ([""], "overrides nothing"),
         ([[]], "overrides nothing"),
         ([3], "entry 1 of the list must be a line"),
@@ -166,6 +167,10 @@ def test_what_is_no_text_file_is_refused(app: HydraApp, tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "binary"):
         with pytest.raises(SettingError, match="can't be read as a text file"):
             read(app, str(path))
+
+
+def test_trials_that_differ_in_a_type_only_are_two(app: HydraApp) -> None:
+    assert len(read(app, ["n=1", "n=1.0", "\"n='1'\"", "n=true", "n=null", "n=[1]", "n=[1.0]", "++n=1", "~n"])) == 9
 
 
 @pytest.mark.parametrize("setting", [3, True, {"a": 1}, " "])
@@ -313,6 +318,13 @@ def test_the_values_of_a_line_are_shown_by_key(app: HydraApp) -> None:
         "a": "1", "db@src": "x", "s": "'a b'", "~b.d": "", "n": 2,
     }  # fmt: skip
     assert line_values("") == {}
+
+
+def test_a_line_that_was_spoilt_on_the_server_fails_its_trial_only(app: HydraApp) -> None:
+    template = space_of(app, ["a=1"]).template
+    assert template.values({"trial_overrides": "s='a"}) == {"trial_overrides": "s='a"}
+    with pytest.raises(SweepError, match="'trial_overrides' = \"s='a\" is no line of overrides"):
+        template.overrides({"trial_overrides": "s='a"})
 
 
 # --- joining ---
