@@ -10,8 +10,12 @@ from ._errors import SettingError
 from ._search_space import Parameter, SearchSpace
 from ._settings import Settings
 from ._sweep_config import flat_parameters, read_template
-from ._template import Template
+from ._template import Form, Template
+from ._trial_line import line_values
 from ._values import canonical
+
+# Values in a message.
+_MOST_SHOWN = 20
 
 
 def fixed_overrides(settings: Settings, space: SearchSpace, config: Mapping[str, Any]) -> list[str]:
@@ -21,11 +25,12 @@ def fixed_overrides(settings: Settings, space: SearchSpace, config: Mapping[str,
     Errors: SettingError for what differs.
     """
     _refuse_other_search(settings, config)
-    theirs, own_texts = dict(flat_parameters(config)), read_template(config).items
+    theirs, own = dict(flat_parameters(config)), read_template(config)
+    _refuse_keys_of_trials(space, own, theirs)
     fixed: list[str] = []
     for item in space.items:
         if isinstance(item, str):
-            fixed += [item] if item not in own_texts else []
+            fixed += [item] if item not in own.items else []
         elif item.slot.name in theirs:
             _refuse_other_values(item, theirs[item.slot.name])
         elif item.is_fixed:
@@ -37,6 +42,22 @@ def fixed_overrides(settings: Settings, space: SearchSpace, config: Mapping[str,
                 "an existing sweep decides what is swept; fix other keys only",
             )
     return fixed
+
+
+def _refuse_keys_of_trials(space: SearchSpace, own: Template, theirs: Mapping[str, Mapping[str, Any]]) -> None:
+    """The sweep's list of trials, which an override of the command would silently lose against."""
+    mine = {(item if isinstance(item, str) else f"{item.slot.key}=").partition("=")[0] for item in space.items}
+    beside = {key.lstrip("+~") for key in mine}
+    for slot in own.slots:
+        if slot.form is not Form.LINE:
+            continue
+        for line in theirs.get(slot.name, {}).get("values", ()):
+            if shared := [key for key in line_values(line) if key.lstrip("~") in beside]:
+                raise SettingError(
+                    "sweep_id",
+                    shared[0],
+                    f"the sweep's own trials set it ('{line}', hydra.sweeper.trials); fix other keys only",
+                )
 
 
 def _refuse_other_search(settings: Settings, config: Mapping[str, Any]) -> None:
@@ -86,4 +107,8 @@ def _comparable(name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
 def _shown(spec: Mapping[str, Any]) -> str:
     if "value" in spec:
         return str(spec["value"])
-    return ",".join(map(str, spec["values"])) if "values" in spec else str(dict(spec))
+    if "values" not in spec:
+        return str(dict(spec))
+    values = [str(value) for value in spec["values"]]
+    rest = len(values) - _MOST_SHOWN
+    return ",".join(values) if rest <= 0 else ",".join(values[:_MOST_SHOWN]) + f",… ({rest} more)"

@@ -22,6 +22,7 @@ from ._server import ServerRef, choose_server, start_if_local
 from ._settings import Settings, SweepPath, read_settings
 from ._sweep_config import Program, make_sweep_config, read_template
 from ._template import Template
+from ._trial_list import read_trials
 from ._validate import validate
 
 log = logging.getLogger(__name__)
@@ -49,10 +50,8 @@ def make_plan(hydra_context: HydraContext, config: DictConfig, arguments: Sequen
 
     Errors: SettingError, SearchSpaceError, and Hydra's own for overrides that don't compose.
     """
-    raw = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
-    assert isinstance(raw, dict)
     settings = read_settings(
-        {str(k): v for k, v in raw.items()}, job_name=config.hydra.job.name, load_sweep_file=load_yaml
+        _plain_settings(config.hydra.sweeper), job_name=config.hydra.job.name, load_sweep_file=load_yaml
     )
     traits = launcher_traits(config)
     server = choose_server(settings.server, Path(config.hydra.runtime.cwd))
@@ -77,12 +76,23 @@ def make_plan(hydra_context: HydraContext, config: DictConfig, arguments: Sequen
     return Plan(settings, server, sweep_config, template, expected, traits, jobs)
 
 
+def _plain_settings(sweeper: DictConfig) -> dict[str, Any]:
+    """Return hydra.sweeper as plain containers."""
+    raw = {str(name): sweeper[name] for name in sweeper}
+    # An interpolation in a trial's overrides is the trial's: it means what it would on the trial's command line.
+    return {
+        name: OmegaConf.to_container(value, resolve=name != "trials") if OmegaConf.is_config(value) else value
+        for name, value in raw.items()
+    }
+
+
 def _search_space(settings: Settings, hydra_context: HydraContext, arguments: Sequence[str]) -> SearchSpace:
     return build_search_space(
         sweep_file_parameters=settings.sweep_file_parameters,
         params=settings.params,
         arguments=arguments,
         config_loader=hydra_context.config_loader,
+        trials=read_trials(settings.trials, hydra_context.config_loader),
         seed=settings.seed,
     )
 
@@ -168,7 +178,10 @@ def _program(config: DictConfig) -> Program:
     given, _ = flags.parse_known_args(sys.argv[1:])
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     own = ("hydra.sweeper", "hydra/sweeper", "hydra.launcher", "hydra/launcher", "hydra.mode")
-    overrides = [o for o in config.hydra.overrides.hydra if not o.lstrip("+~").startswith(own)]
+    # Unresolved: `hydra.sweep.subdir=${hydra.job.num}` means something in a trial only.
+    given_overrides = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
+    assert isinstance(given_overrides, list)
+    overrides = [str(o) for o in given_overrides if not str(o).lstrip("+~").startswith(own)]
     return Program(
         script=_relative(sys.argv[0], Path(config.hydra.runtime.cwd)),
         module=spec.name if spec is not None else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,6 +17,7 @@ from ._history import QUEUED, RUNNING, History, TrialHistory
 from ._ledger import SweepRecord
 from ._outcome import FAILED, FINISHED, STOPPED
 from ._sweep_config import flat_args
+from ._values import parse
 
 RESULTS_FILE = "optimization_results.yaml"
 TRIALS_FILE = "trials.csv"
@@ -44,7 +45,7 @@ def collect(sweep: SweepRecord, history: History, directory: Path) -> SweepResul
         "method": sweep.method,
         "metric": {"name": sweep.metric_name, "goal": sweep.metric_goal},
         "best_value": best.metrics[sweep.metric_name] if best else None,
-        "best_params": _args(sweep, best) if best else None,
+        "best_params": _args(sweep, best, parse) if best else None,
         "best_overrides": _overrides(sweep, best) if best else None,
         "best_run_id": best.trial.run_id if best else None,
         "best_dir": best.output_dir if best else None,
@@ -63,9 +64,9 @@ def best_trial(sweep: SweepRecord, trials: list[TrialHistory]) -> TrialHistory |
     return choose(valued, key=lambda t: t.metrics[name])
 
 
-def _args(sweep: SweepRecord, trial: TrialHistory) -> dict[str, Any]:
+def _args(sweep: SweepRecord, trial: TrialHistory, read: Callable[[str], Any] = str) -> dict[str, Any]:
     args = flat_args(trial.trial.args, {"parameters": sweep.parameters})
-    return {name: value for name, value in args.items() if name in sweep.swept}
+    return sweep.template.values({name: value for name, value in args.items() if name in sweep.swept}, read)
 
 
 def _overrides(sweep: SweepRecord, trial: TrialHistory) -> list[str]:

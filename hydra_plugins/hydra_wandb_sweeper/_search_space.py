@@ -19,10 +19,14 @@ from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Overrid
 from ._distributions import DISCRETE, check_spec, implied_distribution, interval_spec
 from ._errors import SearchSpaceError
 from ._template import Form, Slot, Template
+from ._trial_list import TrialLine, refuse_shared_keys
 from ._values import are_distinguishable, canonical, is_json_scalar, plain, render
 
 # The template travels on a command line when W&B's own agent runs the sweep; Linux limits one argument to 128 KiB.
 _MAX_TEXTS_CHARS = 16_384
+
+# The list of trials as one parameter. Its key can't be one of Hydra's, which have no spaces.
+_TRIALS_KEY = "trial overrides"
 
 _SPEC_KEYS = frozenset(
     ["distribution", "value", "values", "probabilities", "min", "max", "mu", "sigma", "q", "a", "b", "parameters"]
@@ -98,14 +102,17 @@ def build_search_space(
     params: Mapping[str, Any],
     arguments: Sequence[str],
     config_loader: ConfigLoader,
+    trials: Sequence[TrialLine] = (),
     seed: int | None = None,
 ) -> SearchSpace:
-    """Merge the three sources, weakest first, into one search space.
+    """Merge the three sources, weakest first, into one search space; a list of trials stands before them.
 
     sweep_file_parameters: `parameters` of a W&B sweep file. params: `hydra.sweeper.params`; a string is Hydra
     override text ('1,2,3', 'interval(0,1)'), a list lists values, a mapping is a W&B parameter, another scalar is
-    fixed. arguments: overrides from the command line. seed: for shuffle(…).
-    Errors: SearchSpaceError, or Hydra's own OverrideParseException for text that isn't an override.
+    fixed. arguments: overrides from the command line. trials: each with everything else that is swept; as the first
+    parameter they vary slowest. seed: for shuffle(…).
+    Errors: SearchSpaceError, SettingError for a key in `trials` and elsewhere, or Hydra's own OverrideParseException
+    for text that isn't an override.
     """
     rng = random.Random(seed)
     parser = OverridesParser.create(config_loader=config_loader)
@@ -120,7 +127,8 @@ def build_search_space(
             _put(entries, parser.parse_override(f"{key}=null"), _value_entry(key, value))
     for override in parser.parse_overrides(list(arguments)):
         _put(entries, override, _override_entry(override, rng))
-    return _assemble(entries)
+    refuse_shared_keys(trials, entries)
+    return _assemble(entries, trials)
 
 
 @dataclass(frozen=True)
@@ -268,10 +276,16 @@ def _uniform_form(values: Sequence[Any]) -> Form:
     return Form.JSON
 
 
-def _assemble(entries: Mapping[str, _Entry]) -> SearchSpace:
+def _assemble(entries: Mapping[str, _Entry], trials: Sequence[TrialLine]) -> SearchSpace:
+    names = wandb_names([*entries, _TRIALS_KEY])
     items: list[str | Parameter] = []
     warnings = []
-    names = wandb_names(entries)
+    if trials:
+        # The lines themselves, not their numbers: they are what a table of runs should show, and with numbers the
+        # agents would need a table of lines, in an argument of `command`, which Linux limits.
+        lines = tuple(trial.text for trial in trials)
+        slot = Slot(names[_TRIALS_KEY], "hydra.sweeper.trials", Form.LINE)
+        items.append(Parameter(slot, {"values": list(lines)}, lines))
     for key, entry in entries.items():
         if entry.literal is not None:
             items.append(entry.literal)

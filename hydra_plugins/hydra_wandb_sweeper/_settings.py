@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ _SWEEP_FILE_KEYS = frozenset(
 # Settings that no sweep file has, and that need no more than their rules.
 _TAKEN_AS_THEY_ARE = (
     "shuffle",
+    "trials",
     "seed",
     "server",
     "agents",
@@ -63,6 +64,7 @@ class Settings:
     metric_name_given: bool
     metric_goal: str
     params: Mapping[str, Any]
+    trials: str | Sequence[Any] | None
     sweep_file_parameters: Mapping[str, Any]
     early_terminate: Mapping[str, Any] | None
     run_cap: int | None
@@ -163,6 +165,13 @@ def check_method(method: str, continuous: Mapping[str, Any], settings: Settings)
         raise SettingError(
             "shuffle", True, f"is for a grid, whose combinations have an order; leave it out of {method}"
         )
+    if method == "bayes" and settings.trials is not None:
+        # W&B's optimiser would take lines that stand side by side for trials that are alike.
+        raise SettingError(
+            "method",
+            method,
+            "can't learn from hydra.sweeper.trials, which says what to run; use grid (each line once) or random",
+        )
     if method != "grid" and settings.run_cap is None and settings.trials_per_agent is None:
         raise SettingError("method", method, "never ends by itself; set hydra.sweeper.run_cap (or trials_per_agent)")
 
@@ -195,6 +204,10 @@ _NAME = _Rule(_is_name, "must be 1 to 128 letters, digits, '_', '-' or '.'")
 _OPTIONAL_RULES: Mapping[str, _Rule] = {
     "method": _one_of(*METHODS),
     "params": _Rule(lambda v: isinstance(v, Mapping), "must map Hydra keys to values"),
+    "trials": _Rule(
+        lambda v: isinstance(v, list) or _is_str(v),
+        "must be a list of trials, each a line of overrides, or the name of a file that has a line per trial",
+    ),
     "sweep_file": _TEXT,
     "early_terminate": _Rule(
         lambda v: isinstance(v, Mapping) and v.get("type") == "hyperband",

@@ -18,6 +18,7 @@ from ._ledger import EventReader, Ledger, SweepRecord
 from ._outcome import FAILED, FINISHED
 from ._processes import is_alive, process_start
 from ._results import collect
+from ._sweep_config import read_template
 from ._watch import Watch, Watcher
 
 log = logging.getLogger(__name__)
@@ -270,7 +271,8 @@ def server_status(info: SweepInfo, url: str, runs: Iterable[RunInfo]) -> SweepSt
 
 def _swept_values(sweep_config: Mapping[str, Any], run: RunInfo) -> list[str]:
     swept = (name for name, spec in (sweep_config.get("parameters") or {}).items() if "value" not in spec)
-    return [f"{name}={run.config[name]}" for name in swept if name in run.config]
+    known = {name: run.config[name] for name in swept if name in run.config}
+    return [f"{name}={value}" for name, value in read_template(sweep_config).values(known).items()]
 
 
 def _failed_run(run: RunInfo) -> FailureStatus:

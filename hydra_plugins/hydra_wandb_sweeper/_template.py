@@ -8,12 +8,13 @@ turns claimed values into exactly the overrides that the user's command line mea
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from ._errors import SweepError
+from ._trial_line import line_values, split_line
 from ._values import canonical, render
 
 _VERSION = 1
@@ -26,6 +27,7 @@ class Form(str, Enum):
     FLOAT = "float"  # a float, even where JSON made it an integer
     INT = "int"  # an integer, even where JSON made it a float
     TEXT = "text"  # a string that holds override text, applied as it is
+    LINE = "line"  # a trial of a list: a line of overrides, whatever their keys
     UNUSED = "unused"  # no override: there because W&B wants at least one parameter
 
 
@@ -91,9 +93,26 @@ class Template:
                     "create a new one."
                 )
             value = remaining.pop(item.name)
-            if item.form is not Form.UNUSED:
+            if item.form is Form.LINE:
+                result.extend(_overrides_of_line(item.name, str(value)))
+            elif item.form is not Form.UNUSED:
                 result.append(f"{item.key}={item.value_text(value)}")
         result.extend(f"{name}={render(value)}" for name, value in remaining.items())
+        return result
+
+    def values(self, args: Mapping[str, Any], read: Callable[[str], Any] = str) -> dict[str, Any]:
+        """Return claimed values for people to read: a line of a list of trials by the keys that it sets.
+
+        read: makes a value of the override text of such a key.
+        """
+        lines = {slot.name for slot in self.slots if slot.form is Form.LINE}
+        result: dict[str, Any] = {}
+        for name, value in args.items():
+            try:
+                line = line_values(str(value)) if name in lines else None
+            except ValueError:  # edited on the server; its trial fails by itself
+                line = None
+            result |= {name: value} if line is None else {key: read(text) for key, text in line.items()}
         return result
 
     def to_json(self) -> str:
@@ -115,6 +134,16 @@ class Template:
             return cls(tuple(x if isinstance(x, str) else _slot_from_json(x) for x in data["overrides"]))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SweepError(f"The sweep's override template can't be read ({error!r}): {text[:200]}") from error
+
+
+def _overrides_of_line(name: str, line: str) -> list[str]:
+    try:
+        return split_line(line)
+    except ValueError as error:
+        raise SweepError(
+            f"The server handed out a trial whose '{name}' = {line!r} is no line of overrides ({error}). "
+            "The sweep was edited after its creation; create a new one."
+        ) from error
 
 
 def _slot_to_json(slot: Slot) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ._files import write_whole
 from ._ledger import SweepRecord, Trial
@@ -88,6 +88,9 @@ def run_trial(
 def _compose(context: TaskContext, sweep: SweepRecord, trial: Trial) -> DictConfig:
     overrides = sweep.template.overrides(flat_args(trial.args, {"parameters": sweep.parameters}))
     config = context.hydra_context.config_loader.load_sweep_config(context.config, overrides)
+    if OmegaConf.is_list(config.hydra.sweeper.get("trials")):
+        with open_dict(config.hydra.sweeper):
+            config.hydra.sweeper.trials = None  # else each trial's .hydra/hydra.yaml would list all trials
     with open_dict(config.hydra.job):
         config.hydra.job.id = f"{sweep.sweep.sweep_id}_{trial.number}"
         config.hydra.job.num = trial.number

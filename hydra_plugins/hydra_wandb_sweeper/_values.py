@@ -14,7 +14,9 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString, Transformer
+from hydra.errors import HydraException
 
 # An unquoted word that Hydra's grammar can only read as a string: it starts like an identifier or a path, and is
 # none of the reserved words below.
@@ -34,6 +36,14 @@ def plain(value: object) -> Any:
     if isinstance(value, dict):
         return {plain(k): plain(v) for k, v in value.items()}
     return value
+
+
+def parse(text: str) -> Any:
+    """Return the plain value of an override's text; the text itself if Hydra can't read it as one value."""
+    try:
+        return plain(OverridesParser.create().parse_override(f"value={text}").value())
+    except HydraException:
+        return text
 
 
 def render(value: object) -> str:

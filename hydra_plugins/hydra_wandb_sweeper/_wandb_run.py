@@ -90,7 +90,8 @@ def trial_environment(
 def run_name(sweep: SweepRecord, trial: Trial) -> str:
     """Return a run's display name: what makes the trial different, '3: lr=0.1,model=mlp'."""
     flat = _flatten(trial.args)
-    text = ",".join(f"{name}={_short(flat[name])}" for name in sweep.swept if name in flat)
+    values = sweep.template.values({name: flat[name] for name in sweep.swept if name in flat})
+    text = ",".join(f"{name}={_short(value)}" for name, value in values.items())
     return f"{trial.number}: {text}"[:_MAX_NAME_CHARS] if text else str(trial.number)
 
 

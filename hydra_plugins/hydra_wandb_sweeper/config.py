@@ -35,11 +35,14 @@ class WandbSweeperConf:
     metric: MetricConf = field(default_factory=MetricConf)
     # Hydra key -> values: a Hydra sweep string ("1,2,3", "interval(0,1)"), a list, or a W&B parameter
     # ({min: 0, max: 1, distribution: uniform}). The command line wins over it. W&B: parameters
-    params: dict[str, Any] | None = None
+    params: Any = None  # OmegaConf 2.3 can't merge a mapping from the command line into a dict[…] | None that is null
+    # Trials given one by one: a list of override lines (["model=small lr=0.1", "model=wide lr=0.01"], quoted as on a
+    # command line) or the name of a file with a line per trial. They are combined with whatever else is swept.
+    trials: Any = None
     # Path of a W&B sweep file (YAML), relative to the working directory. Weaker than everything else set here.
     sweep_file: str | None = None
     # W&B's early_terminate, e.g. {type: hyperband, min_iter: 3}. null = the sweep file's, else none.
-    early_terminate: dict[str, Any] | None = None
+    early_terminate: Any = None  # see params
     # Most trials that are started. null = the sweep file's, else no limit (a grid ends by itself). W&B: run_cap
     run_cap: int | None = None
     # Whether a grid's combinations run in random order, so that a part of them tells something of every value.
