@@ -209,7 +209,7 @@ TRIALS = st.lists(
 
 
 @given(TRIALS)
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 def test_any_list_of_trials_runs_its_lines_and_nothing_else(app: HydraApp, trials: list[list[str]]) -> None:
     try:
         expected = [by_hand(app, overrides) for overrides in trials]
