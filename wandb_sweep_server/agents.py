@@ -109,7 +109,9 @@ class Agents:
         for name in listed:
             run = self._runs.by_name(sweep.project_id, name)
             if run is not None and self._is_to_stop(agent, run, newly_listed=name not in previous):
-                stops.append({"type": "stop", "run_id": name})
+                # The SDK's agents leave what they don't know alone.
+                reason = {"reason": run.stop_reason} if run.stop_reason else {}
+                stops.append({"type": "stop", "run_id": name, **reason})
         for name in sorted(set(previous) - set(listed)):
             run = self._runs.by_name(sweep.project_id, name)
             if run is not None and run.agent_id == agent.id and run.queued_at is None:
@@ -171,7 +173,8 @@ class Agents:
         if run is None:
             raise LookupError(f"sweep {sweep.name} has no queued run")
         command = "run" if run.state == run_states.PENDING else "resume"
-        columns = {"state": run_states.PENDING, "queued_at": None, "stop_requested": 0, "exit_code": None}
+        columns: dict[str, Any] = {"state": run_states.PENDING, "queued_at": None, "exit_code": None}
+        columns |= {"stop_requested": 0, "stop_reason": None}
         self._db.update("runs", run.id, {**columns, **self._offer_columns(agent)})
         self._liveness.touch(run.id)
         return self._command(command, sweep, run.name, jsontext.loads(run.args or "{}"))

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from . import jsontext, run_states
+from .brackets import Brackets
 from .clock import Clock, Liveness
 from .database import Database
+from .early_stop import Hyperband
 from .errors import ClientError, NotFoundError
-from .filestream import StreamPost
+from .filestream import Chunk, StreamPost
 from .projects import check_name
 from .records import Project, Run, global_id, record, row_id_of
 from .run_states import Event
 from .sweeps import Sweeps
+
+log = logging.getLogger(__name__)
 
 _LIVE = ", ".join(f"'{state}'" for state in run_states.LIVE)
 
@@ -50,6 +55,7 @@ class Runs:
         max_losses: int,
     ) -> None:
         self._db = database
+        self._brackets = Brackets(database)
         self._clock = clock
         self._liveness = liveness
         self._sweeps = sweeps
@@ -194,7 +200,7 @@ class Runs:
         if run.queued_at is not None and _leaves_queue(run.state, event, outcome):
             columns["queued_at"] = None
         if event is Event.START and run.state in run_states.ENDED:
-            columns |= {"stop_requested": 0, "exit_code": None}
+            columns |= {"stop_requested": 0, "stop_reason": None, "exit_code": None}
         if exit_code is not None and run.state in run_states.LIVE:
             columns["exit_code"] = exit_code
         if columns:
@@ -211,9 +217,12 @@ class Runs:
             self._sweeps.settle(run.sweep_id)
 
     def post(self, run: Run, post: StreamPost) -> Run:
-        """Store what a process streamed about its run."""
+        """Store what a process streamed about its run, and stop whoever is too bad by that."""
         columns: dict[str, Any] = {}
+        touched: set[int] = set()
         for chunk in post.chunks:
+            if chunk.stream == "history":
+                touched = self._take_in(run, chunk)
             self._db.executemany(
                 "INSERT OR REPLACE INTO stream_lines (run_id, stream, line, text) VALUES (?, ?, ?, ?)",
                 [(run.id, chunk.stream, chunk.offset + i, line) for i, line in enumerate(chunk.lines)],
@@ -236,14 +245,44 @@ class Runs:
         if post.exit_code is not None:
             event = Event.EXIT_ZERO if post.exit_code == 0 else Event.EXIT_NONZERO
             run = self.apply(run, event, post.exit_code)
-        return run
+        # Not before: a process that has ended by itself isn't stopped by its last value.
+        return self.by_id(run.id) if self._stop_early(run.sweep_id, touched) else run
 
-    def request_stop(self, run: Run) -> None:
-        """Ask a run to stop; one that only waits in the queue is ended at once."""
+    def _early_stop_rule(self, sweep_id: int | None) -> Hyperband | None:
+        sweep = None if sweep_id is None else self._sweeps.by_id(sweep_id)
+        return None if sweep is None else self._sweeps.config(sweep).early_stop
+
+    def _take_in(self, run: Run, chunk: Chunk) -> set[int]:
+        rule = self._early_stop_rule(run.sweep_id)
+        if rule is None or run.sweep_id is None:
+            return set()
+        return self._brackets.take_in(run.sweep_id, rule, run, chunk)
+
+    def _stop_early(self, sweep_id: int | None, brackets: set[int]) -> bool:
+        """Stop the runs of a sweep that are too bad at these brackets; True if there was one."""
+        rule = self._early_stop_rule(sweep_id) if brackets else None
+        if rule is None or sweep_id is None:
+            return False
+        decisions = self._brackets.decisions(sweep_id, rule, brackets)
+        for decision in decisions:
+            run = self.by_id(decision.run_id)
+            log.info("run %s %s", run.name, decision)
+            self.request_stop(run, str(decision))
+        return bool(decisions)
+
+    def leave_brackets(self, run: Run) -> None:
+        """Withdraw what a run has logged from its sweep's early stopping; needed before its row is deleted."""
+        if run.sweep_id is not None:
+            rule = self._early_stop_rule(run.sweep_id)
+            self._stop_early(run.sweep_id, self._brackets.leave(run.sweep_id, rule, run.id))
+
+    def request_stop(self, run: Run, reason: str | None = None) -> None:
+        """Ask a run to stop; one that only waits in the queue is ended at once. reason: if the server decided it."""
         if run.state not in run_states.LIVE and run.queued_at is None:
             return
         state = run_states.KILLED if run.queued_at is not None else run.state
-        self._db.update("runs", run.id, {"stop_requested": 1, "queued_at": None, "state": state})
+        columns = {"stop_requested": 1, "stop_reason": reason, "queued_at": None, "state": state}
+        self._db.update("runs", run.id, columns)
         self._note(run, state)
 
     def lines(self, run: Run, stream: str, first: int, count: int) -> list[tuple[int, str]]:

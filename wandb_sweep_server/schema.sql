@@ -54,6 +54,7 @@ CREATE TABLE runs (
     agent_id       INTEGER REFERENCES agents (id),
     state          TEXT NOT NULL,
     stop_requested INTEGER NOT NULL DEFAULT 0,
+    stop_reason    TEXT,                       -- why the server itself asked it to stop
     exit_code      INTEGER,
     args           TEXT,                       -- JSON, as handed out: {"lr": {"value": 0.1}}
     queued_at      REAL,                       -- waits to be offered (again) since then
@@ -101,3 +102,42 @@ CREATE TABLE files (
     updated_at REAL NOT NULL,
     UNIQUE (run_id, name)
 );
+
+-- Early stopping (early_stop.py, brackets.py). A loss is a value of the sweep's metric, negated if that is maximized.
+CREATE TABLE early_stop_rules (
+    sweep_id INTEGER PRIMARY KEY REFERENCES sweeps (id),
+    rule     TEXT NOT NULL                     -- by which the rows below were made
+);
+
+CREATE TABLE standings (
+    run_id       INTEGER PRIMARY KEY REFERENCES runs (id),
+    sweep_id     INTEGER NOT NULL REFERENCES sweeps (id),
+    lines        INTEGER NOT NULL,             -- of its history that were taken in
+    step         REAL,
+    value_count  INTEGER NOT NULL,
+    bracket      INTEGER NOT NULL,             -- the last one reached
+    loss         REAL,                         -- what counts against the bracket's threshold
+    is_contender INTEGER NOT NULL
+);
+CREATE INDEX standings_of_sweep ON standings (sweep_id);
+CREATE INDEX contenders ON standings (sweep_id, bracket, loss) WHERE is_contender = 1;
+
+CREATE TABLE bracket_losses (
+    sweep_id INTEGER NOT NULL REFERENCES sweeps (id),
+    bracket  INTEGER NOT NULL,
+    loss     REAL NOT NULL,
+    run_id   INTEGER NOT NULL REFERENCES runs (id),
+    PRIMARY KEY (sweep_id, bracket, loss, run_id)
+) WITHOUT ROWID;
+CREATE INDEX bracket_losses_of_run ON bracket_losses (run_id);
+
+CREATE TABLE brackets (                        -- which of a bracket's losses is its threshold
+    sweep_id INTEGER NOT NULL REFERENCES sweeps (id),
+    bracket  INTEGER NOT NULL,
+    count    INTEGER NOT NULL,                 -- losses in the bracket
+    position INTEGER NOT NULL,                 -- how many of them come before this one
+    loss     REAL NOT NULL,
+    run_id   INTEGER NOT NULL REFERENCES runs (id),
+    PRIMARY KEY (sweep_id, bracket)
+) WITHOUT ROWID;
+CREATE INDEX brackets_by_run ON brackets (run_id);

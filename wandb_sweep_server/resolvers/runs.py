@@ -40,6 +40,7 @@ for _name, _read in {
     "exitcode": lambda run: run.exit_code,
     "shouldStop": lambda run: bool(run.stop_requested),
     "stopped": lambda run: bool(run.stop_requested),
+    "stopReason": lambda run: run.stop_reason,
     "failed": lambda run: run.state in (run_states.FAILED, run_states.CRASHED),
     "running": lambda run: run.state in run_states.LIVE,
     "summaryMetrics": lambda run: run.summary,

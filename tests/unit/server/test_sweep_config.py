@@ -116,12 +116,12 @@ def test_a_scheduler_chooses_whatever_the_method_is_called(method: str | None) -
 
 
 def test_keys_without_effect_are_told_in_warnings() -> None:
-    early_terminate = {"type": "hyperband", "min_iter": 3}
+    early_terminate = {"type": "hyperband", "min_iter": 3, "s": 2}
     config = parse(early_terminate=early_terminate, metric={"name": "loss"}, zeta=1, Alpha=2, project="p", kind=None)
     assert config.warnings == (
         "'Alpha' is not a key of sweep configurations",
         "'zeta' is not a key of sweep configurations",
-        "'early_terminate' is kept but has no effect: this server stops no run early",
+        "'early_terminate.s' has no effect without max_iter",
     )
 
 
