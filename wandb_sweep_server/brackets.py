@@ -130,8 +130,8 @@ class Brackets:
 
     def _put_standing(self, sweep_id: int, run_id: int, now: Standing, lines: int) -> None:
         self._db.execute(
-            "INSERT OR REPLACE INTO standings (is_contender, run_id, sweep_id, lines, step, value_count, bracket, loss)"
-            " VALUES (1, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO standings "
+            "(is_contender, run_id, sweep_id, lines, step, value_count, bracket, loss) VALUES (1, ?, ?, ?, ?, ?, ?, ?)",
             (run_id, sweep_id, lines, now.step, now.values, now.bracket, now.loss),
         )
 

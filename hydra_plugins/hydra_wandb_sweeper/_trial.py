@@ -155,8 +155,9 @@ def _preemptible(notice: Notice | None) -> Iterator[None]:
             raise TrialPreempted("before it began")
         yield
     finally:
-        # What is left is ours: recording the result, which a late signal must not interrupt.
-        for number in numbers:
+        # What is left is ours: recording the result, which a late signal must not interrupt; nor W&B's SDK, which stops
+        # a run by an interrupt of its own.
+        for number in numbers | {signal.SIGINT}:
             signal.signal(number, signal.SIG_IGN)
 
 
