@@ -29,6 +29,8 @@ class _Threshold:
     run_id: int
 
 
+_PUT_STANDING = """INSERT OR REPLACE INTO standings
+    (is_contender, run_id, sweep_id, lines, step, value_count, bracket, loss) VALUES (1, ?, ?, ?, ?, ?, ?, ?)"""
 _BEYOND = """SELECT run_id, loss, state, stop_requested FROM standings JOIN runs ON runs.id = run_id
     WHERE standings.sweep_id = ? AND bracket = ? AND is_contender = 1 AND loss > ? ORDER BY loss, run_id"""
 _NEXT = """SELECT loss, run_id FROM bracket_losses WHERE sweep_id = ? AND bracket = ? AND (loss, run_id) > (?, ?)
@@ -129,11 +131,7 @@ class Brackets:
         return row["lines"], Standing(row["step"], row["value_count"], row["bracket"], row["loss"])
 
     def _put_standing(self, sweep_id: int, run_id: int, now: Standing, lines: int) -> None:
-        self._db.execute(
-            "INSERT OR REPLACE INTO standings "
-            "(is_contender, run_id, sweep_id, lines, step, value_count, bracket, loss) VALUES (1, ?, ?, ?, ?, ?, ?, ?)",
-            (run_id, sweep_id, lines, now.step, now.values, now.bracket, now.loss),
-        )
+        self._db.execute(_PUT_STANDING, (run_id, sweep_id, lines, now.step, now.values, now.bracket, now.loss))
 
     def _lines(self, run_id: int, end: int) -> list[str]:
         sql = "SELECT text FROM stream_lines WHERE run_id = ? AND stream = 'history' AND line < ? ORDER BY line"

@@ -112,6 +112,7 @@ class Settler:
         if not failed:
             value = result["metrics"].get(self.sweep.metric_name)
             what = "" if value is None else f", {self.sweep.metric_name}={value:.6g}"
+            what += f": {result['error_line']}" if result["error_line"] else ""
             log.info("Trial %s %s in %.1f s%s", run_name(self.sweep, trial), result["state"], duration_s, what)
             self.has_finished_one = self.has_finished_one or result["state"] == FINISHED
             self.streak = {}
