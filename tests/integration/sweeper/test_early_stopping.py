@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from click.testing import CliRunner
+
+from hydra_plugins.hydra_wandb_sweeper._cli import main
 from tests.integration.sweeper.conftest import Project
 
 APP = """
@@ -39,6 +42,8 @@ def test_a_trial_that_is_too_bad_is_stopped_and_is_no_failure(project: Project) 
     assert (good["state"], good["metric.loss"]) == ("finished", "1")
     assert (bad["state"], bad["metric.loss"], bad["attempts"], bad["error"]) == ("stopped", "2", "1", reason)
     assert float(bad["metric.step_of_mine"]) >= 3
+    shown = CliRunner().invoke(main, ["status", str(sweep.directory)]).output
+    assert f"Stopped:\n  trial 1: {reason}\n" in shown + "\n"
     states = {run["config"]["x"]: (run["state"], run["summary"]["loss"]) for run in project.runs()}
     assert states == {1: ("finished", 1), 2: ("killed", 2)}
     assert f"run {bad['run_id']} {reason}" in (project.directory / ".wandb_sweep_server" / "server.log").read_text()
