@@ -93,6 +93,9 @@ def test_a_run_that_was_stopped_is_over_and_is_not_offered_again(server: Server,
     server.post("good", post([1], 0))
     assert server.post(bad, post([2], 0)).stop_requested
     assert server.exit(bad, code).state == state
+    # An agent whose trial was ended by its SDK asks why by listing it once more.
+    assert server.heartbeat(agent, bad) == [{"type": "stop", "run_id": bad, "reason": server.run(bad).stop_reason}]
+    assert server.run(bad).state == state
     assert server.claim(agent) != bad
 
 
