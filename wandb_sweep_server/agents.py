@@ -108,7 +108,12 @@ class Agents:
         stops = []
         for name in listed:
             run = self._runs.by_name(sweep.project_id, name)
-            if run is not None and self._is_to_stop(agent, run, newly_listed=name not in previous):
+            is_to_stop = (
+                self._runs.deleted.contains(sweep.project_id, name)
+                if run is None
+                else self._is_to_stop(agent, run, newly_listed=name not in previous)
+            )
+            if is_to_stop:
                 stops.append({"type": "stop", "run_id": name})
         for name in sorted(set(previous) - set(listed)):
             run = self._runs.by_name(sweep.project_id, name)
