@@ -20,7 +20,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import __version__
-from .errors import ClientError, NotFoundError, TooLargeError
+from .artifact_http import artifact_routes
+from .errors import ClientError, GoneError, NotFoundError, TooLargeError
 from .files import write_whole
 from .filestream import parse_post
 from .graphql_http import GraphQLEndpoint
@@ -29,9 +30,9 @@ from .store import Store
 
 log = logging.getLogger(__name__)
 
-# What may be asked for without the key: a probe; uploads, whose address is a secret itself (the SDK sends no
-# credentials with them); and wandb 0.31's telemetry, which a 404 turns off.
-_OPEN_PATHS = ("/healthz", "/upload/", "/sdk/otel/")
+# What may be asked for without the key: a probe; uploads and contents of artifacts, whose address is a secret itself
+# (the SDK sends no credentials with them); and wandb 0.31's telemetry, which a 404 turns off.
+_OPEN_PATHS = ("/healthz", "/upload/", "/blob/", "/sdk/otel/")
 
 
 @dataclass
@@ -69,6 +70,7 @@ def build_app(store: Store, api_key: str, instance: str, activity: Activity) -> 
             Route("/graphql", endpoints.graphql, methods=["POST"]),
             Route("/files/{entity}/{project}/{run}/file_stream", endpoints.file_stream, methods=["POST"]),
             Route("/files/{entity}/{project}/{run}/{name:path}", endpoints.download),
+            *artifact_routes(store),
             Route("/upload/{token}", endpoints.upload, methods=["PUT"]),
         ],
         exception_handlers={
@@ -152,7 +154,8 @@ class _Endpoints:
             await run_in_threadpool(write_whole, path, content)
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
             raise ClientError(f"file {file.name!r}: a part of its name is a file, or it is a directory") from error
-        await self._store.run(lambda: self._store.files.stored(file, len(content)))
+        if not await self._store.run(lambda: self._store.file_arrived(file, len(content))):
+            raise GoneError("the run of this file was deleted")
         return JSONResponse({})
 
     def _run(self, request: Request) -> Run:
@@ -160,6 +163,8 @@ class _Endpoints:
         project = self._store.projects.find(entity, project_name)
         run = self._store.runs.by_name(project.id, run_name) if project else None
         if run is None:
+            if project:
+                self._store.runs.check_deleted(project.id, run_name)
             raise NotFoundError(f"run {entity}/{project_name}/{run_name} does not exist")
         return run
 
