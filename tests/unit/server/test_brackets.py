@@ -166,7 +166,7 @@ def test_a_run_that_goes_on_from_a_checkpoint_is_counted_on(server: Server) -> N
     assert losses(server) == {"a": {1: 9, 2: 8, 4: 6}}
 
 
-def test_a_run_that_leaves_takes_its_values_along(server: Server) -> None:
+def test_a_run_that_leaves_or_is_deleted_takes_its_values_along(server: Server) -> None:
     sweep = sweep_of(server, {"min_iter": 1, "eta": 3})
     runs_of(server, sweep, "a", "b", "c", "d")
     for name, value in {"a": 4, "b": 3, "c": 3.5}.items():
@@ -175,10 +175,10 @@ def test_a_run_that_leaves_takes_its_values_along(server: Server) -> None:
     assert stopped(server) == []  # of four the second is the threshold
     server.do(lambda: server.store.runs.leave_brackets(server.run("a")))
     assert sorted(losses(server)) == ["b", "c", "d"]
-    server.do(lambda: server.store.runs.leave_brackets(server.run("c")))
+    server.do(lambda: server.store.runs.delete(server.run("c")))
     assert stopped(server) == ["d"]
     for name in ("b", "d"):
-        server.do(lambda name=name: server.store.runs.leave_brackets(server.run(name)))
+        server.do(lambda name=name: server.store.runs.delete(server.run(name)))
     rows = server.store.database.rows("SELECT 1 FROM bracket_losses UNION SELECT 1 FROM brackets")
     assert rows == []
 
