@@ -126,8 +126,9 @@ async def _keep_house(store: Store, server: uvicorn.Server, activity: Activity, 
         await asyncio.sleep(min(_HOUSEKEEPING_S, max(0.1, idle_timeout_s / 4)))
         try:
             await store.run(store.agents.lose_silent_runs)
+            await store.remove_deleted_files()
             is_idle = activity.idle_s > idle_timeout_s and not await store.run(store.is_awaited)
-        except sqlite3.Error:
+        except (sqlite3.Error, OSError):
             log.exception("housekeeping failed and will be tried again")  # a full disk may have room again
             continue
         if is_idle:

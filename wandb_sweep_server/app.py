@@ -20,7 +20,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import __version__
-from .errors import ClientError, NotFoundError, TooLargeError
+from .errors import ClientError, GoneError, NotFoundError, TooLargeError
 from .files import write_whole
 from .filestream import parse_post
 from .graphql_http import GraphQLEndpoint
@@ -152,7 +152,8 @@ class _Endpoints:
             await run_in_threadpool(write_whole, path, content)
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
             raise ClientError(f"file {file.name!r}: a part of its name is a file, or it is a directory") from error
-        await self._store.run(lambda: self._store.files.stored(file, len(content)))
+        if not await self._store.run(lambda: self._store.file_arrived(file, len(content))):
+            raise GoneError("the run of this file was deleted")
         return JSONResponse({})
 
     def _run(self, request: Request) -> Run:
@@ -160,6 +161,8 @@ class _Endpoints:
         project = self._store.projects.find(entity, project_name)
         run = self._store.runs.by_name(project.id, run_name) if project else None
         if run is None:
+            if project:
+                self._store.runs.check_deleted(project.id, run_name)
             raise NotFoundError(f"run {entity}/{project_name}/{run_name} does not exist")
         return run
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from pathlib import Path, PurePosixPath
 
 from .clock import Clock
@@ -22,7 +23,7 @@ class Files:
     def __init__(self, database: Database, clock: Clock, directory: Path) -> None:
         self._db = database
         self._clock = clock
-        self._directory = directory
+        self.directory = directory
 
     def announce(self, run: Run, names: list[str]) -> list[RunFile]:
         """Make a place for each file and return it with its token.
@@ -59,11 +60,15 @@ class Files:
         )
         if row is None:
             raise NotFoundError("the run of this file was deleted")
-        return file, self._directory.joinpath(*tuple(row)) / file.name
+        return file, self.directory.joinpath(*tuple(row)) / file.name
 
-    def stored(self, file: RunFile, size_bytes: int) -> None:
-        """Its content has arrived."""
-        self._db.update("files", file.id, {"size_bytes": size_bytes, "updated_at": self._clock.wall_s()})
+    def stored(self, file: RunFile, size_bytes: int) -> bool:
+        """Its content has arrived. Returns False if its run was deleted meanwhile."""
+        changed = self._db.execute(
+            "UPDATE files SET size_bytes = ?, updated_at = ? WHERE id = ?",
+            (size_bytes, self._clock.wall_s(), file.id),
+        )
+        return bool(changed)
 
     def of_run(self, run: Run, names: list[str] | None) -> list[RunFile]:
         """Files whose content has arrived."""
@@ -79,7 +84,29 @@ class Files:
         Raises:
             ClientError: The name leaves the run's directory.
         """
-        return self._directory / project.entity / project.name / run.name / _safe_name(name)
+        return self.directory / project.entity / project.name / run.name / _safe_name(name)
+
+
+def remove_run(directory: Path, project: Project, run_name: str) -> None:
+    """Remove all files of a deleted run; fine if there are none.
+
+    Args:
+        directory: Below which all contents are.
+        project: The run's.
+        run_name: The run's.
+
+    Raises:
+        OSError: Something is left.
+    """
+    parent = directory / project.entity / project.name
+    if not (parent / run_name).exists():
+        return
+    shutil.rmtree(parent / run_name)
+    descriptor = os.open(parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_whole(path: Path, content: bytes) -> None:

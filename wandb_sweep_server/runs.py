@@ -11,8 +11,9 @@ from . import jsontext, run_states
 from .brackets import Brackets
 from .clock import Clock, Liveness
 from .database import Database
+from .deletion import DeletedRuns
 from .early_stop import Hyperband
-from .errors import ClientError, NotFoundError
+from .errors import ClientError, GoneError, NotFoundError
 from .filestream import Chunk, StreamPost
 from .projects import check_name
 from .records import Project, Run, global_id, record, row_id_of
@@ -61,6 +62,7 @@ class Runs:
         self._sweeps = sweeps
         self._new_name = new_name
         self._max_losses = max_losses
+        self.deleted = DeletedRuns(database)
 
     def by_id(self, run_id: int) -> Run:
         """The run of a row that refers to it."""
@@ -143,11 +145,13 @@ class Runs:
 
         Raises:
             NotFoundError: There is no such sweep in the project.
+            GoneError: A run of this name was deleted.
         """
         sweep_id = self._sweep_id(project, sweep_name)
         run = self.by_name(project.id, name) if name else None
         inserted = run is None
         if run is None:
+            self.check_deleted(project.id, name)
             run = self.create(project, name, sweep_id, {})
         elif sweep_id is not None and run.sweep_id is None:
             self._db.update("runs", run.id, {"sweep_id": sweep_id})
@@ -156,6 +160,15 @@ class Runs:
         if starts:
             run = self.apply(run, Event.START)
         return run, inserted
+
+    def check_deleted(self, project_id: int, name: str | None) -> None:
+        """Do nothing, unless a run of that name was deleted.
+
+        Raises:
+            GoneError: It was. As on W&B its id is not used again: what still reports on it would get into a new run.
+        """
+        if name is not None and self.deleted.contains(project_id, name):
+            raise GoneError(f"run {name!r} was deleted, and its id can't be used again: take another one")
 
     def _sweep_id(self, project: Project, sweep_name: str | None) -> int | None:
         if not sweep_name:
@@ -284,6 +297,17 @@ class Runs:
         columns = {"stop_requested": 1, "stop_reason": reason, "queued_at": None, "state": state}
         self._db.update("runs", run.id, columns)
         self._note(run, state)
+
+    def delete(self, run: Run) -> None:
+        """Remove all rows of a run for good. Its trial counts as handed out; its files go later, see Store."""
+        self.deleted.add(run)
+        self.leave_brackets(run)
+        for table in ("stream_lines", "files"):
+            self._db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run.id,))  # noqa: S608
+        self._db.execute("DELETE FROM runs WHERE id = ?", (run.id,))
+        self._liveness.forget(run.id)
+        if run.sweep_id is not None:
+            self._sweeps.settle(run.sweep_id)
 
     def lines(self, run: Run, stream: str, first: int, count: int) -> list[tuple[int, str]]:
         """Lines of a stream with their numbers, from number `first` on."""

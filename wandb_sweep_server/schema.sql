@@ -23,7 +23,7 @@ CREATE TABLE sweeps (
     state        TEXT NOT NULL,
     seed         INTEGER NOT NULL,             -- used where the config names none
     next_trial   INTEGER NOT NULL DEFAULT 0,   -- index of the next trial of the search
-    run_count    INTEGER NOT NULL DEFAULT 0,   -- runs that belong to the sweep, kept by the writer
+    run_count    INTEGER NOT NULL DEFAULT 0,   -- runs that ever belonged to the sweep, kept by the writer
     display_name TEXT,
     description  TEXT,
     controller   TEXT,
@@ -84,6 +84,18 @@ CREATE INDEX runs_by_creation ON runs (project_id, created_at);
 CREATE INDEX queued_runs ON runs (sweep_id, queued_at) WHERE queued_at IS NOT NULL;
 CREATE INDEX live_runs ON runs (state) WHERE state IN ('pending', 'running', 'preempting');
 CREATE INDEX live_runs_of_agent ON runs (agent_id) WHERE state IN ('pending', 'running', 'preempting');
+
+-- What is left of deleted runs: ids that are not to be used again.
+CREATE TABLE deleted_runs (
+    project_id INTEGER NOT NULL REFERENCES projects (id),
+    name       TEXT NOT NULL,
+    sweep_id   INTEGER REFERENCES sweeps (id),
+    run_id     INTEGER NOT NULL UNIQUE,        -- what its row was
+    files_left INTEGER NOT NULL DEFAULT 1,     -- files are removed after rows; counts what came since
+    PRIMARY KEY (project_id, name)
+);
+CREATE INDEX deleted_runs_of_sweep ON deleted_runs (sweep_id);
+CREATE INDEX deleted_runs_with_files ON deleted_runs (files_left) WHERE files_left > 0;
 
 CREATE TABLE stream_lines (
     run_id INTEGER NOT NULL REFERENCES runs (id),

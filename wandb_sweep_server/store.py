@@ -6,14 +6,16 @@ import secrets
 import string
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from .agents import Agents
 from .clock import Clock, Liveness
 from .database import Database
-from .files import Files
+from .files import Files, remove_run
 from .projects import Projects
+from .records import RunFile
 from .runs import Runs
 from .sweeps import Sweeps
 from .writer import Writer
@@ -71,6 +73,24 @@ class Store:
     def is_awaited(self) -> bool:
         """Whether somebody may still come: a run is under way, or the agents of an open sweep wait in a queue."""
         return bool(self.runs.live()) or self.sweeps.is_any_open(self.limits.open_sweep_timeout_s)
+
+    def file_arrived(self, file: RunFile, size_bytes: int) -> bool:
+        """Note that a file's content was stored. Returns False if its run was deleted meanwhile."""
+        is_wanted = self.files.stored(file, size_bytes)
+        if not is_wanted:
+            self.runs.deleted.file_arrived(file.run_id)
+        return is_wanted
+
+    async def remove_deleted_files(self) -> None:
+        """Remove what is left of deleted runs, which a server that ended too early may have left too.
+
+        Raises:
+            OSError: Something can't be removed for now.
+        """
+        for run in await self.run(self.runs.deleted.with_files):
+            project = await self.run(partial(self.projects.by_id, run.project_id))
+            await asyncio.to_thread(remove_run, self.files.directory, project, run.name)
+            await self.run(partial(self.runs.deleted.files_removed, run))
 
     async def run(self, work: Callable[[], T]) -> T:
         """Do work in a transaction; when this returns, what it did is on disk. See Writer.run."""

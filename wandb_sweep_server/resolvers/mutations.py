@@ -135,6 +135,13 @@ def _stop_run(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     return {"success": True}
 
 
+@_mutation.field("deleteRun")
+def _delete_run(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+    runs = store_of(info).runs
+    runs.delete(runs.require(input["id"]))
+    return {"clientMutationId": input.get("clientMutationId")}
+
+
 @_mutation.field("enqueueSweepRun")
 def _enqueue(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     store = store_of(info)
