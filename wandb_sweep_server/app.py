@@ -20,6 +20,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import __version__
+from .artifact_http import artifact_routes
 from .errors import ClientError, GoneError, NotFoundError, TooLargeError
 from .files import write_whole
 from .filestream import parse_post
@@ -29,9 +30,9 @@ from .store import Store
 
 log = logging.getLogger(__name__)
 
-# What may be asked for without the key: a probe; uploads, whose address is a secret itself (the SDK sends no
-# credentials with them); and wandb 0.31's telemetry, which a 404 turns off.
-_OPEN_PATHS = ("/healthz", "/upload/", "/sdk/otel/")
+# What may be asked for without the key: a probe; uploads and contents of artifacts, whose address is a secret itself
+# (the SDK sends no credentials with them); and wandb 0.31's telemetry, which a 404 turns off.
+_OPEN_PATHS = ("/healthz", "/upload/", "/blob/", "/sdk/otel/")
 
 
 @dataclass
@@ -69,6 +70,7 @@ def build_app(store: Store, api_key: str, instance: str, activity: Activity) -> 
             Route("/graphql", endpoints.graphql, methods=["POST"]),
             Route("/files/{entity}/{project}/{run}/file_stream", endpoints.file_stream, methods=["POST"]),
             Route("/files/{entity}/{project}/{run}/{name:path}", endpoints.download),
+            *artifact_routes(store),
             Route("/upload/{token}", endpoints.upload, methods=["PUT"]),
         ],
         exception_handlers={

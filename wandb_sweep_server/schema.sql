@@ -153,3 +153,72 @@ CREATE TABLE brackets (                        -- which of a bracket's losses is
     PRIMARY KEY (sweep_id, bracket)
 ) WITHOUT ROWID;
 CREATE INDEX brackets_by_run ON brackets (run_id);
+
+-- Versions of files that runs log and use. A collection is a name with all its versions.
+CREATE TABLE artifact_collections (
+    id           INTEGER PRIMARY KEY AUTOINCREMENT,
+    project_id   INTEGER NOT NULL REFERENCES projects (id),
+    name         TEXT NOT NULL,
+    type         TEXT NOT NULL,
+    next_version INTEGER NOT NULL DEFAULT 0,   -- numbers of deleted versions are not used again
+    created_at   REAL NOT NULL,
+    UNIQUE (project_id, name)
+);
+
+CREATE TABLE artifacts (
+    id               INTEGER PRIMARY KEY AUTOINCREMENT,
+    collection_id    INTEGER NOT NULL REFERENCES artifact_collections (id),
+    run_id           INTEGER REFERENCES runs (id) ON DELETE SET NULL,
+    client_id        TEXT UNIQUE,              -- by which a client that missed the answer finds it again
+    version          INTEGER,                  -- NULL until everything has arrived
+    digest           TEXT NOT NULL,
+    description      TEXT,
+    metadata         TEXT,
+    tags             TEXT NOT NULL DEFAULT '[]',
+    wanted_aliases   TEXT NOT NULL DEFAULT '[]',
+    history_step     INTEGER,
+    manifest_blob_id INTEGER REFERENCES blobs (id),
+    size_bytes       INTEGER NOT NULL DEFAULT 0,
+    file_count       INTEGER NOT NULL DEFAULT 0,
+    created_at       REAL NOT NULL,
+    updated_at       REAL NOT NULL,
+    UNIQUE (collection_id, version)
+);
+CREATE INDEX artifacts_of_run ON artifacts (run_id);
+CREATE INDEX artifacts_of_manifest ON artifacts (manifest_blob_id);
+
+CREATE TABLE artifact_aliases (
+    collection_id INTEGER NOT NULL REFERENCES artifact_collections (id),
+    alias         TEXT NOT NULL,
+    artifact_id   INTEGER NOT NULL REFERENCES artifacts (id),
+    PRIMARY KEY (collection_id, alias)
+) WITHOUT ROWID;
+CREATE INDEX aliases_of_artifact ON artifact_aliases (artifact_id);
+
+CREATE TABLE artifact_files (
+    artifact_id INTEGER NOT NULL REFERENCES artifacts (id),
+    name        TEXT NOT NULL,
+    blob_id     INTEGER NOT NULL REFERENCES blobs (id),
+    size_bytes  INTEGER NOT NULL DEFAULT 0,    -- as its manifest says
+    PRIMARY KEY (artifact_id, name)
+) WITHOUT ROWID;
+CREATE INDEX artifact_files_of_blob ON artifact_files (blob_id);
+
+CREATE TABLE artifacts_of_runs (
+    run_id      INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    artifact_id INTEGER NOT NULL REFERENCES artifacts (id),
+    is_output   INTEGER NOT NULL,
+    PRIMARY KEY (run_id, artifact_id, is_output)
+) WITHOUT ROWID;
+CREATE INDEX runs_of_artifact ON artifacts_of_runs (artifact_id);
+
+-- Contents, each kept once.
+CREATE TABLE blobs (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    md5        TEXT NOT NULL,                  -- 32 hexadecimal digits
+    token      TEXT NOT NULL UNIQUE,           -- the only thing an upload has to show
+    size_bytes INTEGER,                        -- NULL until it was uploaded
+    is_garbage INTEGER NOT NULL DEFAULT 0      -- nothing refers to it, its file is to be removed
+);
+CREATE UNIQUE INDEX wanted_blobs ON blobs (md5) WHERE NOT is_garbage;
+CREATE INDEX garbage ON blobs (is_garbage) WHERE is_garbage;

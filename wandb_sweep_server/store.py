@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from .agents import Agents
+from .artifacts import Artifacts
+from .blobs import Blobs
 from .clock import Clock, Liveness
 from .database import Database
 from .files import Files, remove_run
@@ -29,6 +31,7 @@ _ALPHABET = string.ascii_lowercase + string.digits
 class Limits:
     """crash_timeout_s: silence after which a run counts as crashed. unstarted_grace_s: how long a run that was handed
     out may take to start. max_losses: how often a lost run is offered again. body_bytes, file_bytes: of requests.
+    artifact_file_bytes: of one file of an artifact.
     open_sweep_timeout_s: for how long agents of an open sweep may be expected, who may wait in a cluster's queue."""
 
     crash_timeout_s: float = 300.0
@@ -36,6 +39,7 @@ class Limits:
     max_losses: int = 3
     body_bytes: int = 64 * 2**20
     file_bytes: int = 100 * 2**20
+    artifact_file_bytes: int = 2**31
     open_sweep_timeout_s: float = 7 * 86_400.0
 
 
@@ -67,6 +71,8 @@ class Store:
             limits.crash_timeout_s,
         )
         self.files = Files(self.database, clock, directory / "files")
+        self.blobs = Blobs(self.database, directory / "artifacts")
+        self.artifacts = Artifacts(self.database, clock, self.blobs)
         # One thread: SQLite has one writer anyway, and handing trials out needs no further locks.
         self._writer = Writer(self.database)
 
@@ -82,7 +88,7 @@ class Store:
         return is_wanted
 
     async def remove_deleted_files(self) -> None:
-        """Remove what is left of deleted runs, which a server that ended too early may have left too.
+        """Remove what is left of deleted runs and artifacts, which a server that ended too early may have left too.
 
         Raises:
             OSError: Something can't be removed for now.
@@ -91,6 +97,9 @@ class Store:
             project = await self.run(partial(self.projects.by_id, run.project_id))
             await asyncio.to_thread(remove_run, self.files.directory, project, run.name)
             await self.run(partial(self.runs.deleted.files_removed, run))
+        for blob in await self.run(self.blobs.garbage):
+            await asyncio.to_thread(self.blobs.path(blob).unlink, missing_ok=True)
+            await self.run(partial(self.blobs.forget, blob))
 
     async def run(self, work: Callable[[], T]) -> T:
         """Do work in a transaction; when this returns, what it did is on disk. See Writer.run."""
