@@ -205,10 +205,15 @@ class Agents:
         """Queue a run whose arguments someone outside of the server chose.
 
         Raises:
-            ClientError: The sweep has ended.
+            ClientError: The sweep has ended, or has as many runs as it may have.
         """
         if sweep.state not in scheduling.OPEN:
             raise ClientError(f"Sweep {sweep.name} is not running (its state is {sweep.state}).")
+        run_cap = self._sweeps.config(sweep).run_cap
+        if run_cap is not None and sweep.run_count >= run_cap:
+            raise ClientError(
+                f"Sweep {sweep.name} has {sweep.run_count} runs: its run_cap = {run_cap} allows no more"
+            )
         text = jsontext.dumps(args)
         columns = {"args": text, "config": text, "queued_at": self._clock.wall_s(), "display_name": display_name}
         return self._runs.create(project, None, sweep.id, columns)

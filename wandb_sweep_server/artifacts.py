@@ -101,8 +101,11 @@ class Artifacts:
         return record(Collection, self._db.row(sql, (project_id, name)))
 
     def collections(self, project_id: int, type_name: str | None = None) -> list[Collection]:
-        """All collections of a project, or those of a type, oldest first."""
-        sql = "SELECT * FROM artifact_collections WHERE project_id = ? AND type = COALESCE(?, type) ORDER BY id"
+        """All collections of a project in which something was finished, or those of a type; oldest first."""
+        sql = (
+            "SELECT * FROM artifact_collections "
+            "WHERE project_id = ? AND type = COALESCE(?, type) AND next_version > 0 ORDER BY id"
+        )
         return [Collection(**dict(row)) for row in self._db.rows(sql, (project_id, type_name))]
 
     def find(self, global_id: str) -> Artifact | None:
