@@ -209,7 +209,7 @@ def refused(work):
         return work()
     except Exception as error:
         answer = getattr(error, "response", None)  # older versions tell of the status only
-        return f"{error} {answer.text if answer is not None else ''}"
+        return f"{error} {getattr(answer, 'text', '')}"
 
 run = next(run for run in sweep.runs if run.config["x"] == 1)
 run.config["note"] = "changed"
