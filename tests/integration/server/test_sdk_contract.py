@@ -5,14 +5,16 @@ Starting the SDK takes longest, so each version runs two scripts, and each test 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
-from tests.integration.server.client import Client
+from tests.integration.server.client import CREATE_FILES, Client
 from tests.integration.server.conftest import new_project
 from tests.integration.server.sdk import Sdk, User
 from tests.integration.server.test_sdk_artifacts import ATTEMPT
@@ -45,6 +47,7 @@ def trial():
     run.define_metric("loss", step_metric="epoch", summary="min")
     for epoch, loss in enumerate([3.0, 1.0, 2.0]):
         run.log({"epoch": epoch, "loss": loss})
+    run.log({"page": wandb.Html("<p>media</p>")})
     run.summary["done"] = True
     print("a line of the trial")
     pathlib.Path("kept.txt").write_text("kept")
@@ -62,7 +65,7 @@ result(dict(
     seen=seen, id=run.id, name=run.name, state=run.state, group=run.group, notes=run.notes, tags=sorted(run.tags),
     job_type=run.job_type, config=dict(run.config),
     done=run.summary["done"], loss=json.loads(json.dumps(run.summary["loss"], default=dict)),
-    best=sweep.best_run().id, sweep=run.sweep.id, epochs=[row["epoch"] for row in run.scan_history()],
+    best=sweep.best_run().id, sweep=run.sweep.id, epochs=[row["epoch"] for row in run.scan_history(keys=["epoch"])],
     files=[file.name for file in run.files()], artifacts=[artifact.name for artifact in run.logged_artifacts()],
 ))
 """
@@ -99,6 +102,7 @@ def test_what_a_trial_logs_is_kept(trial: dict[str, Any]) -> None:
     assert trial["best"] == trial["id"]
     assert any("a line of the trial" in line for line in trial["log"])
     assert "kept.txt" in trial["files"]
+    assert any(name.startswith("media/html/page_") for name in trial["files"])
     assert trial["artifacts"] == ["model:v0"]
 
 
@@ -109,7 +113,7 @@ LIFE_AND_DEATH = (
     + """
 def live(name):
     run = wandb.init(id=name)
-    run.log({"x": 1})
+    run.log({"x": 1, "deep": {"y": 2}})
     artifact = wandb.Artifact(f"of-{name}", "model")
     with artifact.new_file("name") as file:
         file.write(name)
@@ -127,6 +131,9 @@ told["artifacts"] = [wandb.Api().artifact_exists(f"{project}/of-{name}:v0") for 
 told["read"] = attempt(lambda: wandb.Api().run(gone).state)
 told["file"] = attempt(lambda: wandb.Api().run(kept).file("config.yaml").delete())
 told["again"] = attempt(lambda: wandb.init(id="gone"))
+told["fork"] = attempt(lambda: wandb.init(fork_from="kept?_step=0"))
+told["rewind"] = attempt(lambda: wandb.init(resume_from="kept?_step=0"))
+told["nested"] = wandb.Api().run(kept).history(keys=["deep.y"], x_axis="x", pandas=False)
 
 run = wandb.init(id="alive")
 wandb.Api().run(run.path).delete()
@@ -177,6 +184,15 @@ def test_single_files_are_not_deleted_and_this_is_said(told: dict[str, Any]) -> 
     assert "deleteFiles: single files can't be deleted in this server" in told["file"]
 
 
+def test_a_run_is_not_forked_or_rewound_and_this_is_said(told: dict[str, Any]) -> None:
+    assert "fork_from is not available in this server" in told["fork"]
+    assert "rewindRun: not available in this server" in told["rewind"]
+
+
+def test_nested_values_are_found_in_the_history_by_their_dotted_names(told: dict[str, Any]) -> None:
+    assert told["nested"] == [{"deep.y": 2, "x": 1}]
+
+
 def test_resume_auto_takes_up_the_run_that_failed_in_the_same_directory(told: dict[str, Any]) -> None:
     (first, was_resumed), (second, is_resumed) = told["auto"]
     assert (first, was_resumed, is_resumed) == (second, False, True)
@@ -209,6 +225,54 @@ def test_features_and_versions_are_answered_as_they_are(client: Client) -> None:
         "cliVersionInfo": {"min_cli_version": OLDEST_SDK, "max_cli_version": NEWEST_SDK},
         "latestLocalVersionInfo": None,
     }
+
+
+MAKE_SWEEP = """
+mutation UpsertSweep($config: String, $project: String, $prior: JSONString, $launch: JSONString) {
+  upsertSweep(input: {
+    config: $config, projectName: $project, priorRunsFilters: $prior, launchScheduler: $launch
+  }) { sweep { name } configValidationWarnings }
+}"""
+CONFIG = '{"method": "grid", "parameters": {"x": {"values": [1]}}}'
+
+
+def test_earlier_runs_for_a_new_sweep_have_no_effect_and_this_is_said(client: Client, project: str) -> None:
+    prior = json.dumps({"$or": [{"name": "a"}]})
+    (warning,) = client.graphql(MAKE_SWEEP, config=CONFIG, project=project, prior=prior)["upsertSweep"][
+        "configValidationWarnings"
+    ]
+    assert "prior_runs have no effect in this server" in warning
+    made = client.graphql(MAKE_SWEEP, config=CONFIG, project=project, prior="{}")["upsertSweep"]
+    assert made["configValidationWarnings"] == []
+
+
+def test_a_sweep_on_a_launch_queue_is_refused(client: Client, project: str) -> None:
+    response = client.post_graphql(MAKE_SWEEP, {"config": CONFIG, "project": project, "launch": "{}"})
+    assert response.status_code == 400
+    assert "launch queues are not available" in response.text
+
+
+def test_filters_of_sweeps_are_refused(client: Client, project: str) -> None:
+    client.sweep(project, SWEEP)
+    query = """query S($p: String!, $f: JSONString) {
+        project(name: $p) { sweeps(filters: $f) { edges { node { name } } } } }"""
+    assert len(client.graphql(query, p=project, f="{}")["project"]["sweeps"]["edges"]) == 1
+    response = client.post_graphql(query, {"p": project, "f": '{"state": "RUNNING"}'})
+    assert response.status_code == 400
+    assert "filters of sweeps are not available in this server" in response.text
+
+
+def test_files_of_a_run_are_found_by_a_pattern(client: Client, project: str) -> None:
+    client.start(project, "r")
+    data = client.graphql(CREATE_FILES, project=project, run="r", files=["media/a.png", "media/b.txt", "c_png"])
+    for file in data["createRunFiles"]["files"]:
+        assert requests.put(file["uploadUrl"], data=b"", timeout=60).status_code == 200
+    query = """query F($p: String!, $pattern: String) { project(name: $p) { run(name: "r") {
+        files(pattern: $pattern) { totalCount edges { node { name } } } } } }"""
+    for pattern, names in {"%.png": ["media/a.png"], "media/%": ["media/a.png", "media/b.txt"], "x": []}.items():
+        files = client.graphql(query, p=project, pattern=pattern)["project"]["run"]["files"]
+        assert [edge["node"]["name"] for edge in files["edges"]] == names
+        assert files["totalCount"] == len(names)
 
 
 @pytest.mark.parametrize("name", ["linkArtifact", "rewindRun", "createRunQueue", "notifyScriptableRunAlert"])
