@@ -164,8 +164,10 @@ class Agents:
 
     def _offer_queued(self, agent: Agent, sweep: Sweep) -> dict[str, Any]:
         row = self._db.row(
-            "SELECT * FROM runs WHERE sweep_id = ? AND queued_at IS NOT NULL ORDER BY queued_at, id LIMIT 1",
-            (sweep.id,),
+            # Preempted ones first: they have work behind them, and lost it through no fault of theirs.
+            "SELECT * FROM runs WHERE sweep_id = ? AND queued_at IS NOT NULL "
+            "ORDER BY state != ?, queued_at, id LIMIT 1",
+            (sweep.id, run_states.PREEMPTED),
         )
         run = record(Run, row)
         if run is None:

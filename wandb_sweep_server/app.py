@@ -20,8 +20,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import __version__
+from .durable import write_whole
 from .errors import ClientError, NotFoundError, TooLargeError
-from .files import write_whole
 from .filestream import parse_post
 from .graphql_http import GraphQLEndpoint
 from .records import Run

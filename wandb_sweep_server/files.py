@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path, PurePosixPath
 
@@ -80,14 +79,6 @@ class Files:
             ClientError: The name leaves the run's directory.
         """
         return self._directory / project.entity / project.name / run.name / _safe_name(name)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Replace a file's content; a reader sees the old or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
 
 
 def _safe_name(name: str) -> str:

@@ -9,6 +9,7 @@ import pytest
 from tests.unit.server.support import Server
 from wandb_sweep_server.errors import ClientError
 from wandb_sweep_server.records import global_id
+from wandb_sweep_server.run_states import Event
 
 EXIT = [{"type": "exit"}]
 
@@ -94,6 +95,24 @@ def test_preemptions_cost_a_run_none_of_its_chances(server: Server, ending: str)
             server.exit(name, 143)
     assert server.claim(agent) == name
     assert server.run(name).losses == 0
+
+
+def test_preempted_runs_are_offered_before_crashed_and_enqueued_ones_each_in_turn(server: Server) -> None:
+    sweep = server.sweep()
+    first, second, third = (server.agent(sweep) for _ in range(3))
+    crashed, preempted, preempted_later = (server.claim(agent) for agent in (first, second, third))
+    for name in (crashed, preempted, preempted_later):
+        server.start(name, sweep)
+    enqueued = server.do(
+        lambda: server.store.agents.enqueue(server.sweep_now(sweep), server.project_row(), {}, None)
+    ).name
+    server.do(lambda: server.store.runs.apply(server.run(crashed), Event.LOST))
+    for name in (preempted, preempted_later):
+        server.time.pass_s(1.0)
+        server.post(name, {"preempting": True})
+        server.exit(name, 1)
+    agents = [server.agent(sweep) for _ in range(4)]
+    assert [server.claim(agent) for agent in agents] == [preempted, preempted_later, crashed, enqueued]
 
 
 def test_a_preempted_run_stays_queued_while_its_process_takes_its_time_to_end(server: Server) -> None:

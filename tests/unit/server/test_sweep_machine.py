@@ -84,6 +84,7 @@ class SweepMachine(RuleBasedStateMachine):
     def beat(self, host: Host) -> None:
         runs, before = self.server.runs(), self.server.sweep_now(self.sweep)
         queued = [run.name for run in runs if run.queued_at is not None]
+        preempted = [run.name for run in runs if run.queued_at is not None and run.state == "preempted"]
         listed = [process.name for process in host.processes]
         agent = self.server.store.agents.by_id(host.agent.id)
         others = {run.name for run in runs if run.agent_id != host.agent.id}
@@ -103,6 +104,7 @@ class SweepMachine(RuleBasedStateMachine):
         for offer in offers:
             is_new = offer["run_id"] not in known
             assert not (is_new and queued), "a new trial came before the queued run"
+            assert not preempted or offer["run_id"] in preempted, "another run came before the preempted one"
             assert is_new or offer["args"] == json.loads(self.server.run(offer["run_id"]).args or "")
             assert self.server.run(offer["run_id"]).queued_at is None
             host.processes.append(Process(offer["run_id"]))
