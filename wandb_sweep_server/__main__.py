@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import math
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -13,19 +15,24 @@ import sqlite3
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import uvicorn
 
 from .address import ServerAddress, api_key, keep_port, last_port, remove_address, write_address
 from .app import Activity, build_app
+from .connections import Connections
 from .database import SchemaVersionError
-from .durable import make_directory
+from .durable import make_directory, remove_partial_files
 from .launch import STATUS_OWNED
 from .lock import BEAT_S, DirectoryLock, DirectoryOwnedError, LockError
 from .options import SettingsError, keep_settings, parse_options
 from .store import Limits, Store
 
 log = logging.getLogger("wandb_sweep_server")
+
+_MOST_FILES = 16_384
+_OTHER_FILES = 128  # the database, the log, and what is being up- and downloaded
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _open(directory: Path, options: argparse.Namespace) -> tuple[DirectoryLock, Store]:
     make_directory(directory, 0o700)
     lock = DirectoryLock(directory)
+    remove_partial_files(directory)
     settings = keep_settings(directory, options)
     limits = Limits(
         crash_timeout_s=settings.crash_timeout_s,
@@ -94,16 +102,17 @@ async def _serve(
     store: Store, address: ServerAddress, listener: socket.socket, lock: DirectoryLock, idle_timeout_s: float
 ) -> None:
     activity = Activity()
-    app = build_app(store, address.api_key, address.instance, activity)
+    connections = Connections(most=_most_connections())
+    app = build_app(store, address.api_key, address.instance, activity, connections=connections)
     config = uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
         lifespan="on",
+        http=cast(Any, connections.protocol),  # called as a class of protocols would be
+        ws="none",
         timeout_graceful_shutdown=5,
-        # Longer than clients pause between heartbeats (W&B's: up to 30 s): a request that meets a closing connection
-        # is lost.
-        timeout_keep_alive=75,
+        timeout_keep_alive=math.ceil(connections.quiet_s) + 1,  # left to Connections
     )
     server = uvicorn.Server(config)
     housekeeping = asyncio.create_task(_keep_house(store, server, activity, lock, idle_timeout_s))
@@ -116,6 +125,15 @@ async def _serve(
         housekeeping.cancel()
         remove_address(address)
         log.info("ended")
+
+
+def _most_connections() -> int:
+    """As many as there may be open files, which are made as many as the system allows within reason."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(_MOST_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return max(64, wanted - _OTHER_FILES)
 
 
 async def _keep_house(

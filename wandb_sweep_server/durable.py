@@ -8,6 +8,44 @@ import secrets
 from itertools import takewhile
 from pathlib import Path
 
+_SUFFIX = ".part"
+
+
+class PartialFile:
+    """A file that grows under a name of its own until it is whole.
+
+    directory: on the file system of its final place. mode: its mode, less the umask.
+    """
+
+    def __init__(self, directory: Path, mode: int = 0o666) -> None:
+        make_directory(directory)
+        self._path = directory / f".{secrets.token_hex(8)}{_SUFFIX}"
+        self._file = open(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb")  # noqa: SIM115
+        self.size_bytes = 0
+
+    def write(self, content: bytes) -> None:
+        """Append. Raises: OSError."""
+        self._file.write(content)
+        self.size_bytes += len(content)
+
+    def finish(self, target: Path) -> None:
+        """Give it its final name, durably, in place of what has it; directories above are made. Raises: OSError."""
+        make_directory(target.parent)
+        self._file.flush()
+        # Before the new name: a file system may store the name first, and lose power before the content.
+        os.fsync(self._file.fileno())
+        self._file.close()
+        os.replace(self._path, target)
+        sync_directory(target.parent)
+
+    def discard(self) -> None:
+        """Leave nothing of it, whatever went wrong before; one that is finished stays."""
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+        # Closing writes what is left to be written, which may be what went wrong.
+        with contextlib.suppress(OSError):
+            self._file.close()
+
 
 def write_whole(path: Path, content: bytes, *, mode: int = 0o666) -> None:
     """Replace a file's content, durably: a reader sees the old or the new one, also after a loss of power.
@@ -15,25 +53,19 @@ def write_whole(path: Path, content: bytes, *, mode: int = 0o666) -> None:
     mode: of the file, less the umask. Directories above it are made.
     Raises: OSError. Then the old content is there, and nothing is left of the new one.
     """
-    make_directory(path.parent)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    part = PartialFile(path.parent, mode)
     try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-            file.write(content)
-            file.flush()
-            # Before the new name: a file system may store the name first, and lose power before the content.
-            os.fsync(file.fileno())
-        move_whole(temporary, path)
+        part.write(content)
+        part.finish(path)
     except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        part.discard()
         raise
 
 
-def move_whole(source: Path, target: Path) -> None:
-    """Give a synced file its final name, durably."""
-    os.replace(source, target)
-    sync_directory(target.parent)
+def remove_partial_files(directory: Path) -> None:
+    """Remove what a process that was killed left unfinished in a directory."""
+    for path in directory.glob(f".*{_SUFFIX}"):
+        path.unlink(missing_ok=True)
 
 
 def make_directory(path: Path, mode: int = 0o777) -> None:

@@ -7,21 +7,24 @@ from pathlib import Path, PurePosixPath
 
 from .clock import Clock
 from .database import Database
+from .durable import PartialFile, remove_partial_files
 from .errors import ClientError, NotFoundError
 from .records import Project, Run, RunFile, record
 
 _MAX_FILES_AT_ONCE = 10_000
-# File systems take 255; the temporary name while writing is longer.
+# File systems take 255.
 _MAX_PART_BYTES = 240
+_INCOMING = "incoming"
 
 
 class Files:
-    """The files table and where contents are kept. directory: below which contents go."""
+    """The files table and where contents are kept. directory: below which contents go; beside it, what comes in."""
 
     def __init__(self, database: Database, clock: Clock, directory: Path) -> None:
         self._db = database
         self._clock = clock
         self._directory = directory
+        remove_partial_files(directory.parent / _INCOMING)
 
     def announce(self, run: Run, names: list[str]) -> list[RunFile]:
         """Make a place for each file and return it with its token.
@@ -59,6 +62,10 @@ class Files:
         if row is None:
             raise NotFoundError("the run of this file was deleted")
         return file, self._directory.joinpath(*tuple(row)) / file.name
+
+    def partial(self) -> PartialFile:
+        """A file for content that comes in, to be finished at its place. Raises: OSError."""
+        return PartialFile(self._directory.parent / _INCOMING)
 
     def stored(self, file: RunFile, size_bytes: int) -> None:
         """Its content has arrived."""

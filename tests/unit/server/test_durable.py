@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from wandb_sweep_server.durable import make_directory, write_whole
+from wandb_sweep_server.durable import PartialFile, make_directory, remove_partial_files, write_whole
 
 
 @pytest.fixture
@@ -29,16 +29,15 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-def without_suffix(steps: list[str]) -> list[str]:
-    return [step.rpartition(".")[0] if " ." in step else step for step in steps]
-
-
 def test_content_is_on_disk_before_it_has_its_name_and_the_name_before_it_is_answered(
     tmp_path: Path, steps: list[str]
 ) -> None:
     (tmp_path / "d").mkdir()
     write_whole(tmp_path / "d" / "f", b"x")
-    assert without_suffix(steps) == ["sync .f", "name f", "sync d"]
+    part, *others = steps
+    assert part.startswith("sync .")
+    assert part.endswith(".part")
+    assert others == ["name f", "sync d"]
 
 
 def test_the_names_of_new_directories_are_on_disk_too(tmp_path: Path, steps: list[str]) -> None:
@@ -62,3 +61,12 @@ def test_a_content_that_finds_no_room_leaves_the_old_one_and_nothing_else(
         write_whole(path, b"new")
     assert [p.name for p in tmp_path.iterdir()] == ["f"]
     assert path.read_bytes() == b"old"
+
+
+def test_what_a_killed_process_left_unfinished_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    unfinished = PartialFile(tmp_path)
+    for name in ("f", ".part", "x.part"):
+        write_whole(tmp_path / name, b"y")
+    remove_partial_files(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".part", "f", "x.part"]
+    unfinished.discard()
