@@ -42,18 +42,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     directory: Path = options.dir.absolute()
     try:
         lock, store = _open(directory, options)
-    except (DirectoryOwnedError, LockError, SchemaVersionError, SettingsError) as error:
+        listener = _listen(options.host, options.port or last_port(directory))
+        instance = secrets.token_hex(8)
+        url = _url(options.host, listener)
+        address = ServerAddress(url, api_key(directory), directory, os.getpid(), options.host, instance)
+        keep_port(directory, listener.getsockname()[1])
+        asyncio.run(_serve(store, address, listener, lock, options.idle_timeout_s))
+    except DirectoryOwnedError as error:
         print(error, file=sys.stderr)
-        return STATUS_OWNED if isinstance(error, DirectoryOwnedError) else 1
+        return STATUS_OWNED
+    except (LockError, SchemaVersionError, SettingsError) as error:
+        print(error, file=sys.stderr)
+        return 1
     except (OSError, sqlite3.Error) as error:
         print(f"{directory} can't be served: {error}", file=sys.stderr)
         return 1
-    listener = _listen(options.host, options.port or last_port(directory))
-    address = ServerAddress(
-        _url(options.host, listener), api_key(directory), directory, os.getpid(), options.host, secrets.token_hex(8)
-    )
-    keep_port(directory, listener.getsockname()[1])
-    asyncio.run(_serve(store, address, listener, lock, options.idle_timeout_s))
     lock.release()
     return 0
 
@@ -140,11 +143,12 @@ async def _keep_house(
     store: Store, server: uvicorn.Server, activity: Activity, lock: DirectoryLock, idle_timeout_s: float
 ) -> None:
     """Conclude that silent runs have crashed; end the server when it is idle."""
+    every_s = min(BEAT_S, max(0.1, idle_timeout_s / 4))
     while True:
-        await asyncio.sleep(min(BEAT_S, max(0.1, idle_timeout_s / 4)))
+        await asyncio.sleep(every_s)
         try:
             lock.beat()
-            await store.run(store.agents.lose_silent_runs)
+            await store.run(lambda: store.keep_house(every_s))
             is_idle = activity.idle_s > idle_timeout_s and not await store.run(store.is_awaited)
         except (OSError, sqlite3.Error):
             log.exception("housekeeping failed and will be tried again")  # a full disk may have room again

@@ -142,8 +142,8 @@ class Agents:
         for run in self._runs.live_of_agent(agent.id):
             if run.name in listed:
                 continue
-            offered_s_ago = self._clock.wall_s() - (run.offered_at or 0.0)
-            if run.state == run_states.PENDING and offered_s_ago < self._unstarted_grace_s:
+            # Heard of last when it was offered. Not by offered_at, which is of a clock that may jump.
+            if run.state == run_states.PENDING and self._liveness.silence_s(run.id) < self._unstarted_grace_s:
                 fresh = True
             else:
                 self._runs.apply(run, Event.LOST)

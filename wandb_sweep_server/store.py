@@ -47,7 +47,7 @@ class Store:
 
     def __init__(self, directory: Path, limits: Limits, clock: Clock | None = None) -> None:
         clock = clock or Clock()
-        liveness = Liveness(clock)
+        self._liveness = liveness = Liveness(clock)
         self.limits = limits
         self.database = Database(directory / "sweeps.sqlite3")
         self.projects = Projects(self.database, clock)
@@ -67,6 +67,11 @@ class Store:
         self.files = Files(self.database, clock, directory / "files")
         # One thread: SQLite has one writer anyway, and handing trials out needs no further locks.
         self._writer = Writer(self.database)
+
+    def keep_house(self, every_s: float) -> None:
+        """Conclude that silent runs have crashed; to be done every so often."""
+        self._liveness.attend(every_s)
+        self.agents.lose_silent_runs()
 
     def is_awaited(self) -> bool:
         """Whether somebody may still come: a run is under way, or the agents of an open sweep wait in a queue."""

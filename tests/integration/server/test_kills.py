@@ -28,7 +28,7 @@ KILLS = 250
 CHECK_EVERY = 3
 AGENTS = 4
 # Trials whose hand-out was stored but not answered come back soon; nobody is silent here for long.
-OPTIONS = ("--start-timeout-s", "0.3", "--max-retries", "1000")
+OPTIONS = ("--start-timeout-s", "0.05", "--max-retries", "1000")
 LEVELS = {"x": list(range(6)), "y": list("abcde")}
 GRID = {"method": "grid", "parameters": {name: {"values": values} for name, values in LEVELS.items()}}
 POINTS = [dict(zip(LEVELS, point, strict=True)) for point in itertools.product(*LEVELS.values())]

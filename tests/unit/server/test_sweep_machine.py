@@ -160,6 +160,13 @@ class SweepMachine(RuleBasedStateMachine):
         self.server.time.pass_s(seconds)
         self.server.keep_house()
 
+    @rule(hours=st.sampled_from([-30.0, 2.0]))
+    def the_clock_is_set(self, hours: float) -> None:
+        before = [(run.name, run.state) for run in self.server.runs()]
+        self.server.time.jump_s(hours * 3600.0)
+        self.server.keep_house()
+        assert [(run.name, run.state) for run in self.server.runs()] == before
+
     @rule()
     def the_server_restarts(self) -> None:
         self.server.reopen()
