@@ -82,6 +82,7 @@ def work_through(no_room: AbstractContextManager[None], servers: Servers, client
     assert client.run("p", run)["historyLineCount"] == len(history)
     assert client.request("GET", f"/files/local/p/{run}/f").content == content
     assert client.sweep_of("p", sweep)["state"] == "FINISHED"
+    assert made[0]["uploadUrl"].rpartition("/")[2] not in servers.log()
     servers.kill()
     check_database(servers.directory)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import os
 import random
 import re
@@ -375,6 +376,32 @@ def test_a_silent_run_has_crashed_and_is_offered_again_while_one_that_is_heard_o
     client.start("p", silent[0], sweep)
     client.finish("p", silent[0])
     assert client.sweep_of("p", sweep)["state"] == "FINISHED"
+
+
+def test_how_silence_is_judged_outlives_the_server(servers: Servers) -> None:
+    client = Client(servers.start("--crash-timeout-s", "0.5", "--max-retries", "1", "--idle-timeout-s", "1"))
+    sweep = client.sweep("p", grid(x=[1, 2]))
+    servers.kill()
+    client = Client(servers.start("--idle-timeout-s", "1"))
+    agent = client.agent("p", sweep)
+    claimed = claim(client, "p", agent)
+    assert claimed
+    for left in (1, 0):
+        client.start("p", claimed[0], sweep)
+        wait_for(lambda: client.run("p", claimed[0])["state"] == "crashed", "the silent run has crashed")
+        again = claim(client, "p", agent)
+        assert again
+        assert (again[0] == claimed[0]) == bool(left)
+
+
+def test_the_command_line_of_the_sweeper_passes_these_options_on(servers: Servers) -> None:
+    command = [str(Path(sys.executable).with_name("hydra-sweep")), "serve", "--dir", str(servers.directory)]
+    options = ["--port", "0", "--crash-timeout-s", "70", "--max-retries", "2"]
+    with subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        wait_for(lambda: read_address(servers.directory), "the server has started")
+        kept = json.loads((servers.directory / "settings.json").read_text())
+        process.terminate()
+    assert (kept["crash_timeout_s"], kept["max_retries"]) == (70.0, 2)
 
 
 # --- size ---
