@@ -212,6 +212,10 @@ class Runs:
 
     def post(self, run: Run, post: StreamPost) -> Run:
         """Store what a process streamed about its run."""
+        if post.exit_code is not None and post.digest == run.preempted_by:
+            # The process that was preempted missed the answer and says it again. All of it is stored, and by now
+            # another process may have the run, of which this says nothing.
+            return run
         columns: dict[str, Any] = {}
         for chunk in post.chunks:
             self._db.executemany(
@@ -236,6 +240,8 @@ class Runs:
         if post.exit_code is not None:
             event = Event.EXIT_ZERO if post.exit_code == 0 else Event.EXIT_NONZERO
             run = self.apply(run, event, post.exit_code)
+            if run.state == run_states.PREEMPTED:
+                self._db.update("runs", run.id, {"preempted_by": post.digest})
         return run
 
     def request_stop(self, run: Run) -> None:

@@ -52,8 +52,6 @@ class Known:
     lines: list[str] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
     summary: dict[str, Any] | None = None
-    # The process of a run has ended before the next one starts.
-    process: Any = field(default_factory=threading.Lock)
 
 
 @dataclass(eq=False)
@@ -179,20 +177,20 @@ class Agent(Worker):
         assert run.args == args, "a run was handed out with other values than before"
         run.hand_outs += 1
         assert run.hand_outs <= 1 + run.give_ups, f"{name} was handed out to two agents"
-        with run.process:
-            self.retry(lambda client: client.start("p", name, sweep.name, {"more": 1}))
-            self.log(name, run)
-            self.upload(name, run)
-            self.retry(lambda client: client.heartbeat(agent, [name]))
-            fate = self.chance.random() if run.give_ups == 0 else 1.0
-            if fate < 0.1:
-                run.give_ups += 1
-                self.ok(lambda client: client.stream("p", name, preempting=True))
-                self.ok(lambda client: client.stream("p", name, complete=True, exitcode=1))
-            elif fate < 0.2:
-                run.give_ups += 1  # the agent won't list it in its next heartbeat
-            else:
-                self.finish(name, run)
+        self.retry(lambda client: client.start("p", name, sweep.name, {"more": 1}))
+        self.log(name, run)
+        self.upload(name, run)
+        self.retry(lambda client: client.heartbeat(agent, [name]))
+        fate = self.chance.random() if run.give_ups == 0 else 1.0
+        if fate < 0.2:
+            run.give_ups += 1
+            self.ok(lambda client: client.stream("p", name, preempting=True))
+            # Another agent may have the run before this one hears of it.
+            self.ok(lambda client: client.stream("p", name, complete=True, exitcode=1))
+        elif fate < 0.3:
+            run.give_ups += 1  # the agent won't list it in its next heartbeat
+        else:
+            self.finish(name, run)
 
     def ok(self, work: Callable[[Client], requests.Response]) -> None:
         response = self.retry(work)

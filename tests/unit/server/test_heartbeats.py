@@ -115,6 +115,28 @@ def test_preempted_runs_are_offered_before_crashed_and_enqueued_ones_each_in_tur
     assert [server.claim(agent) for agent in agents] == [preempted, preempted_later, crashed, enqueued]
 
 
+@pytest.mark.parametrize("ends", [0, 1])
+@pytest.mark.parametrize("has_started", [False, True])
+def test_a_last_word_that_is_said_again_does_not_end_what_another_agent_has_now(
+    server: Server, has_started: bool, ends: int
+) -> None:
+    # A server that is killed before it answers makes the SDK repeat the post.
+    sweep = server.sweep({"a": {"values": [1]}})
+    name = server.claim(server.agent(sweep))
+    server.start(name, sweep)
+    last_word = {"complete": True, "exitcode": 1, "files": {"wandb-summary.json": {"content": ['{"a": 1}']}}}
+    server.post(name, {"preempting": True})
+    assert server.post(name, last_word).state == "preempted"
+    server.reopen()
+    assert server.claim(server.agent(sweep)) == name
+    if has_started:
+        server.start(name, sweep)
+    state = server.run(name).state
+    assert server.post(name, last_word).state == state == ("running" if has_started else "pending")
+    server.start(name, sweep)
+    assert server.exit(name, ends).state == ("failed" if ends else "finished")
+
+
 def test_a_preempted_run_stays_queued_while_its_process_takes_its_time_to_end(server: Server) -> None:
     # The exit code is reported before the process is gone, and the agent beats in between.
     sweep = server.sweep({"a": {"value": 1}})
