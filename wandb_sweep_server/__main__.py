@@ -149,6 +149,7 @@ async def _keep_house(
         try:
             lock.beat()
             await store.run(lambda: store.keep_house(every_s))
+            await store.remove_deleted_files()
             is_idle = activity.idle_s > idle_timeout_s and not await store.run(store.is_awaited)
         except (OSError, sqlite3.Error):
             log.exception("housekeeping failed and will be tried again")  # a full disk may have room again

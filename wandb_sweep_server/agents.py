@@ -108,8 +108,13 @@ class Agents:
         stops = []
         for name in listed:
             run = self._runs.by_name(sweep.project_id, name)
-            if run is not None and self._is_to_stop(agent, run, newly_listed=name not in previous):
-                stops.append({"type": "stop", "run_id": name})
+            if run is None:
+                if self._runs.deleted.contains(sweep.project_id, name):
+                    stops.append({"type": "stop", "run_id": name})
+            elif self._is_to_stop(agent, run, newly_listed=name not in previous):
+                # The SDK's agents leave what they don't know alone.
+                reason = {"reason": run.stop_reason} if run.stop_reason else {}
+                stops.append({"type": "stop", "run_id": name, **reason})
         for name in sorted(set(previous) - set(listed)):
             run = self._runs.by_name(sweep.project_id, name)
             if run is not None and run.agent_id == agent.id and run.queued_at is None:
@@ -173,7 +178,8 @@ class Agents:
         if run is None:
             raise LookupError(f"sweep {sweep.name} has no queued run")
         command = "run" if run.state == run_states.PENDING else "resume"
-        columns = {"state": run_states.PENDING, "queued_at": None, "stop_requested": 0, "exit_code": None}
+        columns: dict[str, Any] = {"state": run_states.PENDING, "queued_at": None, "exit_code": None}
+        columns |= {"stop_requested": 0, "stop_reason": None}
         self._db.update("runs", run.id, {**columns, **self._offer_columns(agent)})
         self._liveness.touch(run.id)
         return self._command(command, sweep, run.name, jsontext.loads(run.args or "{}"))
@@ -202,10 +208,15 @@ class Agents:
         """Queue a run whose arguments someone outside of the server chose.
 
         Raises:
-            ClientError: The sweep has ended.
+            ClientError: The sweep has ended, or has as many runs as it may have.
         """
         if sweep.state not in scheduling.OPEN:
             raise ClientError(f"Sweep {sweep.name} is not running (its state is {sweep.state}).")
+        run_cap = self._sweeps.config(sweep).run_cap
+        if run_cap is not None and sweep.run_count >= run_cap:
+            raise ClientError(
+                f"Sweep {sweep.name} has {sweep.run_count} runs: its run_cap = {run_cap} allows no more"
+            )
         text = jsontext.dumps(args)
         columns = {"args": text, "config": text, "queued_at": self._clock.wall_s(), "display_name": display_name}
         return self._runs.create(project, None, sweep.id, columns)

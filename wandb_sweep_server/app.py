@@ -23,9 +23,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import __version__
-from .bodies import Bodies, BodyLimits
+from .artifact_http import artifact_routes
+from .bodies import Bodies, BodyLimits, blocks
 from .connections import Connections
-from .errors import BusyError, ClientError, NotFoundError, RetryLaterError
+from .errors import BusyError, ClientError, GoneError, NotFoundError, RetryLaterError
 from .filestream import parse_post
 from .graphql_http import GraphQLEndpoint
 from .records import Run
@@ -34,11 +35,10 @@ from .throttle import Rate, Throttle
 
 log = logging.getLogger(__name__)
 
-# What may be asked for without the key: a probe; uploads, whose address is a secret itself (the SDK sends no
-# credentials with them); and wandb 0.31's telemetry, which a 404 turns off.
-_OPEN_PATHS = ("/healthz", "/upload/", "/sdk/otel/")
+# What may be asked for without the key: a probe; uploads and contents of artifacts, whose address is a secret itself
+# (the SDK sends no credentials with them); and wandb 0.31's telemetry, which a 404 turns off.
+_OPEN_PATHS = ("/healthz", "/upload/", "/blob/", "/sdk/otel/")
 
-_BLOCK_BYTES = 2**20
 _DISK_AGAIN_S = 5.0
 
 
@@ -86,7 +86,8 @@ def build_app(
     instance: a name of this very process, shown to whoever probes it. connections: are told of requests.
     """
     limits = limits or AccessLimits()
-    endpoints = _Endpoints(store, instance, Bodies(limits.bodies))
+    bodies = Bodies(limits.bodies)
+    endpoints = _Endpoints(store, instance, bodies)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -99,6 +100,7 @@ def build_app(
             Route("/graphql", endpoints.graphql, methods=["POST"]),
             Route("/files/{entity}/{project}/{run}/file_stream", endpoints.file_stream, methods=["POST"]),
             Route("/files/{entity}/{project}/{run}/{name:path}", endpoints.download),
+            *artifact_routes(store, bodies),
             Route("/upload/{token}", endpoints.upload, methods=["PUT"]),
         ],
         exception_handlers={
@@ -206,14 +208,15 @@ class _Endpoints:
         # Not in the store's thread: heartbeats don't wait for a large file on a slow disk.
         part = await run_in_threadpool(self._store.files.partial)
         try:
-            async for chunk in _blocks(self._bodies.parts(request, self._store.limits.file_bytes)):
+            async for chunk in blocks(self._bodies.parts(request, self._store.limits.file_bytes)):
                 await run_in_threadpool(part.write, chunk)
             await run_in_threadpool(part.finish, path)
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
             raise ClientError(f"file {file.name!r}: a part of its name is a file, or it is a directory") from error
         finally:
             await run_in_threadpool(part.discard)
-        await self._store.run(lambda: self._store.files.stored(file, part.size_bytes))
+        if not await self._store.run(lambda: self._store.file_arrived(file, part.size_bytes)):
+            raise GoneError("the run of this file was deleted")
         return JSONResponse({})
 
     def _run(self, request: Request) -> Run:
@@ -221,20 +224,10 @@ class _Endpoints:
         project = self._store.projects.find(entity, project_name)
         run = self._store.runs.by_name(project.id, run_name) if project else None
         if run is None:
+            if project:
+                self._store.runs.check_deleted(project.id, run_name)
             raise NotFoundError(f"run {entity}/{project_name}/{run_name} does not exist")
         return run
-
-
-async def _blocks(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes in fewer pieces, each worth a thread's time."""
-    held, size = [], 0
-    async for chunk in chunks:
-        held.append(chunk)
-        size += len(chunk)
-        if size >= _BLOCK_BYTES:
-            yield b"".join(held)
-            held, size = [], 0
-    yield b"".join(held)
 
 
 def _errors(message: str) -> dict[str, Any]:
@@ -279,5 +272,6 @@ async def _server_error(request: Request, error: Exception) -> Response:
 
 
 def _shown_path(request: Request) -> str:
-    """The path for the log: that of an upload is a secret."""
-    return "/upload/…" if request.url.path.startswith("/upload/") else request.url.path
+    """The path for the log: where no key is needed it has a secret in it."""
+    path = request.url.path
+    return next((f"{start}…" for start in _OPEN_PATHS if path.startswith(start)), path)

@@ -12,16 +12,19 @@ from starlette.requests import Request
 from .errors import BusyError, ClientError, SlowClientError, TooLargeError, UnsupportedEncodingError
 
 _GZIP = 16 + zlib.MAX_WBITS
+_BLOCK_BYTES = 2**20
 # Decompressed in pieces, so that a bomb is noticed when the limit is reached and not when it has gone off.
 _PIECE_BYTES = 2**18
 
 
 @dataclass(frozen=True)
 class BodyLimits:
-    """pause_s: between two parts of a body. whole_s: for all of it. held_bytes: of all bodies in memory at a time."""
+    """pause_s: between two parts of a body. start_s: until the first one, after which it has to keep up with
+    least_bytes_per_s. held_bytes: of all bodies in memory at a time."""
 
     pause_s: float = 30.0
-    whole_s: float = 600.0
+    start_s: float = 60.0
+    least_bytes_per_s: float = 32 * 2**10
     held_bytes: int = 512 * 2**20
 
 
@@ -77,20 +80,20 @@ class Bodies:
             yield chunk
 
     async def _timely(self, request: Request) -> AsyncIterator[bytes]:
-        stream = request.stream()
-        end_s = anyio.current_time() + self._limits.whole_s
+        stream, limits = request.stream(), self._limits
+        end_s = anyio.current_time() + limits.start_s
         while True:
-            left_s = end_s - anyio.current_time()
             try:
-                with anyio.fail_after(min(self._limits.pause_s, left_s)):
+                with anyio.fail_after(min(limits.pause_s, end_s - anyio.current_time())):
                     chunk = await anext(stream)
             except StopAsyncIteration:
                 return
             except TimeoutError as error:
                 raise SlowClientError(
-                    f"the body came too slowly: at most {self._limits.pause_s:.0f} s may pass between parts of it, "
-                    f"and {self._limits.whole_s:.0f} s in all"
+                    f"the body came too slowly: at most {limits.pause_s:.0f} s between two parts of it, and from "
+                    f"{limits.start_s:.0f} s on it must come at {limits.least_bytes_per_s:.0f} bytes per second"
                 ) from error
+            end_s += len(chunk) / limits.least_bytes_per_s
             yield chunk
 
 
@@ -106,3 +109,15 @@ async def _gunzipped(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         raise ClientError(f"the body is not valid gzip: {error}") from error
     if not inflater.eof:
         raise ClientError("the body is not valid gzip: it ends too early")
+
+
+async def blocks(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same bytes in fewer pieces, each worth a thread's time."""
+    held, size = [], 0
+    async for chunk in chunks:
+        held.append(chunk)
+        size += len(chunk)
+        if size >= _BLOCK_BYTES:
+            yield b"".join(held)
+            held, size = [], 0
+    yield b"".join(held)

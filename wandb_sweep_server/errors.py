@@ -19,6 +19,12 @@ class NotFoundError(ClientError):
     status = 404
 
 
+class GoneError(ClientError):
+    """A thing that the request names was deleted. W&B says 409 here, on which the SDK tries again for 90 s."""
+
+    status = 410
+
+
 class TooLargeError(ClientError):
     """A body exceeds its limit."""
 

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 from pathlib import Path, PurePosixPath
 
 from .clock import Clock
 from .database import Database
-from .durable import PartialFile, remove_partial_files
+from .durable import PartialFile, sync_directory
 from .errors import ClientError, NotFoundError
 from .records import Project, Run, RunFile, record
 
 _MAX_FILES_AT_ONCE = 10_000
 # File systems take 255.
 _MAX_PART_BYTES = 240
-_INCOMING = "incoming"
 
 
 class Files:
-    """The files table and where contents are kept. directory: below which contents go; beside it, what comes in."""
+    """The files table and where contents are kept. directory: below which they go; incoming: while they come in."""
 
-    def __init__(self, database: Database, clock: Clock, directory: Path) -> None:
+    def __init__(self, database: Database, clock: Clock, directory: Path, incoming: Path) -> None:
         self._db = database
         self._clock = clock
-        self._directory = directory
-        remove_partial_files(directory.parent / _INCOMING)
+        self.directory = directory
+        self._incoming = incoming
 
     def announce(self, run: Run, names: list[str]) -> list[RunFile]:
         """Make a place for each file and return it with its token.
@@ -61,15 +61,19 @@ class Files:
         )
         if row is None:
             raise NotFoundError("the run of this file was deleted")
-        return file, self._directory.joinpath(*tuple(row)) / file.name
+        return file, self.directory.joinpath(*tuple(row)) / file.name
 
     def partial(self) -> PartialFile:
         """A file for content that comes in, to be finished at its place. Raises: OSError."""
-        return PartialFile(self._directory.parent / _INCOMING)
+        return PartialFile(self._incoming)
 
-    def stored(self, file: RunFile, size_bytes: int) -> None:
-        """Its content has arrived."""
-        self._db.update("files", file.id, {"size_bytes": size_bytes, "updated_at": self._clock.wall_s()})
+    def stored(self, file: RunFile, size_bytes: int) -> bool:
+        """Its content has arrived. Returns False if its run was deleted meanwhile."""
+        changed = self._db.execute(
+            "UPDATE files SET size_bytes = ?, updated_at = ? WHERE id = ?",
+            (size_bytes, self._clock.wall_s(), file.id),
+        )
+        return bool(changed)
 
     def of_run(self, run: Run, names: list[str] | None) -> list[RunFile]:
         """Files whose content has arrived."""
@@ -85,7 +89,25 @@ class Files:
         Raises:
             ClientError: The name leaves the run's directory.
         """
-        return self._directory / project.entity / project.name / run.name / _safe_name(name)
+        return self.directory / project.entity / project.name / run.name / _safe_name(name)
+
+
+def remove_run(directory: Path, project: Project, run_name: str) -> None:
+    """Remove all files of a deleted run; fine if there are none.
+
+    Args:
+        directory: Below which all contents are.
+        project: The run's.
+        run_name: The run's.
+
+    Raises:
+        OSError: Something is left.
+    """
+    parent = directory / project.entity / project.name
+    if not (parent / run_name).exists():
+        return
+    shutil.rmtree(parent / run_name)
+    sync_directory(parent)
 
 
 def _safe_name(name: str) -> str:

@@ -21,6 +21,7 @@ _COLUMNS = {
     "job_type": "job_type",
     "jobtype": "job_type",
     "host": "host",
+    "notes": "notes",
     "created_at": "created_at",
     "createdat": "created_at",
     "heartbeat_at": "heartbeat_at",
@@ -43,6 +44,17 @@ class Condition:
 
     sql: str
     parameters: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class _JsonValue(Condition):
+    """An SQL value out of JSON. kind: SQL, with the same parameters, for its type there: SQLite's values know no true
+    and false, but to W&B they aren't 1 and 0."""
+
+    kind: str = ""
+
+    def is_kind(self, *kinds: str) -> Condition:
+        return Condition(f"{self.kind} IN ({', '.join('?' * len(kinds))})", (*self.parameters, *kinds))
 
 
 ALWAYS = Condition("1")
@@ -131,8 +143,8 @@ def _value(key: str) -> Condition:
 
 def _json(column: str, paths: list[str]) -> Condition:
     # A key with dots may be one flat key or a nested one.
-    values = ", ".join(f"json_extract({column}, ?)" for _ in paths)
-    return Condition(f"COALESCE({values})", tuple(paths))
+    values, kinds = (", ".join(f"{read}({column}, ?)" for _ in paths) for read in ("json_extract", "json_type"))
+    return _JsonValue(f"COALESCE({values})", tuple(paths), f"COALESCE({kinds})")
 
 
 def _path(*names: str) -> str:
@@ -200,10 +212,18 @@ def _compared(operand: Condition, operator: str, argument: Any) -> Condition:
     else:
         raise ClientError(f"filters: {operator} = {argument!r} must be a number or a text")
     value = _rank(operand)
-    return Condition(
+    found = Condition(
         f"typeof({value.sql}) {kind} AND {value.sql} {_COMPARISONS[operator]} ?",
         (*value.parameters * 2, _bindable(argument)),
     )
+    return _and_no_boolean(operand, found)
+
+
+def _and_no_boolean(operand: Condition, found: Condition) -> Condition:
+    if not isinstance(operand, _JsonValue):
+        return found
+    boolean = operand.is_kind("true", "false")
+    return Condition(f"{found.sql} AND NOT {boolean.sql}", found.parameters + boolean.parameters)
 
 
 def _tags(value: Any) -> Condition:
@@ -221,15 +241,19 @@ def _tags(value: Any) -> Condition:
 
 
 def _equals(operand: Condition, value: Any) -> Condition:
-    return Condition(f"{operand.sql} IS ?", (*operand.parameters, _bindable(jsontext.finite(value))))
+    if isinstance(value, bool) and isinstance(operand, _JsonValue):
+        return operand.is_kind("true" if value else "false")
+    found = Condition(f"{operand.sql} IS ?", (*operand.parameters, _bindable(jsontext.finite(value))))
+    return _and_no_boolean(operand, found) if isinstance(value, int | float) else found
 
 
 def _one_of(operand: Condition, values: list[Any]) -> Condition:
+    alone = [value for value in (None, True, False) if any(item is value for item in values)]
     # One parameter, however many values there are.
-    listed = jsontext.dumps([value for value in values if value is not None])
+    listed = jsontext.dumps([value for value in values if not (value is None or isinstance(value, bool))])
     sql = f"{operand.sql} IN (SELECT value FROM json_each(?))"  # noqa: S608 (operand: see page() in listing.py)
-    found = Condition(sql, (*operand.parameters, listed))
-    return _join("OR", [found, _equals(operand, None)]) if None in values else found
+    found = _and_no_boolean(operand, Condition(sql, (*operand.parameters, listed)))
+    return _join("OR", [found, *(_equals(operand, value) for value in alone)])
 
 
 def _negated(condition: Condition) -> Condition:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from graphql import DocumentNode, ExecutionResult, GraphQLError, execute_sync, validate
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    FieldNode,
+    GraphQLError,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    execute_sync,
+    validate,
+)
 from starlette.concurrency import run_in_threadpool
 
 from . import jsontext
@@ -35,6 +44,9 @@ class GraphQLEndpoint:
 
     def _check(self, query: str) -> DocumentNode:
         document = parse_query(query)
+        absent = _absent_operations(self._schema, document)
+        if absent:
+            raise ClientError(f"{', '.join(absent)}: not available in this server")
         errors = validate(self._schema, document)
         if errors:
             raise ClientError("; ".join(error.message for error in errors))
@@ -57,6 +69,19 @@ class GraphQLEndpoint:
             return {"data": await self._store.run(work)}
         except _Failed as failed:
             raise _lasting(failed.errors) from failed
+
+
+def _absent_operations(schema: GraphQLSchema, document: DocumentNode) -> list[str]:
+    """Root fields that the schema lacks: to users more telling than the types missing with them."""
+    absent = []
+    for definition in document.definitions:
+        if not isinstance(definition, OperationDefinitionNode):
+            continue
+        root = schema.get_root_type(definition.operation)
+        fields = [node for node in definition.selection_set.selections if isinstance(node, FieldNode)]
+        known = root.fields if root else {}
+        absent += [f.name.value for f in fields if f.name.value not in known and not f.name.value.startswith("__")]
+    return absent
 
 
 def _request(body: bytes) -> tuple[str, dict[str, Any], str | None]:

@@ -68,6 +68,7 @@ class Run:
     agent_id: int | None
     state: str
     stop_requested: int
+    stop_reason: str | None
     exit_code: int | None
     args: str | None
     queued_at: float | None

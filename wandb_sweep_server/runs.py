@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from . import jsontext, run_states
+from .brackets import Brackets
 from .clock import Clock, Liveness
 from .database import Database
-from .errors import ClientError, NotFoundError
-from .filestream import StreamPost
+from .deletion import DeletedRuns
+from .early_stop import Hyperband
+from .errors import ClientError, GoneError, NotFoundError
+from .filestream import Chunk, StreamPost
 from .projects import check_name
 from .records import Project, Run, global_id, record, row_id_of
 from .run_states import Event
 from .sweeps import Sweeps
+
+log = logging.getLogger(__name__)
 
 _LIVE = ", ".join(f"'{state}'" for state in run_states.LIVE)
 
@@ -50,11 +56,13 @@ class Runs:
         max_losses: int,
     ) -> None:
         self._db = database
+        self._brackets = Brackets(database)
         self._clock = clock
         self._liveness = liveness
         self._sweeps = sweeps
         self._new_name = new_name
         self._max_losses = max_losses
+        self.deleted = DeletedRuns(database)
 
     def by_id(self, run_id: int) -> Run:
         """The run of a row that refers to it."""
@@ -137,11 +145,13 @@ class Runs:
 
         Raises:
             NotFoundError: There is no such sweep in the project.
+            GoneError: A run of this name was deleted.
         """
         sweep_id = self._sweep_id(project, sweep_name)
         run = self.by_name(project.id, name) if name else None
         inserted = run is None
         if run is None:
+            self.check_deleted(project.id, name)
             run = self.create(project, name, sweep_id, {})
         elif sweep_id is not None and run.sweep_id is None:
             self._db.update("runs", run.id, {"sweep_id": sweep_id})
@@ -150,6 +160,15 @@ class Runs:
         if starts:
             run = self.apply(run, Event.START)
         return run, inserted
+
+    def check_deleted(self, project_id: int, name: str | None) -> None:
+        """Do nothing, unless a run of that name was deleted.
+
+        Raises:
+            GoneError: It was. As on W&B its id is not used again: what still reports on it would get into a new run.
+        """
+        if name is not None and self.deleted.contains(project_id, name):
+            raise GoneError(f"run {name!r} was deleted, and its id can't be used again: take another one")
 
     def _sweep_id(self, project: Project, sweep_name: str | None) -> int | None:
         if not sweep_name:
@@ -194,7 +213,7 @@ class Runs:
         if run.queued_at is not None and _leaves_queue(run.state, event, outcome):
             columns["queued_at"] = None
         if event is Event.START and run.state in run_states.ENDED:
-            columns |= {"stop_requested": 0, "exit_code": None}
+            columns |= {"stop_requested": 0, "stop_reason": None, "exit_code": None}
         if exit_code is not None and run.state in run_states.LIVE:
             columns["exit_code"] = exit_code
         if columns:
@@ -211,13 +230,16 @@ class Runs:
             self._sweeps.settle(run.sweep_id)
 
     def post(self, run: Run, post: StreamPost) -> Run:
-        """Store what a process streamed about its run."""
+        """Store what a process streamed about its run, and stop whoever is too bad by that."""
         if post.exit_code is not None and post.digest == run.preempted_by:
             # The process that was preempted missed the answer and says it again. All of it is stored, and by now
             # another process may have the run, of which this says nothing.
             return run
         columns: dict[str, Any] = {}
+        touched: set[int] = set()
         for chunk in post.chunks:
+            if chunk.stream == "history":
+                touched = self._take_in(run, chunk)
             self._db.executemany(
                 "INSERT OR REPLACE INTO stream_lines (run_id, stream, line, text) VALUES (?, ?, ?, ?)",
                 [(run.id, chunk.stream, chunk.offset + i, line) for i, line in enumerate(chunk.lines)],
@@ -242,15 +264,56 @@ class Runs:
             run = self.apply(run, event, post.exit_code)
             if run.state == run_states.PREEMPTED:
                 self._db.update("runs", run.id, {"preempted_by": post.digest})
-        return run
+        # Not before: a process that has ended by itself isn't stopped by its last value.
+        return self.by_id(run.id) if self._stop_early(run.sweep_id, touched) else run
 
-    def request_stop(self, run: Run) -> None:
-        """Ask a run to stop; one that only waits in the queue is ended at once."""
+    def _early_stop_rule(self, sweep_id: int | None) -> Hyperband | None:
+        sweep = None if sweep_id is None else self._sweeps.by_id(sweep_id)
+        return None if sweep is None else self._sweeps.config(sweep).early_stop
+
+    def _take_in(self, run: Run, chunk: Chunk) -> set[int]:
+        rule = self._early_stop_rule(run.sweep_id)
+        if rule is None or run.sweep_id is None:
+            return set()
+        return self._brackets.take_in(run.sweep_id, rule, run, chunk)
+
+    def _stop_early(self, sweep_id: int | None, brackets: set[int]) -> bool:
+        """Stop the runs of a sweep that are too bad at these brackets; True if there was one."""
+        rule = self._early_stop_rule(sweep_id) if brackets else None
+        if rule is None or sweep_id is None:
+            return False
+        decisions = self._brackets.decisions(sweep_id, rule, brackets)
+        for decision in decisions:
+            run = self.by_id(decision.run_id)
+            log.info("run %s %s", run.name, decision)
+            self.request_stop(run, str(decision))
+        return bool(decisions)
+
+    def leave_brackets(self, run: Run) -> None:
+        """Withdraw what a run has logged from its sweep's early stopping; needed before its row is deleted."""
+        if run.sweep_id is not None:
+            rule = self._early_stop_rule(run.sweep_id)
+            self._stop_early(run.sweep_id, self._brackets.leave(run.sweep_id, rule, run.id))
+
+    def request_stop(self, run: Run, reason: str | None = None) -> None:
+        """Ask a run to stop; one that only waits in the queue is ended at once. reason: if the server decided it."""
         if run.state not in run_states.LIVE and run.queued_at is None:
             return
         state = run_states.KILLED if run.queued_at is not None else run.state
-        self._db.update("runs", run.id, {"stop_requested": 1, "queued_at": None, "state": state})
+        columns = {"stop_requested": 1, "stop_reason": reason, "queued_at": None, "state": state}
+        self._db.update("runs", run.id, columns)
         self._note(run, state)
+
+    def delete(self, run: Run) -> None:
+        """Remove all rows of a run for good. Its trial counts as handed out; its files go later, see Store."""
+        self.deleted.add(run)
+        self.leave_brackets(run)
+        for table in ("stream_lines", "files"):
+            self._db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run.id,))  # noqa: S608
+        self._db.execute("DELETE FROM runs WHERE id = ?", (run.id,))
+        self._liveness.forget(run.id)
+        if run.sweep_id is not None:
+            self._sweeps.settle(run.sweep_id)
 
     def lines(self, run: Run, stream: str, first: int, count: int) -> list[tuple[int, str]]:
         """Lines of a stream with their numbers, from number `first` on."""

@@ -23,7 +23,7 @@ CREATE TABLE sweeps (
     state        TEXT NOT NULL,
     seed         INTEGER NOT NULL,             -- used where the config names none
     next_trial   INTEGER NOT NULL DEFAULT 0,   -- index of the next trial of the search
-    run_count    INTEGER NOT NULL DEFAULT 0,   -- runs that belong to the sweep, kept by the writer
+    run_count    INTEGER NOT NULL DEFAULT 0,   -- runs that ever belonged to the sweep, kept by the writer
     display_name TEXT,
     description  TEXT,
     controller   TEXT,
@@ -54,6 +54,7 @@ CREATE TABLE runs (
     agent_id       INTEGER REFERENCES agents (id),
     state          TEXT NOT NULL,
     stop_requested INTEGER NOT NULL DEFAULT 0,
+    stop_reason    TEXT,                       -- why the server itself asked it to stop
     exit_code      INTEGER,
     args           TEXT,                       -- JSON, as handed out: {"lr": {"value": 0.1}}
     queued_at      REAL,                       -- waits to be offered (again) since then
@@ -85,6 +86,18 @@ CREATE INDEX queued_runs ON runs (sweep_id, queued_at) WHERE queued_at IS NOT NU
 CREATE INDEX live_runs ON runs (state) WHERE state IN ('pending', 'running', 'preempting');
 CREATE INDEX live_runs_of_agent ON runs (agent_id) WHERE state IN ('pending', 'running', 'preempting');
 
+-- What is left of deleted runs: ids that are not to be used again.
+CREATE TABLE deleted_runs (
+    project_id INTEGER NOT NULL REFERENCES projects (id),
+    name       TEXT NOT NULL,
+    sweep_id   INTEGER REFERENCES sweeps (id),
+    run_id     INTEGER NOT NULL UNIQUE,        -- what its row was
+    files_left INTEGER NOT NULL DEFAULT 1,     -- files are removed after rows; counts what came since
+    PRIMARY KEY (project_id, name)
+);
+CREATE INDEX deleted_runs_of_sweep ON deleted_runs (sweep_id);
+CREATE INDEX deleted_runs_with_files ON deleted_runs (files_left) WHERE files_left > 0;
+
 CREATE TABLE stream_lines (
     run_id INTEGER NOT NULL REFERENCES runs (id),
     stream TEXT NOT NULL,                      -- history, events or log
@@ -102,3 +115,111 @@ CREATE TABLE files (
     updated_at REAL NOT NULL,
     UNIQUE (run_id, name)
 );
+
+-- Early stopping (early_stop.py, brackets.py). A loss is a value of the sweep's metric, negated if that is maximized.
+CREATE TABLE early_stop_rules (
+    sweep_id INTEGER PRIMARY KEY REFERENCES sweeps (id),
+    rule     TEXT NOT NULL                     -- by which the rows below were made
+);
+
+CREATE TABLE standings (
+    run_id       INTEGER PRIMARY KEY REFERENCES runs (id),
+    sweep_id     INTEGER NOT NULL REFERENCES sweeps (id),
+    lines        INTEGER NOT NULL,             -- of its history that were taken in
+    step         REAL,
+    value_count  INTEGER NOT NULL,
+    bracket      INTEGER NOT NULL,             -- the last one reached
+    loss         REAL,                         -- what counts against the bracket's threshold
+    is_contender INTEGER NOT NULL
+);
+CREATE INDEX standings_of_sweep ON standings (sweep_id);
+CREATE INDEX contenders ON standings (sweep_id, bracket, loss) WHERE is_contender = 1;
+
+CREATE TABLE bracket_losses (
+    sweep_id INTEGER NOT NULL REFERENCES sweeps (id),
+    bracket  INTEGER NOT NULL,
+    loss     REAL NOT NULL,
+    run_id   INTEGER NOT NULL REFERENCES runs (id),
+    PRIMARY KEY (sweep_id, bracket, loss, run_id)
+) WITHOUT ROWID;
+CREATE INDEX bracket_losses_of_run ON bracket_losses (run_id);
+
+CREATE TABLE brackets (                        -- which of a bracket's losses is its threshold
+    sweep_id INTEGER NOT NULL REFERENCES sweeps (id),
+    bracket  INTEGER NOT NULL,
+    count    INTEGER NOT NULL,                 -- losses in the bracket
+    position INTEGER NOT NULL,                 -- how many of them come before this one
+    loss     REAL NOT NULL,
+    run_id   INTEGER NOT NULL REFERENCES runs (id),
+    PRIMARY KEY (sweep_id, bracket)
+) WITHOUT ROWID;
+CREATE INDEX brackets_by_run ON brackets (run_id);
+
+-- Versions of files that runs log and use. A collection is a name with all its versions.
+CREATE TABLE artifact_collections (
+    id           INTEGER PRIMARY KEY AUTOINCREMENT,
+    project_id   INTEGER NOT NULL REFERENCES projects (id),
+    name         TEXT NOT NULL,
+    type         TEXT NOT NULL,
+    next_version INTEGER NOT NULL DEFAULT 0,   -- numbers of deleted versions are not used again
+    created_at   REAL NOT NULL,
+    UNIQUE (project_id, name)
+);
+
+CREATE TABLE artifacts (
+    id               INTEGER PRIMARY KEY AUTOINCREMENT,
+    collection_id    INTEGER NOT NULL REFERENCES artifact_collections (id),
+    run_id           INTEGER REFERENCES runs (id) ON DELETE SET NULL,
+    client_id        TEXT UNIQUE,              -- by which a client that missed the answer finds it again
+    version          INTEGER,                  -- NULL until everything has arrived
+    digest           TEXT NOT NULL,
+    description      TEXT,
+    metadata         TEXT,
+    tags             TEXT NOT NULL DEFAULT '[]',
+    wanted_aliases   TEXT NOT NULL DEFAULT '[]',
+    history_step     INTEGER,
+    manifest_blob_id INTEGER REFERENCES blobs (id),
+    size_bytes       INTEGER NOT NULL DEFAULT 0,
+    file_count       INTEGER NOT NULL DEFAULT 0,
+    created_at       REAL NOT NULL,
+    updated_at       REAL NOT NULL,
+    UNIQUE (collection_id, version)
+);
+CREATE INDEX artifacts_of_run ON artifacts (run_id);
+CREATE INDEX artifacts_of_manifest ON artifacts (manifest_blob_id);
+
+CREATE TABLE artifact_aliases (
+    collection_id INTEGER NOT NULL REFERENCES artifact_collections (id),
+    alias         TEXT NOT NULL,
+    artifact_id   INTEGER NOT NULL REFERENCES artifacts (id),
+    PRIMARY KEY (collection_id, alias)
+) WITHOUT ROWID;
+CREATE INDEX aliases_of_artifact ON artifact_aliases (artifact_id);
+
+CREATE TABLE artifact_files (
+    artifact_id INTEGER NOT NULL REFERENCES artifacts (id),
+    name        TEXT NOT NULL,
+    blob_id     INTEGER NOT NULL REFERENCES blobs (id),
+    size_bytes  INTEGER NOT NULL DEFAULT 0,    -- as its manifest says
+    PRIMARY KEY (artifact_id, name)
+) WITHOUT ROWID;
+CREATE INDEX artifact_files_of_blob ON artifact_files (blob_id);
+
+CREATE TABLE artifacts_of_runs (
+    run_id      INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    artifact_id INTEGER NOT NULL REFERENCES artifacts (id),
+    is_output   INTEGER NOT NULL,
+    PRIMARY KEY (run_id, artifact_id, is_output)
+) WITHOUT ROWID;
+CREATE INDEX runs_of_artifact ON artifacts_of_runs (artifact_id);
+
+-- Contents, each kept once.
+CREATE TABLE blobs (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    md5        TEXT NOT NULL,                  -- 32 hexadecimal digits
+    token      TEXT NOT NULL UNIQUE,           -- the only thing an upload has to show
+    size_bytes INTEGER,                        -- NULL until it was uploaded
+    is_garbage INTEGER NOT NULL DEFAULT 0      -- nothing refers to it, its file is to be removed
+);
+CREATE UNIQUE INDEX wanted_blobs ON blobs (md5) WHERE NOT is_garbage;
+CREATE INDEX garbage ON blobs (is_garbage) WHERE is_garbage;

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import string
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from .agents import Agents
+from .artifacts import Artifacts
+from .blobs import Blobs
 from .clock import Clock, Liveness
 from .database import Database
-from .files import Files
+from .durable import remove_partial_files
+from .files import Files, remove_run
 from .projects import Projects
+from .records import RunFile
 from .runs import Runs
 from .sweeps import Sweeps
 from .writer import Writer
@@ -27,6 +33,7 @@ _ALPHABET = string.ascii_lowercase + string.digits
 class Limits:
     """crash_timeout_s: silence after which a run counts as crashed. unstarted_grace_s: how long a run that was handed
     out may take to start. max_losses: how often a lost run is offered again. body_bytes, file_bytes: of requests.
+    artifact_file_bytes: of one file of an artifact.
     open_sweep_timeout_s: for how long agents of an open sweep may be expected, who may wait in a cluster's queue."""
 
     crash_timeout_s: float = 300.0
@@ -34,6 +41,7 @@ class Limits:
     max_losses: int = 3
     body_bytes: int = 64 * 2**20
     file_bytes: int = 100 * 2**20
+    artifact_file_bytes: int = 2**31
     open_sweep_timeout_s: float = 7 * 86_400.0
 
 
@@ -64,7 +72,11 @@ class Store:
             limits.unstarted_grace_s,
             limits.crash_timeout_s,
         )
-        self.files = Files(self.database, clock, directory / "files")
+        incoming = directory / "incoming"
+        remove_partial_files(incoming)
+        self.files = Files(self.database, clock, directory / "files", incoming)
+        self.blobs = Blobs(self.database, directory / "artifacts", incoming)
+        self.artifacts = Artifacts(self.database, clock, self.blobs)
         # One thread: SQLite has one writer anyway, and handing trials out needs no further locks.
         self._writer = Writer(self.database)
 
@@ -76,6 +88,27 @@ class Store:
     def is_awaited(self) -> bool:
         """Whether somebody may still come: a run is under way, or the agents of an open sweep wait in a queue."""
         return bool(self.runs.live()) or self.sweeps.is_any_open(self.limits.open_sweep_timeout_s)
+
+    def file_arrived(self, file: RunFile, size_bytes: int) -> bool:
+        """Note that a file's content was stored. Returns False if its run was deleted meanwhile."""
+        is_wanted = self.files.stored(file, size_bytes)
+        if not is_wanted:
+            self.runs.deleted.file_arrived(file.run_id)
+        return is_wanted
+
+    async def remove_deleted_files(self) -> None:
+        """Remove what is left of deleted runs and artifacts, which a server that ended too early may have left too.
+
+        Raises:
+            OSError: Something can't be removed for now.
+        """
+        for run in await self.run(self.runs.deleted.with_files):
+            project = await self.run(partial(self.projects.by_id, run.project_id))
+            await asyncio.to_thread(remove_run, self.files.directory, project, run.name)
+            await self.run(partial(self.runs.deleted.files_removed, run))
+        for blob in await self.run(self.blobs.garbage):
+            await asyncio.to_thread(self.blobs.path(blob).unlink, missing_ok=True)
+            await self.run(partial(self.blobs.forget, blob))
 
     async def run(self, work: Callable[[], T]) -> T:
         """Do work in a transaction; when this returns, what it did is on disk. See Writer.run."""

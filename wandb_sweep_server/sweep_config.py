@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from .early_stop import Hyperband, parse_early_terminate
 from .errors import ClientError
 from .search import Search
 from .search.external import ExternalSearch
@@ -37,6 +38,7 @@ class SweepConfig:
         name: What the user calls it, or None.
         description: The user's words, or None.
         parameters: The section as given, to see whether an update changes it.
+        early_stop: When this server stops runs early, or None: a scheduler does that itself.
         warnings: What is in the configuration and has no effect here.
     """
 
@@ -47,6 +49,7 @@ class SweepConfig:
     name: str | None
     description: str | None
     parameters: Any
+    early_stop: Hyperband | None
     warnings: tuple[str, ...]
 
     @property
@@ -85,6 +88,7 @@ def parse_sweep_config(text: str, seed: int) -> SweepConfig:
         name=_text(config, "name"),
         description=_text(config, "description"),
         parameters=config.get("parameters"),
+        early_stop=None if config.get("scheduler") is not None else parse_early_terminate(config),
         warnings=tuple(_warnings(config)),
     )
 
@@ -130,6 +134,7 @@ def _warnings(config: dict[str, Any]) -> list[str]:
     warnings = [
         f"{key!r} is not a key of sweep configurations" for key in sorted(map(str, set(config) - _KNOWN_KEYS))
     ]
-    if config.get("early_terminate") is not None:
-        warnings.append("'early_terminate' is kept but has no effect: this server stops no run early")
+    early_terminate = config.get("early_terminate")
+    if isinstance(early_terminate, dict) and "s" in early_terminate and "max_iter" not in early_terminate:
+        warnings.append("'early_terminate.s' has no effect without max_iter")
     return warnings

@@ -21,9 +21,17 @@ from ._files import read_json
 from ._isolation import Isolation, TrialProcess, Wakeup
 from ._ledger import Ledger, SweepRecord, Trial, finished_durations_s
 from ._notice import preempt_signal
-from ._outcome import FINISHED, PREEMPTED
+from ._outcome import FINISHED, PREEMPTED, STOPPED
 from ._processes import process_start
-from ._settle import AgentSettings, AgentSummary, Settler, failed_result, stopped_result
+from ._settle import (
+    STOPPED_BY_SERVER,
+    STOPPED_BY_USER,
+    AgentSettings,
+    AgentSummary,
+    Settler,
+    failed_result,
+    stopped_result,
+)
 from ._slurm import node_name, own_job_id, restart_count
 from ._walltime import UNLIMITED, WallTime, expected_trial_s, grace_s, too_short
 
@@ -256,6 +264,9 @@ class Agent:
             # The signal reached the trial before it reached the agent.
             self._offer_on(trial, self._stop_reason or "it was told to make room")
             return
+        if result["state"] == STOPPED and stopped is None and (reason := self._told_to_stop(trial)):
+            # W&B's SDK heard of it first, and doesn't know why.
+            result["error_line"] = reason
         self._settle(trial, result, self._clock() - started)
 
     def _has_whole_job(self) -> bool:
@@ -280,39 +291,41 @@ class Agent:
             raise
         self._unclaimed += [c for c in commands if c.kind in ("run", "resume")]
 
-    def _watch(self, trial: Trial, process: TrialProcess) -> bool:
-        """Wait for the end of a trial; True if the server told it to stop."""
+    def _watch(self, trial: Trial, process: TrialProcess) -> str | None:
+        """Wait for the end of a trial; returns why it was stopped for good, None if it wasn't."""
         heartbeat_s = self._settings.heartbeat_s
         next_beat = self._clock() + heartbeat_s
         while not process.wait(self._next_look_s(next_beat - self._clock())):
             if self._stop_reason or self._is_time_up():
-                return False
+                return None
             if self._clock() < next_beat:
                 continue
             next_beat = self._clock() + heartbeat_s
-            if self._is_told_to_stop(trial):
-                log.info("Trial %d is stopped: its sweep was cancelled, or its run on the server.", trial.number)
+            if reason := self._told_to_stop(trial):
+                log.info("Trial %d ends early: %s", trial.number, reason)
                 process.terminate(self._settings.grace_s)
-                return True
-        return False
+                return reason
+        return None
 
     def _next_look_s(self, until_beat_s: float) -> float:
         until_warning_s = self._wall_time.until_warning_s()
         return max(0.0, until_beat_s if until_warning_s is None else min(until_beat_s, until_warning_s))
 
-    def _is_told_to_stop(self, trial: Trial) -> bool:
+    def _told_to_stop(self, trial: Trial) -> str | None:
+        """Return why a trial has to stop for good, None if nobody wants that."""
         if self._control.orders().cancelled:
-            return True
+            return STOPPED_BY_USER
         if self._agent_id is None:
-            return False
+            return None
         try:
             commands = self._client.heartbeat(self._agent_id, (trial.run_id,), patient=False)
         except (ServerError, ServerUnreachableError) as error:
             # The trial doesn't need the agent's connection: it goes on, and the next beat tries again.
             log.warning("Trial %d goes on without the server: %s", trial.number, error)
-            return False
+            return None
         self._unclaimed += [c for c in commands if c.kind in ("run", "resume")]
-        return any(c.kind == "stop" and c.run_id == trial.run_id for c in commands)
+        stops = [c for c in commands if c.kind == "stop" and c.run_id == trial.run_id]
+        return stops[0].reason or STOPPED_BY_SERVER if stops else None
 
     def _hand_over(
         self, trial: Trial, process: TrialProcess, reason: str, started: float, had_whole_job: bool
@@ -352,7 +365,7 @@ class Agent:
 
     def _offer_on(self, trial: Trial, reason: str) -> None:
         if self._control.orders().cancelled:
-            self._settle(trial, stopped_result(), duration_s=0.0)
+            self._settle(trial, stopped_result(STOPPED_BY_USER), duration_s=0.0)
             return
         log.warning("Trial %d is handed over: %s", trial.number, reason)
         self._ledger.offer(replace(trial, attempt=trial.attempt + 1, resumes=True), reason)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ._client import SweepClient, SweepInfo, SweepRef
     from ._status import SweepStatus
 
-_MOST_FAILURES = 10
+_MOST_SHOWN = 10
 
 directory_argument = click.argument("directory", metavar="[DIR]", default=".", type=click.Path(path_type=Path))
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON, for programs.")
@@ -311,12 +311,18 @@ def _as_text(shown: SweepStatus) -> str:
         lines += ["Agents:", *(f"  {line}" for line in agents)]
     if shown.keeper is not None:
         lines.append(f"Job {shown.keeper} sees to what is left when agents have ended.")
+    if shown.stopped:
+        lines += ["Stopped:", *(f"  trial {trial.trial}: {trial.reason}" for trial in shown.stopped[-_MOST_SHOWN:])]
+        lines += _more(len(shown.stopped))
     if shown.failures:
         lines.append("Failures:")
-        lines += [line for failure in shown.failures[:_MOST_FAILURES] for line in _failure_lines(failure)]
-        if (more := len(shown.failures) - _MOST_FAILURES) > 0:
-            lines.append(f"  and {more} more (--json has all)")
+        lines += [line for failure in shown.failures[:_MOST_SHOWN] for line in _failure_lines(failure)]
+        lines += _more(len(shown.failures))
     return "\n".join(lines)
+
+
+def _more(count: int) -> list[str]:
+    return [f"  and {count - _MOST_SHOWN} more (--json has all)"] if count > _MOST_SHOWN else []
 
 
 def _agent_lines(shown: SweepStatus) -> list[str]:

@@ -113,11 +113,15 @@ class RunInfo:
 
 @dataclass(frozen=True)
 class Command:
-    """One instruction of the server to an agent. kind: run | resume | stop | exit; args: name -> bare value."""
+    """One instruction of the server to an agent. kind: run | resume | stop | exit; args: name -> bare value.
+
+    reason: why to stop, "" if the server doesn't say; only the embedded one does.
+    """
 
     kind: str
     run_id: str = ""
     args: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""
 
 
 class SweepClient:
@@ -257,12 +261,15 @@ class SweepClient:
             raise
         return [_command(item) for item in json.loads(answer["agentHeartbeat"]["commands"] or "[]")]
 
-    def record_death(self, ref: SweepRef, run_id: str, exit_code: int, reason: str) -> None:
-        """End a run whose process died without a word: reason in its log and summary, then its exit code."""
+    def record_death(self, ref: SweepRef, run_id: str, exit_code: int, reason: str) -> Mapping[str, Any]:
+        """End a run whose process died without a word: reason in its log and summary, then its exit code.
+
+        Returns the summary, as far as the process has sent it.
+        """
         variables = {"entity": ref.entity, "project": ref.project, "name": run_id}
         bucket = (self._graphql(_RUN_TAIL, variables).get("model") or {}).get("bucket")
         if not bucket:
-            return
+            return {}
         summary = json.loads(bucket.get("summaryMetrics") or "{}") or {}
         summary["trial_error"] = reason
         body: dict[str, Any] = {
@@ -272,6 +279,7 @@ class SweepClient:
             },
         }
         self._end_run(ref, run_id, exit_code, body)
+        return summary
 
     def mark_preempting(self, ref: SweepRef, run_id: str) -> None:
         """Say that a run will be interrupted and shall go on elsewhere (W&B: run.mark_preempting()). Tried once."""
@@ -406,4 +414,4 @@ def _messages_of(response: requests.Response) -> str:
 def _command(item: Mapping[str, Any]) -> Command:
     args = {name: wrapped["value"] for name, wrapped in (item.get("args") or {}).items()}
     args.pop("_wandb", None)
-    return Command(str(item.get("type")), str(item.get("run_id", "")), args)
+    return Command(str(item.get("type")), str(item.get("run_id", "")), args, str(item.get("reason") or ""))

@@ -73,10 +73,9 @@ class Outcome:
 
     def to_dict(self) -> dict[str, Any]:
         """The result as the agent reads it. metrics: every number in the run's summary."""
-        numbers = {k: v for k, v in self.summary.items() if _is_number(v)}
         return {
             "state": {0: FINISHED, STOPPED_CODE: STOPPED, PREEMPTED_CODE: PREEMPTED}.get(self.exit_code, FAILED),
-            "metrics": {**numbers, **self.metrics},
+            "metrics": {**numbers(self.summary), **self.metrics},
             "error": self.error,
             "error_line": self.error_line,
             "output_dir": self.output_dir,
@@ -93,6 +92,11 @@ def as_metrics(value: object, metric_name: str) -> dict[str, float]:
     if isinstance(value, Mapping):
         return {str(name): _as_float(number, f"'{name}'") for name, number in value.items()}
     return {metric_name: _as_float(value, "its result")}
+
+
+def numbers(summary: Mapping[str, Any]) -> dict[str, float]:
+    """Return the metrics in a run's summary."""
+    return {name: value for name, value in summary.items() if _is_number(value) and not name.startswith("_")}
 
 
 def _as_float(value: object, what: str) -> float:

@@ -177,7 +177,8 @@ def _program(config: DictConfig) -> Program:
     flags.add_argument("--config-name", "-cn")
     given, _ = flags.parse_known_args(sys.argv[1:])
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    own = ("hydra.sweeper", "hydra/sweeper", "hydra.launcher", "hydra/launcher", "hydra.mode")
+    # Which sweeper and launcher are chosen stays: settings of theirs in the app's config fit no others.
+    own = ("hydra.sweeper", "hydra.launcher", "hydra.mode")
     # Unresolved: `hydra.sweep.subdir=${hydra.job.num}` means something in a trial only.
     given_overrides = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
     assert isinstance(given_overrides, list)

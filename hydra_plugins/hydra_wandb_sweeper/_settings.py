@@ -176,6 +176,18 @@ def check_method(method: str, continuous: Mapping[str, Any], settings: Settings)
         raise SettingError("method", method, "never ends by itself; set hydra.sweeper.run_cap (or trials_per_agent)")
 
 
+def check_stoppable(settings: Settings, early_terminate: object) -> None:
+    """Check that trials of a sweep with that `early_terminate` (None if it has none) can be stopped.
+
+    W&B's SDK stops a run by an interrupt, which in the agent's own process is a Ctrl-C and would end the sweep.
+    Errors: SettingError.
+    """
+    if early_terminate is not None and settings.isolation == "none":
+        raise SettingError(
+            "isolation", settings.isolation, "can't stop a trial early (early_terminate): leave one of them out"
+        )
+
+
 class _Rule(NamedTuple):
     holds: Callable[[Any], bool]
     text: str
@@ -309,6 +321,7 @@ def _check_merged(settings: Settings) -> None:
                 dict(settings.early_terminate),
                 "needs hydra.sweeper.metric.name, the metric that trials log while they run",
             )
+        check_stoppable(settings, settings.early_terminate)
     if settings.agents is not None and settings.agents % settings.agents_per_job:
         raise SettingError(
             "agents",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from ._errors import ServerError, ServerUnreachableError
 from ._files import read_json
 from ._isolation import TrialProcess
 from ._ledger import EventReader, Ledger, SweepRecord, Trial
-from ._outcome import FAILED, FINISHED, STOPPED
+from ._outcome import FAILED, FINISHED, STOPPED, STOPPED_CODE, numbers
 from ._wandb_run import run_name
 
 log = logging.getLogger(__name__)
@@ -80,18 +81,25 @@ class Settler:
     streak: dict[int, Trial] = field(default_factory=dict)
     has_finished_one: bool = False
 
-    def result(self, trial: Trial, process: TrialProcess, path: Path, stopped: bool) -> dict[str, Any]:
-        """Return how the attempt went; if its process couldn't say, record its death in its run."""
+    def result(self, trial: Trial, process: TrialProcess, path: Path, stopped: str | None) -> dict[str, Any]:
+        """Return how the attempt went; if its process couldn't say, record its death in its run.
+
+        stopped: why it was stopped for good, None if it wasn't. What it had logged until then is its result.
+        """
         result = read_json(path)
-        if result is not None and not stopped and process.failure is None:
+        if result is not None and stopped is None and process.failure is None:
             return result
-        error = STOPPED_BY_USER if stopped else process.failure or _death(process.exit_code)
-        code = 255 if stopped else 128 - process.exit_code if process.exit_code < 0 else process.exit_code
+        error = stopped or process.failure or _death(process.exit_code)
+        code = STOPPED_CODE if stopped else 128 - process.exit_code if process.exit_code < 0 else process.exit_code
+        summary: Mapping[str, Any] = {}
         try:
-            self.client.record_death(self.sweep.sweep, trial.run_id, code, error)
+            summary = self.client.record_death(self.sweep.sweep, trial.run_id, code, error)
         except (ServerError, ServerUnreachableError) as failure:
             log.warning("Trial %d: its end can't be recorded in its run: %s", trial.number, failure)
-        return stopped_result() if stopped else failed_result(error)
+        if stopped is None:
+            return failed_result(error)
+        own = result or {"metrics": numbers(summary), "output_dir": None}
+        return {**stopped_result(error), "metrics": own["metrics"], "output_dir": own["output_dir"]}
 
     def settle(self, trial: Trial, result: dict[str, Any], duration_s: float) -> str | None:
         """Record the end of an attempt and decide what becomes of the trial.
@@ -104,6 +112,7 @@ class Settler:
         if not failed:
             value = result["metrics"].get(self.sweep.metric_name)
             what = "" if value is None else f", {self.sweep.metric_name}={value:.6g}"
+            what += f": {result['error_line']}" if result["error_line"] else ""
             log.info("Trial %s %s in %.1f s%s", run_name(self.sweep, trial), result["state"], duration_s, what)
             self.has_finished_one = self.has_finished_one or result["state"] == FINISHED
             self.streak = {}
@@ -168,6 +177,7 @@ class Settler:
 
 
 STOPPED_BY_USER = "stopped by its user"
+STOPPED_BY_SERVER = "stopped by the server, by early_terminate or by hand"
 
 
 def failed_result(error: str) -> dict[str, Any]:
@@ -175,9 +185,9 @@ def failed_result(error: str) -> dict[str, Any]:
     return {"state": FAILED, "metrics": {}, "error": error, "error_line": error, "output_dir": None}
 
 
-def stopped_result() -> dict[str, Any]:
+def stopped_result(reason: str) -> dict[str, Any]:
     """The result of an attempt that was stopped for good."""
-    return {**failed_result(STOPPED_BY_USER), "state": STOPPED}
+    return {**failed_result(reason), "state": STOPPED}
 
 
 def _death(exit_code: int) -> str:

@@ -15,7 +15,7 @@ from ._client import RunInfo, SweepInfo
 from ._control import Control, Orders
 from ._history import QUEUED, RUNNING, AgentHistory, History, JobRecord, TrialHistory
 from ._ledger import EventReader, Ledger, SweepRecord
-from ._outcome import FAILED, FINISHED
+from ._outcome import FAILED, FINISHED, STOPPED
 from ._processes import is_alive, process_start
 from ._results import collect
 from ._sweep_config import read_template
@@ -62,12 +62,22 @@ class FailureStatus:
 
 
 @dataclass(frozen=True)
+class StoppedStatus:
+    """A trial that was stopped for good, by early_terminate or by a person."""
+
+    trial: int
+    run_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class SweepStatus:
     """state: running, paused, draining, cancelled, stopped, finished, or idle: trials are left and nobody runs them.
 
     reason: why it is stopped. supervisor: pid@host of who watches it. keeper: id of the job that sees to the sweep
     when all others have ended, if it waits or runs. trials: how many are in each state. expected: how many there will
-    be, None if only the server knows. best_*: as in optimization_results.yaml.
+    be, None if only the server knows. best_*: as in optimization_results.yaml. stopped: without those of which only
+    the server knows.
     """
 
     sweep: str
@@ -85,6 +95,7 @@ class SweepStatus:
     best_dir: str | None
     agents: list[AgentStatus]
     failures: list[FailureStatus]
+    stopped: list[StoppedStatus]
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain containers."""
@@ -160,6 +171,11 @@ def sweep_status(
         best_dir=summary["best_dir"],
         agents=agents,
         failures=[_failure(t) for _, t in sorted(history.trials.items()) if t.state == FAILED],
+        stopped=[
+            StoppedStatus(number, t.trial.run_id, t.error_line or "")
+            for number, t in sorted(history.trials.items())
+            if t.state == STOPPED
+        ],
     )
 
 
@@ -266,6 +282,7 @@ def server_status(info: SweepInfo, url: str, runs: Iterable[RunInfo]) -> SweepSt
         best_dir=None,
         agents=[],
         failures=[_failed_run(run) for run in failed],
+        stopped=[],
     )
 
 

@@ -28,7 +28,7 @@ class Program:
 
     script: path as the user typed it. module: its name if it was started with `python -m`.
     config_name, config_path, config_dir: Hydra's command-line flags, None where not given.
-    hydra_overrides: overrides of Hydra's own configuration, without those that choose sweeper and launcher.
+    hydra_overrides: overrides of Hydra's own configuration, without settings of sweeper and launcher.
     """
 
     script: str

@@ -155,8 +155,9 @@ def _preemptible(notice: Notice | None) -> Iterator[None]:
             raise TrialPreempted("before it began")
         yield
     finally:
-        # What is left is ours: recording the result, which a late signal must not interrupt.
-        for number in numbers:
+        # What is left is ours: recording the result, which a late signal must not interrupt. SIGINT is how W&B's SDK
+        # stops a run, at about the time at which the agent does.
+        for number in numbers | {signal.SIGINT}:
             signal.signal(number, signal.SIG_IGN)
 
 

@@ -10,8 +10,9 @@ from graphql import GraphQLSchema
 
 from wandb_sweep_server.errors import ClientError
 
-from . import agents, mutations, projects, queries, runs, scalars, sweeps
+from . import agents, artifact_mutations, artifacts, mutations, projects, queries, runs, scalars, sweeps
 
+_SCHEMAS = ("schema.graphql", "artifacts.graphql")
 _BINDABLES = (
     *scalars.BINDABLES,
     *queries.BINDABLES,
@@ -20,13 +21,16 @@ _BINDABLES = (
     *runs.BINDABLES,
     *sweeps.BINDABLES,
     *agents.BINDABLES,
+    *artifacts.BINDABLES,
+    *artifact_mutations.BINDABLES,
 )
 
 
 def build_schema() -> GraphQLSchema:
     """Return the executable schema."""
-    text = files("wandb_sweep_server").joinpath("schema.graphql").read_text(encoding="utf-8")
-    return make_executable_schema(text, *_BINDABLES, convert_names_case=False)
+    package = files("wandb_sweep_server")
+    texts = [package.joinpath(name).read_text(encoding="utf-8") for name in _SCHEMAS]
+    return make_executable_schema(texts, *_BINDABLES, convert_names_case=False)
 
 
 def client_error(error: Any) -> ClientError | None:

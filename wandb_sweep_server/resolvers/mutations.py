@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ariadne import MutationType, ObjectType
 
 from wandb_sweep_server import jsontext, run_states
-from wandb_sweep_server.errors import NotFoundError
+from wandb_sweep_server.errors import ClientError, NotFoundError
 from wandb_sweep_server.records import Run, Sweep, global_id
 from wandb_sweep_server.runs import RunFields, parsed_object
 from wandb_sweep_server.search.space import plain_args
@@ -133,6 +133,21 @@ def _stop_run(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     runs = store_of(info).runs
     runs.request_stop(runs.require(input["id"]))
     return {"success": True}
+
+
+@_mutation.field("deleteRun")
+def _delete_run(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+    store = store_of(info)
+    run = store.runs.require(input["id"])
+    if input.get("deleteArtifacts"):
+        store.artifacts.delete_of_run(run)
+    store.runs.delete(run)
+    return {"clientMutationId": input.get("clientMutationId")}
+
+
+@_mutation.field("deleteFiles")
+def _delete_files(*_: Any, **__: Any) -> dict[str, Any]:
+    raise ClientError("deleteFiles: single files can't be deleted in this server, only a run with all its files")
 
 
 @_mutation.field("enqueueSweepRun")

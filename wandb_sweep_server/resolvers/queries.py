@@ -15,8 +15,18 @@ if TYPE_CHECKING:
     from .context import Info
 
 
-# What W&B's SDK asks for by name; everything else is absent, and said to be.
-_FEATURES = {"SWEEPS_LOCAL_SCHEDULER": True}
+# What W&B's SDK asks for by name and this server has. Whatever is not listed is absent to the SDK.
+FEATURES = (
+    "ARTIFACT_COLLECTION_MEMBERSHIP_FILES",
+    "ARTIFACT_TAGS",
+    "CLIENT_IDS",
+    "PROJECT_ARTIFACT_COLLECTION_MEMBERSHIP",
+    "SWEEPS_LOCAL_SCHEDULER",
+    "TOTAL_COUNT_IN_FILE_CONNECTION",
+    "USE_ARTIFACT_WITH_ENTITY_AND_PROJECT_INFORMATION",
+)
+# The versions that the tests run.
+OLDEST_SDK, NEWEST_SDK = "0.19.11", "0.31.0"
 
 _query = QueryType()
 
@@ -28,7 +38,10 @@ def _viewer(*_: Any) -> dict[str, Any]:
 
 @_query.field("serverInfo")
 def _server_info(*_: Any) -> dict[str, Any]:
-    return {"features": [{"name": name, "isEnabled": on} for name, on in _FEATURES.items()]}
+    return {
+        "features": [{"name": name, "isEnabled": True} for name in FEATURES],
+        "cliVersionInfo": {"min_cli_version": OLDEST_SDK, "max_cli_version": NEWEST_SDK},
+    }
 
 
 @_query.field("entity")

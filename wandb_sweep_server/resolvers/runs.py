@@ -9,9 +9,10 @@ from ariadne import ObjectType
 
 from wandb_sweep_server import jsontext, run_states
 from wandb_sweep_server.listing import page_bounds, page_of
-from wandb_sweep_server.records import Project, Run, RunFile, global_id
+from wandb_sweep_server.records import Project, Run, global_id
 
 from .context import USER, connection, lists_of, store_of, time_text
+from .file_views import run_file
 
 if TYPE_CHECKING:
     from .context import Info
@@ -40,6 +41,7 @@ for _name, _read in {
     "exitcode": lambda run: run.exit_code,
     "shouldStop": lambda run: bool(run.stop_requested),
     "stopped": lambda run: bool(run.stop_requested),
+    "stopReason": lambda run: run.stop_reason,
     "failed": lambda run: run.state in (run_states.FAILED, run_states.CRASHED),
     "running": lambda run: run.state in run_states.LIVE,
     "summaryMetrics": lambda run: run.summary,
@@ -155,28 +157,8 @@ def _files(
 ) -> dict[str, Any]:
     offset, count = page_bounds(after, first)
     found = store_of(info).files.of_run(run, names)
-    return connection(page_of([(run, file) for file in found[offset : offset + count + 1]], offset, count))
+    files = [run_file(info, run, file) for file in found[offset : offset + count + 1]]
+    return {**connection(page_of(files, offset, count)), "totalCount": len(found)}
 
 
-# A file is (run, row): its address needs both.
-
-
-# A file is (run, row): its address needs both.
-_file = ObjectType("File")
-_file.set_field("id", lambda item, _: global_id("File", item[1].id))
-_file.set_field("name", lambda item, _: item[1].name)
-_file.set_field("sizeBytes", lambda item, _: item[1].size_bytes)
-_file.set_field("updatedAt", lambda item, _: time_text(item[1].updated_at))
-
-
-@_file.field("url")
-@_file.field("directUrl")
-def _file_url(item: tuple[Run, RunFile], info: Info, upload: bool = False) -> str:
-    run, file = item
-    if upload:
-        return f"{info.context.base_url}/upload/{file.token}"
-    project = store_of(info).projects.by_id(run.project_id)
-    return f"{info.context.base_url}/files/{project.entity}/{project.name}/{run.name}/{file.name}"
-
-
-BINDABLES = (_run, _file)
+BINDABLES = (_run,)

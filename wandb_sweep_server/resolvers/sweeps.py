@@ -23,7 +23,11 @@ _sweep.set_field("createdAt", lambda s, _: time_text(s.created_at))
 _sweep.set_field("updatedAt", lambda s, _: time_text(s.updated_at))
 _sweep.set_field("heartbeatAt", lambda s, _: time_text(s.updated_at))
 _sweep.set_field("earlyStopJobRunning", lambda *_: False)
-_sweep.set_field("runCount", lambda s, _: s.run_count)
+
+
+@_sweep.field("runCount")
+def _run_count(sweep: Sweep, info: Info) -> int:
+    return sweep.run_count - store_of(info).runs.deleted.count_of_sweep(sweep.id)
 
 
 @_sweep.field("runCountExpected")

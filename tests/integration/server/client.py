@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Iterable
 from typing import Any
@@ -63,9 +65,32 @@ mutation CreateRunFiles($project: String!, $run: String!, $files: [String!]!) {
   }
 }"""
 INTROSPECTION = """
-{ __schema { types { name fields {
+{ __schema { types { name kind fields {
   name type { name ofType { name ofType { name ofType { name } } } }
 } } } }"""
+CREATE_ARTIFACT = """
+mutation CreateArtifact($input: CreateArtifactInput!) {
+  createArtifact(input: $input) { artifact { id state artifactSequence { latestArtifact { id } } } }
+}"""
+CREATE_ARTIFACT_FILES = """
+mutation CreateArtifactFiles($input: CreateArtifactFilesInput!) {
+  createArtifactFiles(input: $input) { files { edges { node { name uploadUrl } } } }
+}"""
+CREATE_ARTIFACT_MANIFEST = """
+mutation CreateArtifactManifest($input: CreateArtifactManifestInput!) {
+  createArtifactManifest(input: $input) { artifactManifest { id file { uploadUrl } } }
+}"""
+COMMIT_ARTIFACT = """
+mutation CommitArtifact($id: ID!) { commitArtifact(input: {artifactID: $id}) { artifact { id digest versionIndex } } }
+"""
+USE_ARTIFACT = """
+mutation UseArtifact($input: UseArtifactInput!) { useArtifact(input: $input) { artifact { id } } }"""
+ARTIFACT = """
+query Artifact($project: String!, $name: String!) {
+  project(name: $project) { artifact(name: $name) {
+    id state versionIndex aliases { alias } files { edges { node { name directUrl } } }
+  } }
+}"""
 STOP_RUN = "mutation StopRun($id: ID!) { stopRun(input: {id: $id}) { success } }"
 
 
@@ -165,6 +190,62 @@ class Client:
         """The console output of a run."""
         edges = self.graphql(LOG, project=project, run=run)["project"]["run"]["logLines"]["edges"]
         return [edge["node"]["line"] for edge in edges]
+
+    # artifacts
+
+    def create_artifact(self, project: str, name: str, files: dict[str, bytes], **more: Any) -> tuple[str, str]:
+        """Begin to log an artifact; returns its opaque id and its state."""
+        names = {"entityName": "local", "projectName": project, "artifactCollectionName": name}
+        content = {"artifactTypeName": "model", "digest": hashlib.md5(_manifest(files)).hexdigest()}
+        data = self.graphql(CREATE_ARTIFACT, input={**names, **content, **more})
+        artifact = data["createArtifact"]["artifact"]
+        return artifact["id"], artifact["state"]
+
+    def place_artifact_files(self, artifact: str, files: dict[str, bytes]) -> dict[str, str | None]:
+        """Announce files of an artifact; returns their addresses, None for what is there already."""
+        wanted = [{"artifactID": artifact, "name": name, "md5": _md5(files[name])} for name in files]
+        data = self.graphql(CREATE_ARTIFACT_FILES, input={"artifactFiles": wanted, "storageLayout": "V2"})
+        nodes = [edge["node"] for edge in data["createArtifactFiles"]["files"]["edges"]]
+        return {node["name"]: node["uploadUrl"] for node in nodes}
+
+    def place_manifest(self, project: str, artifact: str, files: dict[str, bytes]) -> str | None:
+        """Announce the manifest of an artifact; returns its address, None if it is there already."""
+        names = {"entityName": "local", "projectName": project, "name": "wandb_manifest.json"}
+        wanted = {**names, "artifactID": artifact, "digest": _md5(_manifest(files)), "type": "FULL"}
+        data = self.graphql(CREATE_ARTIFACT_MANIFEST, input=wanted)
+        url: str | None = data["createArtifactManifest"]["artifactManifest"]["file"]["uploadUrl"]
+        return url
+
+    def log_artifact(self, project: str, name: str, files: dict[str, bytes], run: str | None = None) -> None:
+        """An artifact of the type model, from its beginning to its version."""
+        artifact, state = self.create_artifact(project, name, files, runName=run)
+        if state == "COMMITTED":
+            return
+        contents = {**files, "": _manifest(files)}
+        places = {**self.place_artifact_files(artifact, files), "": self.place_manifest(project, artifact, files)}
+        for file, url in places.items():
+            if url is not None:
+                assert requests.put(url, data=contents[file], timeout=60).status_code == 200
+        self.graphql(COMMIT_ARTIFACT, id=artifact)
+
+    def use_artifact(self, project: str, name: str, run: str) -> None:
+        """A run uses an artifact."""
+        names = {"entityName": "local", "projectName": project, "runName": run}
+        self.graphql(USE_ARTIFACT, input={**names, "artifactID": self.artifact(project, name)["id"]})
+
+    def artifact(self, project: str, name: str) -> dict[str, Any]:
+        """What the server says of an artifact."""
+        found: dict[str, Any] = self.graphql(ARTIFACT, project=project, name=name)["project"]["artifact"]
+        return found
+
+
+def _md5(content: bytes) -> str:
+    return base64.b64encode(hashlib.md5(content).digest()).decode()
+
+
+def _manifest(files: dict[str, bytes]) -> bytes:
+    contents = {name: {"digest": _md5(content), "size": len(content)} for name, content in files.items()}
+    return json.dumps({"version": 1, "contents": contents}).encode()
 
 
 def _plain(node: dict[str, Any]) -> dict[str, Any]:

@@ -260,9 +260,8 @@ def test_everything_the_schema_offers_can_be_asked_of_a_run_with_data(client: Cl
     client.start(project, name, sweep)
     client.log(project, name, [{"_step": 0, "loss": 1.0}, {"_step": 7, "loss": math.nan}])
     client.finish(project, name, summary={"loss": 1.0})
-    types = {
-        kind["name"]: kind for kind in client.graphql(operations.INTROSPECTION)["__schema"]["types"] if kind["fields"]
-    }
+    client.log_artifact(project, "a", {"deep/x": b"x"}, run=name)
+    client.use_artifact(project, "a:v0", name)
     arguments = {
         ("Project", "run"): f'name: "{name}"',
         ("Project", "bucket"): f'name: "{name}"',
@@ -270,22 +269,33 @@ def test_everything_the_schema_offers_can_be_asked_of_a_run_with_data(client: Cl
         ("Sweep", "agent"): 'agentName: "x"',
         ("Run", "sampledHistory"): 'specs: "{\\"keys\\": [\\"loss\\"]}"',
         ("Run", "parquetHistory"): 'liveKeys: "_step"',
+        ("Project", "artifactType"): 'name: "model"',
+        ("ArtifactCollection", "artifactMembership"): 'aliasName: "latest"',
+        ("ArtifactSequence", "artifactMembership"): 'aliasName: "v0"',
     }
+    named = ("artifact", "artifactCollection", "artifactCollectionMembership", "artifactSequence")
+    arguments |= {(kind, field): 'name: "a"' for kind in ("Project", "ArtifactType") for field in named}
+    known = client.graphql(operations.INTROSPECTION)["__schema"]["types"]
+    fields = {kind["name"]: {f["name"]: _named_type(f["type"]) for f in kind["fields"] or ()} for kind in known}
+    objects = {kind["name"] for kind in known if kind["kind"] in ("OBJECT", "INTERFACE", "UNION")}
 
-    def selection(kind: str, seen: tuple[str, ...]) -> str:
-        parts = []
-        for field in types[kind]["fields"]:
-            given_arguments = f"({arguments[kind, field['name']]})" if (kind, field["name"]) in arguments else ""
-            below = _named_type(field["type"])
-            if below not in types:
-                parts.append(field["name"] + given_arguments)
-            elif below not in seen:
-                parts.append(f"{field['name']}{given_arguments} {{ {selection(below, (*seen, below))} }}")
-        return " ".join(parts) or "__typename"
+    def asked(kind: str, field: str) -> str:
+        given = f"({arguments[kind, field]})" if (kind, field) in arguments else ""
+        return field + given + (" { __typename }" if fields[kind][field] in objects else "")
 
-    query = f'{{ project(name: "{project}") {{ {selection("Project", ("Project",))} }} }}'
-    response = client.post_graphql(query)
-    assert response.status_code == 200, response.text
+    # Each type by the shortest way that leads to it.
+    ways = {"Project": f'project(name: "{project}") {{ %s }}'}
+    queue = ["Project"]
+    for kind in queue:
+        every_field = " ".join(asked(kind, field) for field in fields[kind]) or "__typename"
+        response = client.post_graphql("{ " + ways[kind] % every_field + " }")
+        assert response.status_code == 200, (kind, response.text)
+        for field, below in fields[kind].items():
+            if below in objects and below not in ways:
+                step = asked(kind, field).replace("__typename", "%s")
+                ways[below] = ways[kind] % step
+                queue.append(below)
+    assert {"Run", "File", "Sweep", "Agent", "Artifact", "ArtifactSequence", "ArtifactManifest"} <= set(queue)
 
 
 def _named_type(kind: dict[str, Any]) -> str:
@@ -487,9 +497,67 @@ def test_a_file_and_a_directory_of_the_same_name_is_no_fault_of_the_server(clien
 
 
 def test_nothing_of_all_this_is_outside_of_the_files_directory(server: ServerAddress) -> None:
-    known = {"api_key", "server.json", "server.lock", "server.log", "port", "files", "incoming"}
+    known = {"api_key", "server.json", "server.lock", "server.log", "port", "files", "artifacts", "incoming"}
     stray = {path.name for path in Path(server.directory).iterdir()} - known
     assert {name for name in stray if not name.startswith("sweeps.sqlite3")} == set()
+
+
+# --- files of artifacts ---
+
+
+def test_a_content_of_an_artifact_is_uploaded_once_and_downloaded_by_address(client: Client, project: str) -> None:
+    files = {"deep/a b.txt": b"one", "two": b""}
+    client.log_artifact(project, "model", files)
+    edges = client.artifact(project, "model:v0")["files"]["edges"]
+    urls = {edge["node"]["name"]: edge["node"]["directUrl"] for edge in edges}
+    for name, content in files.items():
+        answer = requests.get(urls[name], timeout=60)  # without the key: the address is a secret
+        assert (answer.status_code, answer.content) == (200, content)
+        assert answer.headers["content-type"] == "application/octet-stream"
+        assert answer.headers["content-disposition"].startswith("attachment")
+    artifact, _ = client.create_artifact(project, "model", {**files, "three": b"3"})
+    assert client.place_artifact_files(artifact, files) == {"deep/a b.txt": None, "two": None}
+
+
+def test_a_content_that_is_not_what_was_announced_is_refused(client: Client, project: str) -> None:
+    content = project.encode()
+    artifact, _ = client.create_artifact(project, "model", {"a": content})
+    url = client.place_artifact_files(artifact, {"a": content})["a"]
+    assert url is not None
+    assert requests.get(url, timeout=60).status_code == 404  # nothing is there yet
+    answer = requests.put(url, data=b"other", timeout=60)
+    assert answer.status_code == 400
+    assert "as announced" in message_of(answer)
+    assert requests.get(url, timeout=60).status_code == 404
+    assert requests.put(url, data=content, timeout=60).status_code == 200
+    assert requests.get(url, timeout=60).content == content
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/blob/x",
+        "/blob/..%2f..%2fapi_key",
+        "/artifactsV2/default/local/p/model/-/d41d8cd98f00b204e9800998ecf8427f/a",
+        "/artifactsV2/default/local/-/../../api_key",
+        "/artifactsV2/default/local/p/model/-/..%2f..%2f..%2fapi_key/a",
+        "/artifactsV2/" + "a/" * 3000,
+    ],
+)
+def test_a_content_that_is_not_there_is_404(client: Client, path: str) -> None:
+    response = client.request("GET", path)
+    assert response.status_code == 404
+    assert message_of(response)
+
+
+def test_contents_are_not_found_by_their_md5_without_the_key(
+    server: ServerAddress, client: Client, project: str
+) -> None:
+    client.log_artifact(project, "model", {"a": b"hello"})
+    md5 = "5d41402abc4b2a76b9719d911017c592"
+    for path in (f"default/local/p/model/-/{md5}/a", f"default/local/-/{md5}"):
+        assert requests.get(f"{server.url}/artifactsV2/{path}", timeout=60).status_code == 401
+        assert client.request("GET", f"/artifactsV2/{path}").content == b"hello"
 
 
 # --- anything at all ---

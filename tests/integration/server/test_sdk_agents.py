@@ -7,6 +7,7 @@ looks at one.
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -135,6 +136,9 @@ def jobs(
     start("fail", [1], "wandb", "agent", "SWEEP", behave="fail")
     start("cancel", [1, 2], "wandb", "agent", "SWEEP", behave="hang")
     start("stop", [1, 2], "wandb", "agent", "SWEEP", behave="hang")
+    start("delete", [1, 2], "wandb", "agent", "SWEEP", behave="hang")
+    if sdk.version >= (0, 31):
+        start("forward", [1, 2], "wandb", "agent", "--forward-signals", "SWEEP", behave="hang")
     start("alone", [], "python", "train.py", "--x", "1", "--behave", "hang")
     # It takes the SDK up to half a minute to see that: asked for here, looked at by the last test.
     stop_alone(sdk, jobs["alone"])
@@ -161,6 +165,27 @@ def test_stopping_a_run_of_an_agent_ends_it_and_the_agent_goes_on(jobs: dict[str
     wait_for(lambda: len(job.trials()) == 2, "the second trial starts")
     assert [trial["x"] for trial in job.trials()] == [1, 2]
     assert job.runs()[0]["state"] == "killed"
+
+
+def test_deleting_a_run_of_an_agent_ends_it_and_the_agent_goes_on(jobs: dict[str, Job]) -> None:
+    job = jobs["delete"]
+    wait_for(lambda: job.trials() and job.runs()[0]["state"] == "running", "the first trial runs")
+    first = job.runs()[0]["name"]
+    job.user.python(f"import wandb; wandb.Api().run('local/{job.user.project}/{first}').delete()")
+    wait_for(lambda: len(job.trials()) == 2, "the second trial starts")
+    assert [trial["x"] for trial in job.trials()] == [1, 2]
+    assert first not in [run["name"] for run in job.runs()]
+
+
+def test_an_agent_hands_on_the_signal_that_ends_it(sdk: Sdk, jobs: dict[str, Job]) -> None:
+    if sdk.version < (0, 31):
+        pytest.skip("wandb agent --forward-signals came with wandb 0.31")
+    job = jobs["forward"]
+    wait_for(lambda: job.trials() and job.runs()[0]["state"] == "running", "the first trial runs")
+    job.process.send_signal(signal.SIGINT)
+    job.wait()
+    # The trial was interrupted, not killed: it could still say so.
+    assert [(run["state"], run["exitcode"]) for run in job.runs()] == [("failed", 255)]
 
 
 def test_an_agent_works_through_a_grid_and_the_sweep_is_finished(jobs: dict[str, Job]) -> None:

@@ -231,7 +231,9 @@ def test_the_settings_are_shown_by_hydra(project: Project) -> None:
 
 
 def test_wandb_s_own_agent_runs_the_same_configurations(project: Project) -> None:
-    arguments = ("n=null,[1,2],'a,b'", "lr=1.0", "~y", "hydra.sweeper.trials=['times=3 \"+z=[1, ${lr}]\"']")
+    arguments = ("n=null,[1,2],'a,b'", "lr=1.0", "~y")
+    config = project.directory / "conf" / "config.yaml"
+    config.write_text(config.read_text() + "hydra: {sweeper: {trials: ['times=3 \"+z=[1, ${lr}]\"']}}\n")
     ours = project.sweep(*arguments)
     # A second sweep of the same space, left to W&B's agent.
     process, directory = project.start(*arguments, "hydra.sweeper.trials_per_agent=1")

@@ -10,6 +10,7 @@ import yaml
 from tests.integration.sweeper.conftest import Project, Sweep
 from tests.integration.sweeper.test_command import answer
 from tests.integration.sweeper.test_command import command as run_command
+from tests.waiting import wait_for
 
 FILE = """
 # x is no good at first
@@ -96,6 +97,17 @@ def test_a_list_on_the_command_line_goes_on_by_its_own_command(project: Project)
     second = project.sweep(*command, sweep_id)
     assert first.overrides() == [["x=1", "model=wide", "lr=0.5"]]
     assert second.overrides() == [["x=2", "lr=0.5"], ["x=3", "lr=0.5"]]
+
+
+def test_a_detached_sweep_needs_its_file_no_more(project: Project) -> None:
+    path = project.directory / "trials.txt"
+    path.write_text("x=1\nx=2 model=wide\n")
+    sweep = project.sweep(
+        "hydra.sweeper.trials=trials.txt", "hydra/launcher=submitit_local", "hydra.sweeper.wait=false"
+    )
+    path.unlink()
+    wait_for(lambda: answer(project, "status", str(sweep.directory))["trials"]["finished"] == 2, "both trials end")
+    assert sorted(sweep.overrides()) == [["x=1"], ["x=2", "model=wide"]]
 
 
 def test_a_list_that_cannot_run_is_refused_before_anything_exists(project: Project) -> None:

@@ -28,6 +28,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "config": {"lr": "1", "opt": "Adam %_x"},
         "summary": {"loss": float("inf"), "acc": float("-inf")},
         "display_name": "nice",
+        "notes": "hm",
     },
     "r4": {"tags": ["y"]},
 }

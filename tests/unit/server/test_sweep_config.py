@@ -116,12 +116,12 @@ def test_a_scheduler_chooses_whatever_the_method_is_called(method: str | None) -
 
 
 def test_keys_without_effect_are_told_in_warnings() -> None:
-    early_terminate = {"type": "hyperband", "min_iter": 3}
+    early_terminate = {"type": "hyperband", "min_iter": 3, "s": 2}
     config = parse(early_terminate=early_terminate, metric={"name": "loss"}, zeta=1, Alpha=2, project="p", kind=None)
     assert config.warnings == (
         "'Alpha' is not a key of sweep configurations",
         "'zeta' is not a key of sweep configurations",
-        "'early_terminate' is kept but has no effect: this server stops no run early",
+        "'early_terminate.s' has no effect without max_iter",
     )
 
 
@@ -140,3 +140,13 @@ def test_a_word_in_the_command_shuffles_a_grid(command: Any, is_shuffled: bool) 
     values = [(search.args(index) or {})["a"]["value"] for index in range(100)]
     assert (values != list(range(100))) == is_shuffled
     assert sorted(values) == list(range(100))
+
+
+def test_early_termination_is_checked_and_left_to_a_scheduler_that_there_is() -> None:
+    wrong = {"early_terminate": {"type": "median"}, "metric": {"name": "loss"}}
+    with pytest.raises(ClientError, match="type = 'median' does not exist"):
+        parse(**wrong)
+    assert parse(**wrong, scheduler={"engine": "optuna"}).early_stop is None
+    right = parse(early_terminate={"type": "hyperband", "min_iter": 3}, metric={"name": "loss"})
+    assert right.early_stop is not None
+    assert right.early_stop.brackets[:2] == (3, 9)

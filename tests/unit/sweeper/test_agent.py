@@ -38,6 +38,7 @@ class FakeServer:
         self.deaths: list[tuple[str, int, str]] = []
         self.preempting: list[str] = []
         self.ended = False
+        self.summary: dict[str, Any] = {}
 
     def create_agent(self, ref: SweepRef, host: str) -> str | None:
         return "agent" if self.is_running else None
@@ -57,8 +58,9 @@ class FakeServer:
         run = self.left.pop(0)
         return [Command("run", run, {"lr": 0.1})]
 
-    def record_death(self, ref: SweepRef, run_id: str, exit_code: int, reason: str) -> None:
+    def record_death(self, ref: SweepRef, run_id: str, exit_code: int, reason: str) -> Mapping[str, Any]:
         self.deaths.append((run_id, exit_code, reason))
+        return self.summary
 
     def record_end(self, ref: SweepRef, run_id: str, exit_code: int) -> None:
         self.deaths.append((run_id, exit_code, ""))
@@ -290,6 +292,36 @@ def test_a_stop_of_the_server_ends_the_trial_and_is_no_failure(bench: Bench) -> 
     assert bench.states() == ["stopped"]
     assert summary.failures == 0
     assert bench.server.deaths[0][1] == 255
+
+
+@pytest.mark.parametrize("leaves_result", [True, False])
+def test_a_trial_that_is_stopped_early_has_its_last_value_as_result_and_is_not_run_again(
+    bench: Bench, leaves_result: bool
+) -> None:
+    bench.server.left = ["run0", "run1"]
+    bench.server.summary = {"loss": 1.0, "text": "no metric", "_step": 3}
+    bench.isolation.plan = lambda t: finishes(t) if leaves_result else (None, -15)
+    bench.isolation.beats = 3
+    reason = "stopped early: bracket 3, loss 0.52 > 0.31"
+    bench.server.during = [[Command("stop", "run0", reason=reason)], [Command("stop", "run1")]]
+    summary = bench.run()
+    assert bench.states() == ["stopped", "stopped"]
+    assert [trial.metrics for trial in bench.history().trials.values()] == [{"loss": 1.0}] * 2
+    assert [trial.error_line for trial in bench.history().trials.values()] == [
+        reason, "stopped by the server, by early_terminate or by hand",
+    ]  # fmt: skip
+    assert (summary.trials, summary.failures) == (2, 0)
+    assert bench.server.deaths[0] == ("run0", 255, reason)
+
+
+def test_the_server_is_asked_why_w_and_b_s_sdk_has_stopped_a_run(bench: Bench) -> None:
+    bench.server.left = ["run0"]
+    bench.isolation.plan = lambda _: ("stopped", 255)
+    reason = "stopped early: bracket 3, loss 0.52 > 0.31"
+    bench.server.during = [[Command("stop", "run0", reason=reason)]]
+    assert bench.run().failures == 0
+    assert bench.states() == ["stopped"]
+    assert bench.history().trials[0].error_line == reason
 
 
 def test_a_stop_for_another_run_is_not_ours(bench: Bench) -> None:

@@ -260,14 +260,14 @@ def test_a_sweep_that_is_not_there_is_none(server: ScriptedServer, client: Sweep
 def test_the_death_of_a_run_is_added_to_what_it_logged(server: ScriptedServer, client: SweepClient) -> None:
     bucket = {"id": "x", "name": "r", "summaryMetrics": '{"loss": 0.5}', "logLineCount": 12}
     server.answers = [data(model={"bucket": bucket}), Answer(200, {})]
-    client.record_death(SWEEP, "r", 139, "killed by SIGSEGV")
+    known = client.record_death(SWEEP, "r", 139, "killed by SIGSEGV")
     path, body, _ = server.requests[1]
     assert path == "/files/me/proj/r/file_stream"
     assert body["exitcode"] == 139
     assert body["complete"] is True
     assert body["files"]["output.log"] == {"offset": 12, "content": ["killed by SIGSEGV\n"]}
     summary = json.loads(body["files"]["wandb-summary.json"]["content"][0])
-    assert summary == {"loss": 0.5, "trial_error": "killed by SIGSEGV"}
+    assert known == summary == {"loss": 0.5, "trial_error": "killed by SIGSEGV"}
 
 
 def test_a_sweep_is_ended_by_its_node_id_and_only_while_it_runs(server: ScriptedServer, client: SweepClient) -> None:

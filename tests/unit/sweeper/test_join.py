@@ -105,3 +105,10 @@ def test_a_sweep_without_a_metric_takes_the_command_s(app: HydraApp) -> None:
     config = {"method": "grid", "parameters": {"x": {"values": [1]}}}
     settings = make_settings(metric_name="loss", metric_goal="maximize")
     assert fixed_overrides(settings, build(app), config) == []
+
+
+def test_trials_of_a_sweep_that_stops_some_early_need_a_process_of_their_own(app: HydraApp) -> None:
+    config = {**FOREIGN, "early_terminate": {"type": "hyperband", "min_iter": 3}}
+    with pytest.raises(SettingError, match="can't stop a trial early"):
+        fixed_overrides(make_settings(isolation="none"), build(app), config)
+    assert fixed_overrides(make_settings(isolation="spawn"), build(app), config) == []

@@ -10,8 +10,10 @@ import pytest
 from hydra_plugins.hydra_wandb_sweeper._dispatch import LauncherTraits
 from hydra_plugins.hydra_wandb_sweeper._errors import SettingError
 from hydra_plugins.hydra_wandb_sweeper._plan import check_server_job, check_shuffle, load_yaml
+from hydra_plugins.hydra_wandb_sweeper._search_space import SearchSpace
 from hydra_plugins.hydra_wandb_sweeper._server import ServerRef
 from hydra_plugins.hydra_wandb_sweeper._settings import Settings, check_method, parse_sweep_path, read_settings
+from hydra_plugins.hydra_wandb_sweeper._sweep_config import Program, make_sweep_config
 from tests.unit.sweeper.settings import make_settings, raw_settings
 
 
@@ -56,6 +58,20 @@ def test_a_bad_value_is_refused_with_its_field_and_the_rule(field: str, value: A
 
 
 @pytest.mark.parametrize(
+    "section",
+    [
+        {"type": "hyperband", "min_iter": 3},
+        {"type": "hyperband", "max_iter": 27, "s": 2, "eta": 2.5, "strict": False},
+    ],
+)
+def test_early_termination_reaches_every_server_as_it_was_given(section: dict[str, Any]) -> None:
+    settings = make_settings(early_terminate=section, metric_name="loss", metric_goal="maximize")
+    config = make_sweep_config(settings, SearchSpace(()), Program("app.py"))
+    assert config["early_terminate"] == section
+    assert config["metric"] == {"name": "loss", "goal": "maximize"}
+
+
+@pytest.mark.parametrize(
     ("changes", "field", "rule"),
     [
         ({"agents": 3, "agents_per_job": 2}, "agents", "multiple of hydra.sweeper.agents_per_job=2"),
@@ -64,6 +80,11 @@ def test_a_bad_value_is_refused_with_its_field_and_the_rule(field: str, value: A
             {"early_terminate": {"type": "hyperband", "brackets": 3}, "metric_name": "loss"},
             "early_terminate",
             "unknown key.*brackets",
+        ),
+        (
+            {"early_terminate": {"type": "hyperband", "min_iter": 3}, "metric_name": "loss", "isolation": "none"},
+            "isolation",
+            "can't stop a trial early",
         ),
         ({"sweep_id": "me/p/ab12", "entity": "you"}, "entity", "contradicts hydra.sweeper.sweep_id=me/p/ab12"),
         ({"sweep_id": "me/p/ab12", "project": "q"}, "project", "contradicts"),

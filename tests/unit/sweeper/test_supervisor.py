@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -109,10 +109,11 @@ class FakeClient:
     error: Exception | None = None
     deaths: list[tuple[str, int, str]] = field(default_factory=list)
 
-    def record_death(self, ref: SweepRef, run_id: str, exit_code: int, reason: str) -> None:
+    def record_death(self, ref: SweepRef, run_id: str, exit_code: int, reason: str) -> Mapping[str, Any]:
         if self.error is not None:
             raise self.error
         self.deaths.append((run_id, exit_code, reason))
+        return {}
 
     def get_sweep(self, ref: SweepRef) -> SweepInfo:
         if self.error is not None:
