@@ -237,6 +237,9 @@ def test_housekeeping_outlives_a_full_disk() -> None:
                 raise sqlite3.OperationalError("database or disk is full")
             return []
 
+        async def remove_deleted_files(self) -> None:
+            return
+
     server, store = Server(), FullDisk()
     lock = SimpleNamespace(beat=lambda: None)
     asyncio.run(_keep_house(store, server, Activity(lambda: 1e9), lock, idle_timeout_s=-1.0))  # type: ignore[arg-type]

@@ -43,7 +43,8 @@ def announce(server: Server, content: bytes) -> str:
 
 
 def stored_files(directory: Path) -> list[bytes]:
-    return [path.read_bytes() for path in (directory / "artifacts").rglob("*") if path.is_file()]
+    folders = ("artifacts", "incoming")
+    return [path.read_bytes() for folder in folders for path in (directory / folder).rglob("*") if path.is_file()]
 
 
 def test_a_file_that_is_too_large_is_413_and_leaves_nothing(tmp_path: Path) -> None:

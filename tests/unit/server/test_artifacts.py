@@ -88,7 +88,8 @@ def versions(server: Server) -> dict[str, list[str]]:
 
 
 def stored_files(server: Server) -> list[str]:
-    return sorted(p.name for p in (server.directory / "artifacts").rglob("*") if p.is_file())
+    folders = ("artifacts", "incoming")
+    return sorted(p.name for folder in folders for p in (server.directory / folder).rglob("*") if p.is_file())
 
 
 def remove_garbage(server: Server) -> None:
