@@ -5,67 +5,74 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import math
 import os
+import resource
 import secrets
 import signal
 import socket
 import sqlite3
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import uvicorn
 
 from .address import ServerAddress, api_key, keep_port, last_port, remove_address, write_address
 from .app import Activity, build_app
+from .connections import Connections
 from .database import SchemaVersionError
+from .durable import make_directory, remove_partial_files
 from .launch import STATUS_OWNED
-from .lock import DirectoryLock, DirectoryOwnedError
+from .lock import BEAT_S, DirectoryLock, DirectoryOwnedError, LockError
+from .options import SettingsError, keep_settings, parse_options
 from .store import Limits, Store
 
 log = logging.getLogger("wandb_sweep_server")
 
-_HOUSEKEEPING_S = 5.0
+_MOST_FILES = 16_384
+_OTHER_FILES = 128  # the database, the log, and what is being up- and downloaded
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0 after a clean end, STATUS_OWNED or 1 if the directory can't be served."""
-    options = _parser().parse_args()
+    options = parse_options(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     directory: Path = options.dir.absolute()
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        lock = DirectoryLock(directory)
-        limits = Limits(
-            crash_timeout_s=options.crash_timeout_s, open_sweep_timeout_s=options.open_sweep_timeout_days * 86_400
-        )
-        store = Store(directory, limits)
-    except (DirectoryOwnedError, SchemaVersionError) as error:
+        lock, store = _open(directory, options)
+        listener = _listen(options.host, options.port or last_port(directory))
+        instance = secrets.token_hex(8)
+        url = _url(options.host, listener)
+        address = ServerAddress(url, api_key(directory), directory, os.getpid(), options.host, instance)
+        keep_port(directory, listener.getsockname()[1])
+        asyncio.run(_serve(store, address, listener, lock, options.idle_timeout_s))
+    except DirectoryOwnedError as error:
         print(error, file=sys.stderr)
-        return STATUS_OWNED if isinstance(error, DirectoryOwnedError) else 1
-    listener = _listen(options.host, options.port or last_port(directory))
-    address = ServerAddress(
-        _url(options.host, listener), api_key(directory), directory, os.getpid(), options.host, secrets.token_hex(8)
-    )
-    keep_port(directory, listener.getsockname()[1])
-    asyncio.run(_serve(store, address, listener, options.idle_timeout_s))
-    del lock  # held until here
+        return STATUS_OWNED
+    except (LockError, SchemaVersionError, SettingsError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except (OSError, sqlite3.Error) as error:
+        print(f"{directory} can't be served: {error}", file=sys.stderr)
+        return 1
+    lock.release()
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m wandb_sweep_server", description=__doc__)
-    parser.add_argument("--dir", type=Path, required=True, help="where the data is; one server per directory")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (0.0.0.0: all)")
-    parser.add_argument("--port", type=int, default=0, help="0: the last one of this directory, else any free one")
-    parser.add_argument("--idle-timeout-s", type=float, default=3600.0, help="end after so long without requests")
-    parser.add_argument(
-        "--open-sweep-timeout-days",
-        type=float,
-        default=7.0,
-        help="an open sweep without news for so long is idle too",
+def _open(directory: Path, options: argparse.Namespace) -> tuple[DirectoryLock, Store]:
+    make_directory(directory, 0o700)
+    lock = DirectoryLock(directory)
+    remove_partial_files(directory)
+    settings = keep_settings(directory, options)
+    limits = Limits(
+        crash_timeout_s=settings.crash_timeout_s,
+        unstarted_grace_s=settings.start_timeout_s,
+        max_losses=settings.max_retries,
+        open_sweep_timeout_s=settings.open_sweep_timeout_days * 86_400,
     )
-    parser.add_argument("--crash-timeout-s", type=float, default=300.0, help="a run silent for so long has crashed")
-    return parser
+    return lock, Store(directory, limits)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -94,21 +101,24 @@ def _own_name() -> str:
     return socket.gethostname() if full.startswith("localhost") else full
 
 
-async def _serve(store: Store, address: ServerAddress, listener: socket.socket, idle_timeout_s: float) -> None:
+async def _serve(
+    store: Store, address: ServerAddress, listener: socket.socket, lock: DirectoryLock, idle_timeout_s: float
+) -> None:
     activity = Activity()
-    app = build_app(store, address.api_key, address.instance, activity)
+    connections = Connections(most=_most_connections())
+    app = build_app(store, address.api_key, address.instance, activity, connections=connections)
     config = uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
         lifespan="on",
+        http=cast(Any, connections.protocol),  # called as a class of protocols would be
+        ws="none",
         timeout_graceful_shutdown=5,
-        # Longer than clients pause between heartbeats (W&B's: up to 30 s): a request that meets a closing connection
-        # is lost.
-        timeout_keep_alive=75,
+        timeout_keep_alive=math.ceil(connections.quiet_s) + 1,  # left to Connections
     )
     server = uvicorn.Server(config)
-    housekeeping = asyncio.create_task(_keep_house(store, server, activity, idle_timeout_s))
+    housekeeping = asyncio.create_task(_keep_house(store, server, activity, lock, idle_timeout_s))
     # Connections wait in the listener's queue until the app is up: whoever reads the address may connect.
     write_address(address)
     log.info("serving %s at %s", address.directory, address.url)
@@ -120,15 +130,28 @@ async def _serve(store: Store, address: ServerAddress, listener: socket.socket, 
         log.info("ended")
 
 
-async def _keep_house(store: Store, server: uvicorn.Server, activity: Activity, idle_timeout_s: float) -> None:
+def _most_connections() -> int:
+    """As many as there may be open files, which are made as many as the system allows within reason."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(_MOST_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return max(64, wanted - _OTHER_FILES)
+
+
+async def _keep_house(
+    store: Store, server: uvicorn.Server, activity: Activity, lock: DirectoryLock, idle_timeout_s: float
+) -> None:
     """Conclude that silent runs have crashed; end the server when it is idle."""
+    every_s = min(BEAT_S, max(0.1, idle_timeout_s / 4))
     while True:
-        await asyncio.sleep(min(_HOUSEKEEPING_S, max(0.1, idle_timeout_s / 4)))
+        await asyncio.sleep(every_s)
         try:
-            await store.run(store.agents.lose_silent_runs)
+            lock.beat()
+            await store.run(lambda: store.keep_house(every_s))
             await store.remove_deleted_files()
             is_idle = activity.idle_s > idle_timeout_s and not await store.run(store.is_awaited)
-        except (sqlite3.Error, OSError):
+        except (OSError, sqlite3.Error):
             log.exception("housekeeping failed and will be tried again")  # a full disk may have room again
             continue
         if is_idle:

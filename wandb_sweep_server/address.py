@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from .durable import write_whole
 
 _FILE = "server.json"
 _KEY_FILE = "api_key"
@@ -36,7 +37,7 @@ def read_address(directory: Path) -> ServerAddress | None:
 def write_address(address: ServerAddress) -> None:
     """Write it for this user's eyes only; a reader sees all of it or the one before."""
     data = {k: v for k, v in vars(address).items() if k != "directory"}
-    _write_secret(address.directory / _FILE, json.dumps(data))
+    write_whole(address.directory / _FILE, json.dumps(data).encode(), mode=0o600)
 
 
 def remove_address(address: ServerAddress) -> None:
@@ -50,7 +51,7 @@ def api_key(directory: Path) -> str:
     """Return the directory's API key, made at the first call: W&B's SDK wants 40 characters after a prefix."""
     path = directory / _KEY_FILE
     if not path.exists():
-        _write_secret(path, f"local-{secrets.token_hex(20)}")
+        write_whole(path, f"local-{secrets.token_hex(20)}".encode(), mode=0o600)
     return path.read_text(encoding="utf-8")
 
 
@@ -64,12 +65,4 @@ def last_port(directory: Path) -> int:
 
 def keep_port(directory: Path, port: int) -> None:
     """Remember the port for the next server of the directory."""
-    (directory / "port").write_text(str(port))
-
-
-def _write_secret(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(temporary, path)
+    write_whole(directory / "port", str(port).encode())

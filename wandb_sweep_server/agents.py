@@ -146,8 +146,8 @@ class Agents:
         for run in self._runs.live_of_agent(agent.id):
             if run.name in listed:
                 continue
-            offered_s_ago = self._clock.wall_s() - (run.offered_at or 0.0)
-            if run.state == run_states.PENDING and offered_s_ago < self._unstarted_grace_s:
+            # Heard of last when it was offered. Not by offered_at, which is of a clock that may jump.
+            if run.state == run_states.PENDING and self._liveness.silence_s(run.id) < self._unstarted_grace_s:
                 fresh = True
             else:
                 self._runs.apply(run, Event.LOST)
@@ -168,8 +168,10 @@ class Agents:
 
     def _offer_queued(self, agent: Agent, sweep: Sweep) -> dict[str, Any]:
         row = self._db.row(
-            "SELECT * FROM runs WHERE sweep_id = ? AND queued_at IS NOT NULL ORDER BY queued_at, id LIMIT 1",
-            (sweep.id,),
+            # Preempted ones first: they have work behind them, and lost it through no fault of theirs.
+            "SELECT * FROM runs WHERE sweep_id = ? AND queued_at IS NOT NULL "
+            "ORDER BY state != ?, queued_at, id LIMIT 1",
+            (sweep.id, run_states.PREEMPTED),
         )
         run = record(Run, row)
         if run is None:

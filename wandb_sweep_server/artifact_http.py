@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
@@ -11,17 +10,17 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from .blobs import Blob, BlobWriter
-from .errors import GoneError, NotFoundError, TooLargeError
+from .blobs import Blob
+from .bodies import Bodies, blocks
+from .errors import GoneError, NotFoundError
 from .store import Store
 
-_PIECE_BYTES = 2**20
 _MD5 = re.compile(r"[0-9a-f]{32}\Z")
 
 
-def artifact_routes(store: Store) -> list[Route]:
+def artifact_routes(store: Store, bodies: Bodies) -> list[Route]:
     """The routes. Those below /blob/ are open to whoever knows the token."""
-    endpoints = _Endpoints(store)
+    endpoints = _Endpoints(store, bodies)
     return [
         Route("/blob/{token}", endpoints.upload, methods=["PUT"]),
         Route("/blob/{token}", endpoints.download_by_token),
@@ -31,18 +30,17 @@ def artifact_routes(store: Store) -> list[Route]:
 
 
 class _Endpoints:
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, bodies: Bodies) -> None:
         self._store = store
+        self._bodies = bodies
 
     async def upload(self, request: Request) -> Response:
         limit_bytes = self._store.limits.artifact_file_bytes
         blob = await self._store.run(lambda: self._store.blobs.place(request.path_params["token"]))
         path = self._store.blobs.path(blob)
-        writer = await run_in_threadpool(BlobWriter, path, blob.md5)
+        writer = await run_in_threadpool(self._store.blobs.writer, blob)
         try:
-            async for piece in _pieces(request):
-                if writer.size_bytes + len(piece) > limit_bytes:
-                    raise TooLargeError(f"the file has more than {limit_bytes} bytes, which is this server's limit")
+            async for piece in blocks(self._bodies.parts(request, limit_bytes)):
                 await run_in_threadpool(writer.write, piece)
             await run_in_threadpool(writer.finish)
         finally:
@@ -74,14 +72,3 @@ def _md5_in(rest: str) -> str | None:
     parts = rest.split("/")
     md5 = parts[3] if len(parts) == 4 else parts[5] if len(parts) > 6 else ""
     return md5 if _MD5.match(md5) else None
-
-
-async def _pieces(request: Request) -> AsyncIterator[bytes]:
-    """The body in pieces of about a mebibyte: each is written by another thread, which small ones aren't worth."""
-    buffer = bytearray()
-    async for chunk in request.stream():
-        buffer += chunk
-        if len(buffer) >= _PIECE_BYTES:
-            yield bytes(buffer)
-            buffer.clear()
-    yield bytes(buffer)

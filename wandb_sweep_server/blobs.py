@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from .database import Database
+from .durable import PartialFile
 from .errors import ClientError, NotFoundError
 from .records import record
 
@@ -28,11 +27,12 @@ class Blob:
 
 
 class Blobs:
-    """The blobs table and where contents are. directory: below which they go."""
+    """The blobs table and where contents are. directory: below which they go; incoming: while they come in."""
 
-    def __init__(self, database: Database, directory: Path) -> None:
+    def __init__(self, database: Database, directory: Path, incoming: Path) -> None:
         self._db = database
         self._directory = directory
+        self._incoming = incoming
 
     def path(self, blob: Blob) -> Path:
         """Where the content is. The row's number is part of the name: a name is not used again after a removal."""
@@ -69,6 +69,10 @@ class Blobs:
             raise NotFoundError("no content of an artifact has this address")
         return found
 
+    def writer(self, blob: Blob) -> BlobWriter:
+        """For a content that comes in. Raises: OSError."""
+        return BlobWriter(PartialFile(self._incoming), self.path(blob), blob.md5)
+
     def stored(self, blob: Blob, size_bytes: int) -> bool:
         """The content has arrived. Returns False if nobody wants it any more."""
         sql = "UPDATE blobs SET size_bytes = ? WHERE id = ? AND NOT is_garbage"
@@ -95,20 +99,21 @@ class Blobs:
 class BlobWriter:
     """Writes a content piece by piece; a reader sees nothing of it until it is whole and known to be right."""
 
-    def __init__(self, path: Path, md5: str) -> None:
+    def __init__(self, part: PartialFile, path: Path, md5: str) -> None:
+        self._part = part
         self._path = path
         self._wanted = md5
         self._sum = hashlib.md5(usedforsecurity=False)
-        self.size_bytes = 0
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        self._file: BinaryIO = open(self._temporary, "xb")  # noqa: SIM115 (closed by `finish` or `abandon`)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of what was written so far."""
+        return self._part.size_bytes
 
     def write(self, piece: bytes) -> None:
         """Append."""
-        self._file.write(piece)
+        self._part.write(piece)
         self._sum.update(piece)
-        self.size_bytes += len(piece)
 
     def finish(self) -> None:
         """Put the content in its place; when this returns it is on disk.
@@ -118,20 +123,11 @@ class BlobWriter:
         """
         if self._sum.hexdigest() != self._wanted:
             raise ClientError(f"the content has the MD5 sum {self._sum.hexdigest()}, not {self._wanted} as announced")
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        os.replace(self._temporary, self._path)
-        directory = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        self._part.finish(self._path)
 
     def abandon(self) -> None:
         """Leave nothing behind; harmless after `finish`."""
-        self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        self._part.discard()
 
 
 def md5_of_base64(name: str, text: str) -> str:

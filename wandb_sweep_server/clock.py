@@ -6,6 +6,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+# A busy server may be that late.
+_LATE_S = 5.0
+
 
 @dataclass(frozen=True)
 class Clock:
@@ -26,9 +29,22 @@ class Liveness:
     clock: Clock
     _heard_s: dict[int, float] = field(default_factory=dict)
     _start_s: float = field(init=False)
+    _attended_s: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self._start_s = self.clock.monotonic_s()
+        self._start_s = self._attended_s = self.clock.monotonic_s()
+
+    def attend(self, every_s: float) -> None:
+        """To be called every so often, before silences are judged.
+
+        A call that comes much later means that the server itself was away: stopped, suspended with its machine, or
+        waiting for its disk. It has heard nothing meanwhile, so silences count from now as they do after a start.
+        """
+        now_s = self.clock.monotonic_s()
+        if now_s - self._attended_s > 2 * every_s + _LATE_S:
+            self._start_s = now_s
+            self._heard_s.clear()
+        self._attended_s = now_s
 
     def touch(self, run_id: int) -> None:
         """The run was heard of now."""

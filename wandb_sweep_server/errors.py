@@ -29,3 +29,31 @@ class TooLargeError(ClientError):
     """A body exceeds its limit."""
 
     status = 413
+
+
+class UnsupportedEncodingError(ClientError):
+    """A body is compressed in a way that this server can't read."""
+
+    status = 415
+
+
+class RetryLaterError(ClientError):
+    """What can't be answered now, but later; `retry_after_s` says when to ask again."""
+
+    status = 503
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class BusyError(RetryLaterError):
+    """A client asks too often, or for too much at once."""
+
+    status = 429
+
+
+class SlowClientError(ClientError):
+    """A body came too slowly. Clients ask again: the network may have been the reason."""
+
+    status = 408

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 from pathlib import Path, PurePosixPath
 
 from .clock import Clock
 from .database import Database
+from .durable import PartialFile, sync_directory
 from .errors import ClientError, NotFoundError
 from .records import Project, Run, RunFile, record
 
 _MAX_FILES_AT_ONCE = 10_000
-# File systems take 255; the temporary name while writing is longer.
+# File systems take 255.
 _MAX_PART_BYTES = 240
 
 
 class Files:
-    """The files table and where contents are kept. directory: below which contents go."""
+    """The files table and where contents are kept. directory: below which they go; incoming: while they come in."""
 
-    def __init__(self, database: Database, clock: Clock, directory: Path) -> None:
+    def __init__(self, database: Database, clock: Clock, directory: Path, incoming: Path) -> None:
         self._db = database
         self._clock = clock
         self.directory = directory
+        self._incoming = incoming
 
     def announce(self, run: Run, names: list[str]) -> list[RunFile]:
         """Make a place for each file and return it with its token.
@@ -61,6 +62,10 @@ class Files:
         if row is None:
             raise NotFoundError("the run of this file was deleted")
         return file, self.directory.joinpath(*tuple(row)) / file.name
+
+    def partial(self) -> PartialFile:
+        """A file for content that comes in, to be finished at its place. Raises: OSError."""
+        return PartialFile(self._incoming)
 
     def stored(self, file: RunFile, size_bytes: int) -> bool:
         """Its content has arrived. Returns False if its run was deleted meanwhile."""
@@ -103,19 +108,7 @@ def remove_run(directory: Path, project: Project, run_name: str) -> None:
     if not (parent / run_name).exists():
         return
     shutil.rmtree(parent / run_name)
-    descriptor = os.open(parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Replace a file's content; a reader sees the old or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    sync_directory(parent)
 
 
 def _safe_name(name: str) -> str:

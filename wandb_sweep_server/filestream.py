@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, field
 from typing import Any
 
 from . import jsontext
@@ -28,12 +29,13 @@ class Chunk:
 
 @dataclass(frozen=True)
 class StreamPost:
-    """One request. `exit_code` is None while the process runs."""
+    """One request. `exit_code` is None while the process runs; `digest` tells one such body from another."""
 
     chunks: tuple[Chunk, ...] = ()
     summary: dict[str, Any] | None = None
     preempting: bool = False
     exit_code: int | None = None
+    digest: str = field(default="", compare=False)
 
 
 def parse_post(body: bytes) -> StreamPost:
@@ -57,6 +59,7 @@ def parse_post(body: bytes) -> StreamPost:
         summary=_summary(files[_SUMMARY]) if _SUMMARY in files else None,
         preempting=message.get("preempting") is True,
         exit_code=_exit_code(message),
+        digest=hashlib.sha256(body).hexdigest(),
     )
 
 

@@ -13,13 +13,13 @@ from graphql import (
     GraphQLSchema,
     OperationDefinitionNode,
     execute_sync,
-    parse,
     validate,
 )
 from starlette.concurrency import run_in_threadpool
 
 from . import jsontext
 from .errors import ClientError
+from .query_limits import check_size, parse_query
 from .resolvers import build_schema, client_error
 from .resolvers.context import Context
 from .store import Store
@@ -43,22 +43,20 @@ class GraphQLEndpoint:
         self._checked = lru_cache(maxsize=512)(self._check)
 
     def _check(self, query: str) -> DocumentNode:
-        document = parse(query, max_tokens=20_000)
+        document = parse_query(query)
         absent = _absent_operations(self._schema, document)
         if absent:
             raise ClientError(f"{', '.join(absent)}: not available in this server")
         errors = validate(self._schema, document)
         if errors:
             raise ClientError("; ".join(error.message for error in errors))
+        check_size(document)
         return document
 
     async def answer(self, body: bytes, base_url: str) -> dict[str, Any]:
         """Return the JSON answer to a request body. Raises: ClientError for every lasting error."""
         query, variables, operation = _request(body)
-        try:
-            document = await run_in_threadpool(self._checked, query)
-        except GraphQLError as error:
-            raise ClientError(f"the query can't be read: {error.message}") from error
+        document = await run_in_threadpool(self._checked, query)
         context = Context(self._store, base_url)
 
         def work() -> dict[str, Any]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -118,7 +118,7 @@ def is_live(address: ServerAddress) -> bool:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(f"{address.url}/healthz", timeout=5) as response:
             return bool(json.load(response).get("instance") == address.instance)
-    except (OSError, ValueError, urllib.error.URLError):
+    except (OSError, ValueError, http.client.HTTPException):  # the latter: it was killed while it answered
         return False
 
 

@@ -74,6 +74,7 @@ class Run:
     queued_at: float | None
     offered_at: float | None
     losses: int
+    preempted_by: str | None
     display_name: str | None
     description: str | None
     notes: str | None

@@ -231,6 +231,10 @@ class Runs:
 
     def post(self, run: Run, post: StreamPost) -> Run:
         """Store what a process streamed about its run, and stop whoever is too bad by that."""
+        if post.exit_code is not None and post.digest == run.preempted_by:
+            # The process that was preempted missed the answer and says it again. All of it is stored, and by now
+            # another process may have the run, of which this says nothing.
+            return run
         columns: dict[str, Any] = {}
         touched: set[int] = set()
         for chunk in post.chunks:
@@ -258,6 +262,8 @@ class Runs:
         if post.exit_code is not None:
             event = Event.EXIT_ZERO if post.exit_code == 0 else Event.EXIT_NONZERO
             run = self.apply(run, event, post.exit_code)
+            if run.state == run_states.PREEMPTED:
+                self._db.update("runs", run.id, {"preempted_by": post.digest})
         # Not before: a process that has ended by itself isn't stopped by its last value.
         return self.by_id(run.id) if self._stop_early(run.sweep_id, touched) else run
 

@@ -23,7 +23,7 @@ class Action(Enum):
 
     WAIT = "nothing to do now"
     EXIT = "no more work will come"
-    RESUME = "take the oldest queued run"
+    RESUME = "take a queued run: the oldest of those that were preempted, else the oldest"
     RUN = "take a new trial from the search"
 
 

@@ -16,6 +16,7 @@ from .artifacts import Artifacts
 from .blobs import Blobs
 from .clock import Clock, Liveness
 from .database import Database
+from .durable import remove_partial_files
 from .files import Files, remove_run
 from .projects import Projects
 from .records import RunFile
@@ -54,7 +55,7 @@ class Store:
 
     def __init__(self, directory: Path, limits: Limits, clock: Clock | None = None) -> None:
         clock = clock or Clock()
-        liveness = Liveness(clock)
+        self._liveness = liveness = Liveness(clock)
         self.limits = limits
         self.database = Database(directory / "sweeps.sqlite3")
         self.projects = Projects(self.database, clock)
@@ -71,11 +72,18 @@ class Store:
             limits.unstarted_grace_s,
             limits.crash_timeout_s,
         )
-        self.files = Files(self.database, clock, directory / "files")
-        self.blobs = Blobs(self.database, directory / "artifacts")
+        incoming = directory / "incoming"
+        remove_partial_files(incoming)
+        self.files = Files(self.database, clock, directory / "files", incoming)
+        self.blobs = Blobs(self.database, directory / "artifacts", incoming)
         self.artifacts = Artifacts(self.database, clock, self.blobs)
         # One thread: SQLite has one writer anyway, and handing trials out needs no further locks.
         self._writer = Writer(self.database)
+
+    def keep_house(self, every_s: float) -> None:
+        """Conclude that silent runs have crashed; to be done every so often."""
+        self._liveness.attend(every_s)
+        self.agents.lose_silent_runs()
 
     def is_awaited(self) -> bool:
         """Whether somebody may still come: a run is under way, or the agents of an open sweep wait in a queue."""

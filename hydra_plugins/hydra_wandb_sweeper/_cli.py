@@ -246,10 +246,23 @@ def retry(directory: Path, trials: tuple[int, ...], wait: bool, as_json: bool) -
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on (0.0.0.0: all).")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0: the last one of DIR, else any free one.")
-def serve(directory: Path, host: str, port: int) -> None:
+@click.option(
+    "--crash-timeout-s",
+    type=click.FloatRange(0, min_open=True),
+    help="A run silent for so long has crashed and is offered again; kept in DIR.  [default: 300]",
+)
+@click.option(
+    "--max-retries",
+    type=click.IntRange(0),
+    help="How often a crashed run is offered again; kept in DIR.  [default: 3]",
+)
+def serve(directory: Path, host: str, port: int, crash_timeout_s: float | None, max_retries: int | None) -> None:
     """Run the embedded server of a project, until Ctrl-C or it is idle."""
-    command = [sys.executable, "-m", "wandb_sweep_server"]
-    os.execv(command[0], [*command, "--dir", str(directory), "--host", host, "--port", str(port)])  # noqa: S606
+    command = [sys.executable, "-m", "wandb_sweep_server", "--dir", str(directory), "--host", host]
+    command += ["--port", str(port)]
+    for option, value in (("--crash-timeout-s", crash_timeout_s), ("--max-retries", max_retries)):
+        command += [option, str(value)] if value is not None else []
+    os.execv(command[0], command)  # noqa: S606
 
 
 def _directory(target: str) -> Path | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.server.client import Client
+from tests.integration.server.processes import Servers
 from tests.integration.server.sdk import Sdk, User
 from wandb_sweep_server.launch import ServerAddress, ensure_running
 
@@ -41,6 +42,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerAddress]:
     address = ensure_running(tmp_path_factory.mktemp("shared") / "server", idle_timeout_s=7200)
     yield address
     os.kill(address.pid, signal.SIGTERM)
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[Servers]:
+    """Servers of a directory of their own."""
+    servers = Servers(tmp_path / "data")
+    yield servers
+    servers.end()
 
 
 @pytest.fixture(scope="session")

@@ -550,7 +550,7 @@ def test_a_file_and_a_directory_of_the_same_name_is_no_fault_of_the_server(clien
 
 
 def test_nothing_of_all_this_is_outside_of_the_files_directory(server: ServerAddress) -> None:
-    known = {"api_key", "server.json", "server.lock", "server.log", "port", "files", "artifacts"}
+    known = {"api_key", "server.json", "server.lock", "server.log", "port", "files", "artifacts", "incoming"}
     stray = {path.name for path in Path(server.directory).iterdir()} - known
     assert {name for name in stray if not name.startswith("sweeps.sqlite3")} == set()
 

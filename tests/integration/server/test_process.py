@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import os
 import random
 import re
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,11 +26,11 @@ import pytest
 import requests
 
 from tests.integration.server.client import Client
+from tests.integration.server.processes import Servers, claim, grid
 from tests.waiting import wait_for
 from wandb_sweep_server.__main__ import _keep_house
 from wandb_sweep_server.app import Activity
 from wandb_sweep_server.launch import ServerAddress, ServerStartError, ensure_running, is_live, read_address
-from wandb_sweep_server.lock import DirectoryLock, DirectoryOwnedError
 
 T = TypeVar("T")
 
@@ -40,87 +41,6 @@ from wandb_sweep_server.launch import ensure_running
 address = ensure_running(Path(sys.argv[1]))
 print(address.instance, address.pid, address.url)
 """
-
-
-class Servers:
-    """Starts servers of a directory, and kills what is left of them in the end."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.processes: list[subprocess.Popen[str]] = []
-
-    def start(self, *options: str) -> ServerAddress:
-        """A server process with these options, which answers."""
-        process = self.spawn(*options)
-
-        def answers() -> ServerAddress | None:
-            assert process.poll() is None, self.log()
-            address = read_address(self.directory)
-            return address if address and address.pid == process.pid and is_live(address) else None
-
-        address: ServerAddress = wait_for(answers, "the server answers")
-        return address
-
-    def spawn(self, *options: str) -> subprocess.Popen[str]:
-        """A server process."""
-        command = [sys.executable, "-m", "wandb_sweep_server", "--dir", str(self.directory), *options]
-        with open(self.directory.with_suffix(".log"), "a") as log:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, text=True)
-        self.processes.append(process)
-        return process
-
-    def log(self) -> str:
-        """What all of them printed."""
-        return self.directory.with_suffix(".log").read_text()
-
-    def kill(self) -> None:
-        """kill -9 of the last one."""
-        self.processes[-1].kill()
-        self.processes[-1].wait()
-
-    def wait(self) -> int:
-        """The exit status of the last one, which ends by itself."""
-        return self.processes[-1].wait(timeout=60)
-
-    def end(self) -> None:
-        """Kill what still runs."""
-        for process in self.processes:
-            process.kill()
-            process.wait()
-        if self.directory.exists():
-            wait_for(self._is_ours, "no server is left")
-
-    def _is_ours(self) -> bool:
-        """Kill one that ensure_running started, and own the directory: one that still starts then gives up."""
-        address = read_address(self.directory)
-        if address is not None and is_live(address):
-            os.kill(address.pid, signal.SIGKILL)
-        try:
-            self._lock = DirectoryLock(self.directory)
-        except DirectoryOwnedError:
-            return False
-        return True
-
-
-@pytest.fixture
-def servers(tmp_path: Path) -> Iterator[Servers]:
-    """Servers of a directory of their own."""
-    servers = Servers(tmp_path / "data")
-    yield servers
-    servers.end()
-
-
-def grid(**values: list[Any]) -> dict[str, Any]:
-    """The config of a grid sweep."""
-    return {"method": "grid", "parameters": {name: {"values": levels} for name, levels in values.items()}}
-
-
-def claim(client: Client, project: str, agent: str) -> tuple[str, dict[str, Any]] | None:
-    """The next trial of an agent that has none alive, as run id and values; None if it is told to exit."""
-    (command,) = client.heartbeat(agent)
-    if command["type"] == "exit":
-        return None
-    return command["run_id"], {name: item["value"] for name, item in command["args"].items()}
 
 
 # --- one server for each directory ---
@@ -149,8 +69,7 @@ def test_a_second_server_of_a_directory_refuses_and_names_the_first(servers: Ser
         timeout=60,
     )
     assert second.returncode != 0
-    assert f'"pid": {first.pid}' in second.stderr
-    assert socket.gethostname() in second.stderr
+    assert f"process {first.pid} on {socket.gethostname()}, since 20" in second.stderr
     assert str(servers.directory) in second.stderr
     assert "Traceback" not in second.stderr
     assert is_live(first)
@@ -309,7 +228,6 @@ def test_housekeeping_outlives_a_full_disk() -> None:
         should_exit = False
 
     class FullDisk:
-        agents = SimpleNamespace(lose_silent_runs=None)
         is_awaited = None
         failures = 2
 
@@ -319,8 +237,12 @@ def test_housekeeping_outlives_a_full_disk() -> None:
                 raise sqlite3.OperationalError("database or disk is full")
             return []
 
+        async def remove_deleted_files(self) -> None:
+            return
+
     server, store = Server(), FullDisk()
-    asyncio.run(_keep_house(store, server, Activity(lambda: 1e9), idle_timeout_s=-1.0))  # type: ignore[arg-type]
+    lock = SimpleNamespace(beat=lambda: None)
+    asyncio.run(_keep_house(store, server, Activity(lambda: 1e9), lock, idle_timeout_s=-1.0))  # type: ignore[arg-type]
     assert server.should_exit
     assert store.failures == 0
 
@@ -457,6 +379,32 @@ def test_a_silent_run_has_crashed_and_is_offered_again_while_one_that_is_heard_o
     client.start("p", silent[0], sweep)
     client.finish("p", silent[0])
     assert client.sweep_of("p", sweep)["state"] == "FINISHED"
+
+
+def test_how_silence_is_judged_outlives_the_server(servers: Servers) -> None:
+    client = Client(servers.start("--crash-timeout-s", "0.5", "--max-retries", "1", "--idle-timeout-s", "1"))
+    sweep = client.sweep("p", grid(x=[1, 2]))
+    servers.kill()
+    client = Client(servers.start("--idle-timeout-s", "1"))
+    agent = client.agent("p", sweep)
+    claimed = claim(client, "p", agent)
+    assert claimed
+    for left in (1, 0):
+        client.start("p", claimed[0], sweep)
+        wait_for(lambda: client.run("p", claimed[0])["state"] == "crashed", "the silent run has crashed")
+        again = claim(client, "p", agent)
+        assert again
+        assert (again[0] == claimed[0]) == bool(left)
+
+
+def test_the_command_line_of_the_sweeper_passes_these_options_on(servers: Servers) -> None:
+    command = [str(Path(sys.executable).with_name("hydra-sweep")), "serve", "--dir", str(servers.directory)]
+    options = ["--port", "0", "--crash-timeout-s", "70", "--max-retries", "2"]
+    with subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        wait_for(lambda: read_address(servers.directory), "the server has started")
+        kept = json.loads((servers.directory / "settings.json").read_text())
+        process.terminate()
+    assert (kept["crash_timeout_s"], kept["max_retries"]) == (70.0, 2)
 
 
 # --- size ---

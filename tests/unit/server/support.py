@@ -26,9 +26,14 @@ class FakeTime:
     """Both clocks of the server; they stand still unless a test moves them."""
 
     now_s: float = 1_700_000_000.0
+    jumped_s: float = 0.0
 
     def clock(self) -> Clock:
-        return Clock(wall_s=lambda: self.now_s, monotonic_s=lambda: self.now_s)
+        return Clock(wall_s=lambda: self.now_s + self.jumped_s, monotonic_s=lambda: self.now_s)
+
+    def jump_s(self, seconds: float) -> None:
+        """Somebody sets the wall clock."""
+        self.jumped_s += seconds
 
     def pass_s(self, seconds: float) -> None:
         self.now_s += seconds

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import re
@@ -24,7 +26,7 @@ from wandb_sweep_server.address import (
     remove_address,
     write_address,
 )
-from wandb_sweep_server.lock import DirectoryLock, DirectoryOwnedError
+from wandb_sweep_server.lock import BEAT_S, DirectoryLock, DirectoryOwnedError, LockError
 
 
 @pytest.fixture
@@ -110,7 +112,7 @@ def test_a_second_lock_on_a_directory_is_refused_and_names_the_owner(tmp_path: P
     lock = DirectoryLock(tmp_path)
     with pytest.raises(DirectoryOwnedError) as refusal:
         DirectoryLock(tmp_path)
-    for word in (str(tmp_path), f'"pid": {os.getpid()}', socket.gethostname()):
+    for word in (str(tmp_path), f"process {os.getpid()} on {socket.gethostname()}, since 20"):
         assert word in str(refusal.value)
     del lock
 
@@ -130,8 +132,62 @@ def test_a_lock_goes_with_its_process_however_that_ends(tmp_path: Path) -> None:
     (tmp_path / "server.lock").write_text("x" * 500)
     ended = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
     assert ended.returncode == -9
-    assert set(json.loads((tmp_path / "server.lock").read_text())) == {"pid", "host"}
+    assert set(json.loads((tmp_path / "server.lock").read_text())) == {"pid", "host", "since"}
     DirectoryLock(tmp_path)
+
+
+def of_another_machine(directory: Path, **more: object) -> Path:
+    """A directory that a process of another machine owns or owned."""
+    owner = {"pid": 4711, "host": "node7", "since": "2026-01-02 03:04:05+00:00", **more}
+    (directory / "server.lock").write_text(json.dumps(owner))
+    return directory
+
+
+def test_an_owner_on_another_machine_is_believed_to_live_while_it_beats_though_the_lock_does_not_hold(
+    tmp_path: Path,
+) -> None:
+    path = of_another_machine(tmp_path) / "server.lock"
+    with pytest.raises(DirectoryOwnedError, match="process 4711 on node7, since 2026-01-02") as refusal:
+        DirectoryLock(tmp_path, host="node1", sleep=lambda _: os.utime(path))
+    assert "locks don't hold" in str(refusal.value)
+    assert "node7" in path.read_text()
+
+
+def test_a_directory_of_a_silent_owner_on_another_machine_is_taken_over_after_more_than_two_beats(
+    tmp_path: Path,
+) -> None:
+    slept_s: list[float] = []
+    lock = DirectoryLock(of_another_machine(tmp_path), host="node1", sleep=slept_s.append)
+    assert sum(slept_s) > 2 * BEAT_S
+    assert '"node1"' in (tmp_path / "server.lock").read_text()
+    del lock
+
+
+@pytest.mark.parametrize("text", ["", "x", "[]", json.dumps({"pid": 1, "host": "node1", "since": "then"})])
+def test_nobody_waits_for_an_owner_that_ended_cleanly_or_was_of_this_machine(tmp_path: Path, text: str) -> None:
+    (tmp_path / "server.lock").write_text(text)
+    slept_s: list[float] = []
+    DirectoryLock(tmp_path, host="node1", sleep=slept_s.append).release()
+    assert slept_s == []
+    assert (tmp_path / "server.lock").read_text() == ""
+    DirectoryLock(tmp_path, host="node2", sleep=slept_s.append)
+    assert slept_s == []
+
+
+def test_a_beat_is_seen_by_who_opens_the_file_anew(tmp_path: Path) -> None:
+    lock = DirectoryLock(tmp_path, host="node7")
+    os.utime(tmp_path / "server.lock", (0, 0))
+    lock.beat()
+    assert (tmp_path / "server.lock").stat().st_mtime > 0
+
+
+def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with pytest.raises(LockError, match=f"{tmp_path} can't be locked: No locks available"):
+        DirectoryLock(tmp_path)
 
 
 def serve(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -145,8 +201,20 @@ def test_a_server_does_not_start_where_another_one_serves(tmp_path: Path) -> Non
     ended = serve(tmp_path)
     assert ended.returncode > 0
     assert ended.stderr.startswith(f"{tmp_path} belongs to a server that runs: ")
-    assert f'"pid": {os.getpid()}' in ended.stderr
+    assert f"process {os.getpid()} on" in ended.stderr
     del lock
+
+
+@pytest.mark.parametrize("content", [b"no database at all" * 100, b""])
+def test_a_directory_that_cannot_be_served_is_named(tmp_path: Path, content: bytes) -> None:
+    if content:
+        (tmp_path / "sweeps.sqlite3").write_bytes(content)
+    else:
+        (tmp_path / "sweeps.sqlite3").mkdir()
+    ended = serve(tmp_path)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"{tmp_path} can't be served: ")
+    assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.usefixtures("open_umask")

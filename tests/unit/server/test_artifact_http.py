@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from tests.unit.server.support import Server
 from wandb_sweep_server.artifact_http import artifact_routes
 from wandb_sweep_server.artifacts import NewArtifact
+from wandb_sweep_server.bodies import Bodies, BodyLimits
 from wandb_sweep_server.errors import ClientError
 from wandb_sweep_server.store import Limits
 
@@ -30,7 +31,7 @@ async def put(server: Server, token: str, pieces: list[bytes]) -> None:
         return
 
     scope = {"type": "http", "method": "PUT", "path": f"/blob/{token}", "headers": [], "query_string": b""}
-    await Starlette(routes=artifact_routes(server.store))(scope, receive, send)
+    await Starlette(routes=artifact_routes(server.store, Bodies(BodyLimits())))(scope, receive, send)
 
 
 def announce(server: Server, content: bytes) -> str:
@@ -42,7 +43,8 @@ def announce(server: Server, content: bytes) -> str:
 
 
 def stored_files(directory: Path) -> list[bytes]:
-    return [path.read_bytes() for path in (directory / "artifacts").rglob("*") if path.is_file()]
+    folders = ("artifacts", "incoming")
+    return [path.read_bytes() for folder in folders for path in (directory / folder).rglob("*") if path.is_file()]
 
 
 def test_a_file_that_is_too_large_is_413_and_leaves_nothing(tmp_path: Path) -> None:

@@ -24,6 +24,16 @@ def project_names(database: Database) -> list[str]:
     return [row["name"] for row in database.rows("SELECT name FROM projects ORDER BY id")]
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("locking_mode", "exclusive")]
+)
+def test_each_commit_is_synced_and_no_memory_is_shared(path: Path, setting: str, value: object) -> None:
+    # 2 is FULL: in WAL mode the log is synced after each transaction, and not only before a checkpoint.
+    database = Database(path)
+    assert database.value(f"PRAGMA {setting}") == value
+    assert not path.with_name(path.name + "-shm").exists()
+
+
 def test_a_transaction_that_raises_leaves_nothing(path: Path) -> None:
     database = Database(path)
     database.insert("projects", {**PROJECT, "name": "before"})

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.server.support import GRID_OF_FOUR, Server
+from wandb_sweep_server.durable import write_whole
 from wandb_sweep_server.errors import ClientError, GoneError, NotFoundError
-from wandb_sweep_server.files import write_whole
 from wandb_sweep_server.records import Sweep, global_id
 
 

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.server.support import Server
+from wandb_sweep_server.durable import write_whole
 from wandb_sweep_server.errors import ClientError, NotFoundError
-from wandb_sweep_server.files import write_whole
 from wandb_sweep_server.records import Run
 
 

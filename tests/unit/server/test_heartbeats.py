@@ -9,6 +9,7 @@ import pytest
 from tests.unit.server.support import Server
 from wandb_sweep_server.errors import ClientError
 from wandb_sweep_server.records import global_id
+from wandb_sweep_server.run_states import Event
 
 EXIT = [{"type": "exit"}]
 
@@ -94,6 +95,46 @@ def test_preemptions_cost_a_run_none_of_its_chances(server: Server, ending: str)
             server.exit(name, 143)
     assert server.claim(agent) == name
     assert server.run(name).losses == 0
+
+
+def test_preempted_runs_are_offered_before_crashed_and_enqueued_ones_each_in_turn(server: Server) -> None:
+    sweep = server.sweep()
+    first, second, third = (server.agent(sweep) for _ in range(3))
+    crashed, preempted, preempted_later = (server.claim(agent) for agent in (first, second, third))
+    for name in (crashed, preempted, preempted_later):
+        server.start(name, sweep)
+    enqueued = server.do(
+        lambda: server.store.agents.enqueue(server.sweep_now(sweep), server.project_row(), {}, None)
+    ).name
+    server.do(lambda: server.store.runs.apply(server.run(crashed), Event.LOST))
+    for name in (preempted, preempted_later):
+        server.time.pass_s(1.0)
+        server.post(name, {"preempting": True})
+        server.exit(name, 1)
+    agents = [server.agent(sweep) for _ in range(4)]
+    assert [server.claim(agent) for agent in agents] == [preempted, preempted_later, crashed, enqueued]
+
+
+@pytest.mark.parametrize("ends", [0, 1])
+@pytest.mark.parametrize("has_started", [False, True])
+def test_a_last_word_that_is_said_again_does_not_end_what_another_agent_has_now(
+    server: Server, has_started: bool, ends: int
+) -> None:
+    # A server that is killed before it answers makes the SDK repeat the post.
+    sweep = server.sweep({"a": {"values": [1]}})
+    name = server.claim(server.agent(sweep))
+    server.start(name, sweep)
+    last_word = {"complete": True, "exitcode": 1, "files": {"wandb-summary.json": {"content": ['{"a": 1}']}}}
+    server.post(name, {"preempting": True})
+    assert server.post(name, last_word).state == "preempted"
+    server.reopen()
+    assert server.claim(server.agent(sweep)) == name
+    if has_started:
+        server.start(name, sweep)
+    state = server.run(name).state
+    assert server.post(name, last_word).state == state == ("running" if has_started else "pending")
+    server.start(name, sweep)
+    assert server.exit(name, ends).state == ("failed" if ends else "finished")
 
 
 def test_a_preempted_run_stays_queued_while_its_process_takes_its_time_to_end(server: Server) -> None:

@@ -84,6 +84,7 @@ class SweepMachine(RuleBasedStateMachine):
     def beat(self, host: Host) -> None:
         runs, before = self.server.runs(), self.server.sweep_now(self.sweep)
         queued = [run.name for run in runs if run.queued_at is not None]
+        preempted = [run.name for run in runs if run.queued_at is not None and run.state == "preempted"]
         listed = [process.name for process in host.processes]
         agent = self.server.store.agents.by_id(host.agent.id)
         others = {run.name for run in runs if run.agent_id != host.agent.id}
@@ -103,6 +104,7 @@ class SweepMachine(RuleBasedStateMachine):
         for offer in offers:
             is_new = offer["run_id"] not in known
             assert not (is_new and queued), "a new trial came before the queued run"
+            assert not preempted or offer["run_id"] in preempted, "another run came before the preempted one"
             assert is_new or offer["args"] == json.loads(self.server.run(offer["run_id"]).args or "")
             assert self.server.run(offer["run_id"]).queued_at is None
             host.processes.append(Process(offer["run_id"]))
@@ -157,6 +159,13 @@ class SweepMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.server.time.pass_s(seconds)
         self.server.keep_house()
+
+    @rule(hours=st.sampled_from([-30.0, 2.0]))
+    def the_clock_is_set(self, hours: float) -> None:
+        before = [(run.name, run.state) for run in self.server.runs()]
+        self.server.time.jump_s(hours * 3600.0)
+        self.server.keep_house()
+        assert [(run.name, run.state) for run in self.server.runs()] == before
 
     @rule()
     def the_server_restarts(self) -> None:
