@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ._client import ServerAccess
 from ._errors import ServerUnreachableError, SettingError
+from ._transport import ServerAccess
 
 WANDB_CLOUD_URL = "https://api.wandb.ai"
 _LOCAL_DIRECTORY = ".wandb_sweep_server"

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from hydra_plugins.hydra_wandb_sweeper._client import Command, ServerAccess, SweepClient, SweepRef
+from hydra_plugins.hydra_wandb_sweeper._client import Command, SweepClient, SweepRef
 from hydra_plugins.hydra_wandb_sweeper._errors import ServerError, ServerUnreachableError, SettingError
+from hydra_plugins.hydra_wandb_sweeper._transport import ServerAccess
 
 KEY = "local-" + "a" * 40
 SWEEP = SweepRef("me", "proj", "ab12")
