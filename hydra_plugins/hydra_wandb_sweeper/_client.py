@@ -141,12 +141,19 @@ class SweepClient:
         return str(viewer["entity"])
 
     def create_sweep(
-        self, config_yaml: str, *, entity: str | None, project: str, description: str | None
+        self,
+        config_yaml: str,
+        *,
+        entity: str | None,
+        project: str,
+        description: str | None,
+        patience_s: float | None = None,
     ) -> SweepRef:
-        """Create a sweep from a W&B sweep config (YAML text)."""
+        """Create a sweep from a W&B sweep config (YAML text). patience_s: for this call; None is the client's."""
         answer = self._transport.graphql(
             _UPSERT_SWEEP,
             {"config": config_yaml, "description": description, "entityName": entity, "projectName": project},
+            patience_s,
         )["upsertSweep"]
         for warning in answer.get("configValidationWarnings") or ():
             log.warning("The server says of the sweep config: %s", warning)

@@ -84,6 +84,17 @@ class Transport:
         """Put a file's content at an address that the server named for it."""
         self._patiently(lambda: self._upload_once(url, content, headers))
 
+    def insist(self, attempt: Callable[[], T]) -> T:
+        """Repeat a series of requests as a whole, as a single one is: for those that must not just be sent again."""
+
+        def once() -> T:
+            try:
+                return attempt()
+            except ServerUnreachableError as error:
+                raise _Later(str(error)) from error
+
+        return self._patiently(once)
+
     def _patiently(self, request: Callable[[], T], patience_s: float | None = None) -> T:
         patience_s = self._patience_s if patience_s is None else patience_s
         retrying = tenacity.Retrying(
