@@ -6,6 +6,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass
 
 from ._client import SweepRef
@@ -126,7 +127,8 @@ class Upload:
         if not run_ids:
             return []
         unknown = [run_id for run_id in run_ids if not self._journal.knows_run(run_id)]
-        owners = self._parties.target(self._stop).sweeps_of_runs(self._target, unknown)
+        with closing(self._parties.target(self._stop)) as target:
+            owners = target.sweeps_of_runs(self._target, unknown)
         foreign = {run_id for run_id, sweep_id in owners.items() if sweep_id != self._target.sweep_id}
         for run_id in sorted(foreign):
             owner = f"sweep {owners[run_id]}" if owners[run_id] else "no sweep"
@@ -138,9 +140,12 @@ class Upload:
 
     def _work(self) -> None:
         try:
-            source, target = self._parties.source(self._stop), self._parties.target(self._stop)
-            while not self._stop.is_set() and self._next(source, target):
-                pass
+            with (
+                closing(self._parties.source(self._stop)) as source,
+                closing(self._parties.target(self._stop)) as target,
+            ):
+                while not self._stop.is_set() and self._next(source, target):
+                    pass
         except _StoppedError:
             return
         except BaseException as error:
@@ -168,7 +173,7 @@ class Upload:
         except ServerUnreachableError:
             raise
         except SweepError as error:
-            if isinstance(error, ServerError) and error.status in (401, 403):
+            if isinstance(error, ServerError) and error.is_login:
                 raise
             self._count_failed(str(run_id), str(error))
         return True

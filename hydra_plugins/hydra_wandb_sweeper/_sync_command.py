@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from ._sync_plan import Counts, SourceSweep
 from ._sync_source import Source
 from ._sync_target import Target
 from ._throttle import Throttle, throttled_session
-from ._transport import Transport
+from ._transport import ServerAccess, Transport
 
 log = logging.getLogger(__name__)
 
@@ -53,14 +54,16 @@ class SyncOptions:
 class Synced:
     """What became of one sweep. target_url: its page, None if it has none yet. to_upload: runs that aren't there.
 
-    stopped: why the upload ended before its time, None if it didn't.
+    stopped: why the upload ended before its time, or didn't begin; None if neither. concerns_all: other sweeps can't
+    be uploaded either.
     """
 
     source: SweepRef
-    target_url: str | None
-    counts: Counts
+    target_url: str | None = None
+    counts: Counts = field(default_factory=Counts)
     to_upload: int = 0
     stopped: str | None = None
+    concerns_all: bool = False
 
     @property
     def is_complete(self) -> bool:
@@ -88,7 +91,7 @@ def sync(
 ) -> list[Synced]:
     """Upload the sweeps of a directory: a sweep's, an embedded server's, or its project's.
 
-    make_session: for the target, one per thread. Errors: SweepError where nothing could begin.
+    make_session: for the target, one per thread. Errors: SweepError where no sweep could begin.
     """
     target = _target_server(options.to)
     server, refs = _find_source(directory, options.sweeps)
@@ -103,52 +106,66 @@ def sync(
         lambda stop: Source(_transport(server, START_PATIENCE_S, requests.Session(), stop)),
         lambda stop: _make_target(target, make_session(throttle), stop),
     )
-    syncing = _Syncing(Path(server.place), target.place, target.open().app_url, options, parties)
-    source = parties.source(threading.Event())
-    sweeps = [source.sweep(ref) for ref in refs] if refs is not None else _chosen(source, options.sweeps)
-    return [syncing.one(sweep) for sweep in sweeps]
+    never = threading.Event()
+    with closing(parties.source(never)) as reader, closing(parties.target(never)) as writer:
+        entity = options.entity or writer.default_entity()
+        syncing = _Syncing(Path(server.place), target.open(), entity, options, parties, reader, writer)
+        sweeps = [reader.sweep(ref) for ref in refs] if refs is not None else _chosen(reader, options.sweeps)
+        return list(_until_one_concerns_all(map(syncing.one, sweeps)))
 
 
+def _until_one_concerns_all(synced: Iterable[Synced]) -> Iterator[Synced]:
+    for one in synced:
+        yield one
+        if one.concerns_all:
+            return
+
+
+@dataclass(frozen=True)
 class _Syncing:
-    """Syncs sweeps of a server. directory: the source server's; url, app_url: the target's API and pages."""
+    """Syncs sweeps of a server. directory: the source server's; access, entity: the target's."""
 
-    def __init__(self, directory: Path, url: str, app_url: str, options: SyncOptions, parties: Parties) -> None:
-        self._directory = directory
-        self._url = url
-        self._app_url = app_url
-        self._options = options
-        self._parties = parties
-        never = threading.Event()
-        self._source, self._target = parties.source(never), parties.target(never)
-        self._entity = options.entity or self._target.default_entity()
+    directory: Path
+    access: ServerAccess
+    entity: str
+    options: SyncOptions
+    parties: Parties
+    reader: Source
+    writer: Target
 
     def one(self, sweep: SourceSweep) -> Synced:
-        """Sync one sweep. Errors: SweepError if it can't begin."""
-        project = self._options.project or sweep.ref.project
-        path = journal_path(self._directory, sweep.ref, self._url)
-        journal = Journal(path, f"{self._entity}/{project}", read_only=self._options.dry_run)
+        """Sync one sweep."""
+        project = self.options.project or sweep.ref.project
+        path = journal_path(self.directory, sweep.ref, self.access.url)
         try:
-            return self._with(journal, sweep, project)
-        finally:
-            journal.close()
+            journal = Journal(path, f"{self.entity}/{project}", read_only=self.options.dry_run)
+            with closing(journal):
+                return self._with(journal, sweep, project)
+        except SweepError as error:
+            return Synced(sweep.ref, stopped=str(error), concerns_all=_concerns_all(error))
 
     def _with(self, journal: Journal, sweep: SourceSweep, project: str) -> Synced:
-        plan = make_plan(self._source.runs(sweep.ref), journal)
-        makes = bool(plan.run_ids) and not self._options.dry_run
-        ref = find_sweep(self._target, journal, self._entity, project, sweep, make=makes)
-        url = f"{self._app_url}/{ref.entity}/{ref.project}/sweeps/{ref.sweep_id}" if ref is not None else None
-        if ref is None or self._options.dry_run:
-            return Synced(sweep.ref, url, plan.counts, len(plan.run_ids))
-        upload = Upload(sweep.ref, ref, plan, journal, self._parties, _report)
-        stopped = None
+        plan = make_plan(self.reader.runs(sweep.ref), journal)
+        makes = bool(plan.run_ids) and not self.options.dry_run
+        ref = find_sweep(self.writer, journal, self.entity, project, sweep, make=makes)
+        url = f"{self.access.app_url}/{ref.entity}/{ref.project}/sweeps/{ref.sweep_id}" if ref is not None else None
+        synced = Synced(sweep.ref, url, plan.counts, len(plan.run_ids))
+        if ref is None or self.options.dry_run:
+            return synced
+        upload = Upload(sweep.ref, ref, plan, journal, self.parties, _report)
         try:
-            upload.run(self._options.parallel)
+            upload.run(self.options.parallel)
             if sweep.has_ended:
                 # Its runs are no trials that the target handed out: an agent there would begin the search anew.
-                self._target.end_sweep(ref)
-        except (ServerUnreachableError, ServerError) as error:
-            stopped = str(error)
-        return Synced(sweep.ref, url, upload.counts, len(plan.run_ids), stopped)
+                self.writer.end_sweep(ref)
+        except SweepError as error:
+            synced = replace(synced, stopped=str(error), concerns_all=_concerns_all(error))
+        return replace(synced, counts=upload.counts)
+
+
+def _concerns_all(error: SweepError) -> bool:
+    """True for a server that can't be reached or doesn't let the user in."""
+    return isinstance(error, ServerUnreachableError) or (isinstance(error, ServerError) and error.is_login)
 
 
 def _report(counts: Counts, total: int) -> None:

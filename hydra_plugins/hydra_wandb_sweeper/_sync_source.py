@@ -75,6 +75,10 @@ class Source:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
+    def close(self) -> None:
+        """Close its connections."""
+        self._transport.close()
+
     def sweep(self, ref: SweepRef) -> SourceSweep:
         """Return a sweep. Errors: SweepError if there is none."""
         answer = self._transport.graphql(

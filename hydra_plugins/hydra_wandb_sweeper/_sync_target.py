@@ -66,6 +66,10 @@ class Target:
         self._transport = transport
         self._client = client
 
+    def close(self) -> None:
+        """Close its connections."""
+        self._transport.close()
+
     def default_entity(self) -> str:
         """Return the entity that the login stands for."""
         return self._client.default_entity()
@@ -112,8 +116,8 @@ class Target:
         for start in range(0, len(run_ids), _BATCH):
             filters = json.dumps({"name": {"$in": list(run_ids[start : start + _BATCH])}})
             variables = {"entity": ref.entity, "project": ref.project, "filters": filters}
-            edges = self._transport.graphql(_RUNS, variables)["project"]["runs"]["edges"]
-            taken |= {edge["node"]["name"]: edge["node"]["sweepName"] for edge in edges}
+            found = self._transport.graphql(_RUNS, variables).get("project") or {"runs": {"edges": []}}
+            taken |= {edge["node"]["name"]: edge["node"]["sweepName"] for edge in found["runs"]["edges"]}
         return taken
 
     def announce(self, ref: SweepRef, run: SourceRun) -> str:
@@ -152,7 +156,7 @@ class Target:
         self._stream(ref, run_id, {"files": {STREAMS[chunk.stream]: content}})
 
     def create_files(self, ref: SweepRef, run_id: str, names: Sequence[str]) -> Iterator[Place]:
-        """Yield where each file goes that the server wants."""
+        """Yield where each file goes; a server may not want some, or any (those that keep no files)."""
         variables = {"entity": ref.entity, "project": ref.project, "run": run_id, "files": list(names)}
         answer = self._transport.graphql(_CREATE_FILES, variables)["createRunFiles"]
         headers = dict(_header(text) for text in answer.get("uploadHeaders") or ())

@@ -65,6 +65,10 @@ class Transport:
         self._clock = clock
         self._is_given_up = is_given_up
 
+    def close(self) -> None:
+        """Close its connections."""
+        self._session.close()
+
     def graphql(self, query: str, variables: Mapping[str, Any], patience_s: float | None = None) -> dict[str, Any]:
         """Return the data of a GraphQL answer. patience_s: for this request."""
         answer = self.post("/graphql", {"query": query, "variables": dict(variables)}, patience_s)
