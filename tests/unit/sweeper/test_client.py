@@ -36,7 +36,8 @@ class ScriptedServer:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                raw = self.rfile.read(int(self.headers["Content-Length"] or 0))
+                body = json.loads(raw) if self.command == "POST" else raw
                 script.requests.append((self.path, body, self.headers["Authorization"]))
                 answer = script.answers.pop(0) if len(script.answers) > 1 else script.answers[0]
                 data = answer.body.encode() if isinstance(answer.body, str) else json.dumps(answer.body).encode()
@@ -45,6 +46,8 @@ class ScriptedServer:
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(data)
+
+            do_GET = do_PUT = do_POST
 
             def log_message(self, format: str, *args: Any) -> None:
                 """Not on the test's output."""
