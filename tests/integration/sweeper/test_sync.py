@@ -15,14 +15,17 @@ from typing import Any
 import pytest
 import requests
 
+from hydra_plugins.hydra_wandb_sweeper._errors import ServerError, SweepError
 from hydra_plugins.hydra_wandb_sweeper._sync_command import Synced, SyncOptions, sync
 from hydra_plugins.hydra_wandb_sweeper._throttle import Throttle, ThrottledAdapter
 from tests.integration.server import client as operations
 from tests.integration.server.client import Client
 from tests.integration.server.conftest import new_project
 from tests.integration.server.sdk import Sdk, User
+from tests.integration.sweeper.conftest import Project
+from tests.integration.sweeper.test_command import command
 from tests.waiting import wait_for
-from wandb_sweep_server.launch import ServerAddress, ensure_running, find_running
+from wandb_sweep_server.launch import ServerAddress, ensure_running, find_running, read_address
 
 CONFIG = {
     "method": "grid",
@@ -69,7 +72,8 @@ def login(target: ServerAddress, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def project() -> str:
+def space() -> str:
+    """The name of a project that nobody else uses."""
     return new_project()
 
 
@@ -175,10 +179,10 @@ def pretty(value: Any) -> str:
 
 
 @pytest.fixture
-def users(source: ServerAddress, target: ServerAddress, tmp_path: Path, project: str) -> Iterator[list[User]]:
+def users(source: ServerAddress, target: ServerAddress, tmp_path: Path, space: str) -> Iterator[list[User]]:
     """The newest SDK, at the source and at the target."""
     sdk = Sdk((0, 31), Path(sys.executable))
-    both = [User(sdk, address, tmp_path / name, project) for name, address in (("s", source), ("t", target))]
+    both = [User(sdk, address, tmp_path / name, space) for name, address in (("s", source), ("t", target))]
     yield both
     for user in both:
         user.end()
@@ -186,50 +190,50 @@ def users(source: ServerAddress, target: ServerAddress, tmp_path: Path, project:
 
 @pytest.mark.usefixtures("login")
 def test_what_wandb_s_own_api_shows_is_the_same_at_both_servers(
-    source: ServerAddress, here: Client, there: Client, project: str, users: list[User]
+    source: ServerAddress, here: Client, there: Client, space: str, users: list[User]
 ) -> None:
-    sweep = here.sweep(project, CONFIG)
+    sweep = here.sweep(space, CONFIG)
     users[0].python(TRAIN, WANDB_SWEEP_ID=sweep)
     for run, code in (("failed-7", 7), ("killed-0", 255), ("preempt-", 3)):
-        start(here, project, run, sweep)
+        start(here, space, run, sweep)
         if run == "killed-0":
-            stop(here, project, run)
+            stop(here, space, run)
         if run == "preempt-":
-            here.stream(project, run, preempting=True)
-        here.finish(project, run, exit_code=code, summary={"loss": 9.0, "odd": float("nan")})
-    end(here, project, sweep)
+            here.stream(space, run, preempting=True)
+        here.finish(space, run, exit_code=code, summary={"loss": 9.0, "odd": float("nan")})
+    end(here, space, sweep)
 
     synced = upload(source, sweep)
     assert (synced.counts.uploaded, synced.counts.failed, synced.stopped) == (6, (), None)
-    (made,) = sweeps_of(there, project)
+    (made,) = sweeps_of(there, space)
     assert synced.target_url is not None
-    assert synced.target_url.endswith(f"/local/{project}/sweeps/{made['name']}")
+    assert synced.target_url.endswith(f"/local/{space}/sweeps/{made['name']}")
     seen = [user.result("import os" + READ, SWEEP=id) for user, id in zip(users, (sweep, made["name"]), strict=True)]
     # As text, in which NaN equals itself.
     before, after = ([pretty(run) for run in one.pop("runs")] for one in seen)
     assert before == after
     assert sum('"notes.txt": "notenote' in text and "NaN" in text for text in after) == 3
     assert seen[0] == seen[1]
-    states = {run["displayName"]: run["state"] for run in everything(there, project)}
+    states = {run["displayName"]: run["state"] for run in everything(there, space)}
     assert states == {
         "run 0": "finished", "run 1": "finished", "run 2": "failed",
         "failed-7": "failed", "killed-0": "killed", "preempt-": "preempted",
     }  # fmt: skip
-    assert everything(here, project) == everything(there, project)
-    assert f"local/{project}/{sweep}" in made["description"]
+    assert everything(here, space) == everything(there, space)
+    assert f"local/{space}/{sweep}" in made["description"]
 
 
 def test_a_run_that_crashed_is_shown_as_such_once_it_was_silent(
-    source: ServerAddress, here: Client, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: ServerAddress, here: Client, space: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sweep = here.sweep(project, CONFIG)
-    agent = here.agent(project, sweep)
+    sweep = here.sweep(space, CONFIG)
+    agent = here.agent(space, sweep)
     run = here.heartbeat(agent)[0]["run_id"]
-    start(here, project, run, sweep)
+    start(here, space, run, sweep)
     here.heartbeat(agent, [run])
-    end(here, project, sweep)
+    end(here, space, sweep)
     here.heartbeat(agent)  # its agent doesn't list it any more
-    assert here.run(project, run)["state"] == "crashed"
+    assert here.run(space, run)["state"] == "crashed"
 
     command = [sys.executable, "-m", "wandb_sweep_server", "--dir", str(tmp_path), "--crash-timeout-s", "0.5"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
@@ -238,11 +242,114 @@ def test_a_run_that_crashed_is_shown_as_such_once_it_was_silent(
         monkeypatch.setenv("WANDB_API_KEY", impatient.api_key)
         assert upload(source, sweep, to=impatient.url).counts.uploaded == 1
         there = Client(impatient)
-        wait_for(lambda: there.run(project, run)["state"] == "crashed", "silence is noticed", 30)
-        assert everything(here, project) == everything(there, project)
+        wait_for(lambda: there.run(space, run)["state"] == "crashed", "silence is noticed", 30)
+        assert everything(here, space) == everything(there, space)
     finally:
         process.terminate()
         process.wait()
+
+
+def test_sweeps_that_hydra_ran_are_uploaded_from_their_directory_or_all_of_a_project(
+    project: Project, target: ServerAddress, there: Client, space: str
+) -> None:
+    one = project.sweep("x=1,2", "behave=raise", "only=2", "hydra.sweeper.max_retries=0", check=False)
+    project.sweep("x=3", "model=small,wide")
+    address = project.server()
+    os.kill(address.pid, signal.SIGTERM)  # one that was idle has ended: it is started again
+    wait_for(lambda: read_address(address.directory) is None, "its end", 30)
+    project.env |= {"WANDB_BASE_URL": target.url, "WANDB_API_KEY": target.api_key}
+
+    def say(*arguments: str) -> str:
+        return " ".join(command(project, "sync", *arguments, "--project", space).stdout.split())
+
+    assert "would be uploaded 2" in say(str(one.directory), "--dry-run")
+    assert there.runs(space) == []
+    assert "uploaded 2" in say(str(one.directory))
+    assert [run["state"] for run in everything(there, space)] == ["finished", "failed"]
+    both = say(str(project.directory))
+    assert "already there 2" in both
+    assert "uploaded 2" in both
+    own = Client(project.server())
+    assert sorted(map(pretty, everything(own, "app"))) == sorted(map(pretty, everything(there, space)))
+    assert {made["state"] for made in sweeps_of(there, space)} == {"FINISHED"}
+    assert len(sweeps_of(there, space)) == 2
+
+
+# --- what can't be uploaded ---
+
+
+@pytest.mark.usefixtures("login")
+def test_a_run_whose_id_is_taken_by_another_one_is_left_alone_and_told(
+    source: ServerAddress, here: Client, there: Client, space: str
+) -> None:
+    there.start(space, "taken", config={"mine": 1})
+    sweep = small_sweep(here, space, "taken", "free")
+    synced = upload(source, sweep)
+    ((run, reason),) = synced.counts.failed
+    assert (run, synced.counts.uploaded, synced.is_complete) == ("taken", 1, False)
+    assert "has another run of that id, which is of no sweep: choose another --project" in reason
+    assert there.run(space, "taken")["config"] == {"mine": 1}
+    assert upload(source, sweep).counts.already_there == 1
+
+
+@pytest.mark.usefixtures("login")
+def test_a_sweep_that_was_deleted_at_the_target_is_told(source: ServerAddress, here: Client, space: str) -> None:
+    sweep = small_sweep(here, space, "one")
+    journal = source.directory / f"sync-{os.environ['WANDB_BASE_URL'][7:].replace(':', '-')}-{sweep}.jsonl"
+    journal.write_text(json.dumps({"target": f"local/{space}", "event": "sweep", "sweep_id": "gone1234"}))
+    synced = upload(source, sweep)
+    assert "Sweep local/" in str(synced.stopped)
+    assert "doesn't exist any more. W&B doesn't take the ids of deleted runs again" in str(synced.stopped)
+
+
+@pytest.mark.usefixtures("login")
+def test_a_file_that_is_refused_keeps_nothing_else_back_and_is_tried_again(
+    source: ServerAddress, here: Client, there: Client, space: str
+) -> None:
+    class Refusing(ThrottledAdapter):
+        def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+            response = super().send(request, *args, **options)
+            if request.method == "PUT":
+                response.status_code = 403
+            return response
+
+    def session(throttle: Throttle) -> requests.Session:
+        made = requests.Session()
+        made.mount("http://", Refusing(throttle))
+        return made
+
+    sweep = small_sweep(here, space, "one")
+    (synced,) = sync(source.directory, SyncOptions(sweeps=(sweep,), requests_per_s=FAST), session)
+    ((run, reason),) = synced.counts.failed
+    assert (run, synced.stopped) == ("one", None)
+    assert "all but 1 file(s) arrived: a/file.txt: " in reason
+    assert there.run(space, "one")["state"] == "finished"
+    assert upload(source, sweep).counts.uploaded == 1
+
+
+def test_a_wrong_key_ends_it_at_once(
+    source: ServerAddress, target: ServerAddress, here: Client, space: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = small_sweep(here, space, "one", "two")
+    monkeypatch.setenv("WANDB_API_KEY", "local-" + "0" * 40)
+    with pytest.raises(ServerError, match="needs its API key"):
+        upload(source, sweep, to=target.url)
+    assert "needs its API key" in str(upload(source, sweep, to=target.url, entity="local").stopped)
+
+
+def test_the_source_is_no_target(source: ServerAddress, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", source.api_key)
+    with pytest.raises(SweepError, match="is the server that holds the sweeps already"):
+        upload(source, to=source.url)
+
+
+@pytest.mark.usefixtures("login")
+def test_a_sweep_that_the_server_does_not_have_is_told_with_those_it_has(
+    source: ServerAddress, here: Client, space: str
+) -> None:
+    sweep = small_sweep(here, space, "one")
+    with pytest.raises(SweepError, match=f"--sweep nosuchid: the server has no such sweep. It has: .*{sweep}"):
+        upload(source, "nosuchid")
 
 
 # --- again, and after being killed ---
@@ -250,30 +357,30 @@ def test_a_run_that_crashed_is_shown_as_such_once_it_was_silent(
 
 @pytest.mark.usefixtures("login")
 def test_repeated_it_uploads_what_is_new_or_has_changed(
-    source: ServerAddress, here: Client, there: Client, project: str
+    source: ServerAddress, here: Client, there: Client, space: str
 ) -> None:
-    sweep = here.sweep(project, CONFIG)
+    sweep = here.sweep(space, CONFIG)
     for run, code in (("good", 0), ("bad", 1), ("open", None)):
-        start(here, project, run, sweep)
+        start(here, space, run, sweep)
         if code is not None:
-            here.finish(project, run, code, {"loss": 1.0})
+            here.finish(space, run, code, {"loss": 1.0})
     first = upload(source, sweep).counts
     assert (first.uploaded, first.already_there, first.open) == (2, 0, 1)
-    assert sweeps_of(there, project)[0]["state"] == "PENDING"
+    assert sweeps_of(there, space)[0]["state"] == "PENDING"
     again = upload(source, sweep).counts
     assert (again.uploaded, again.already_there, again.open) == (0, 2, 1)
 
-    here.start(project, "bad", sweep)  # it is retried: more history, and a better end
-    here.log(project, "bad", [{"loss": 0.5, "_step": 6}], offset=5)
-    here.finish(project, "bad", 0, {"loss": 0.5})
-    here.finish(project, "open", 0, {"loss": 2.0})
-    end(here, project, sweep)
+    here.start(space, "bad", sweep)  # it is retried: more history, and a better end
+    here.log(space, "bad", [{"loss": 0.5, "_step": 6}], offset=5)
+    here.finish(space, "bad", 0, {"loss": 0.5})
+    here.finish(space, "open", 0, {"loss": 2.0})
+    end(here, space, sweep)
     last = upload(source, sweep).counts
     assert (last.uploaded, last.already_there, last.open) == (2, 1, 0)
-    assert sorted(map(pretty, everything(here, project))) == sorted(map(pretty, everything(there, project)))
-    (made,) = sweeps_of(there, project)
+    assert sorted(map(pretty, everything(here, space))) == sorted(map(pretty, everything(there, space)))
+    (made,) = sweeps_of(there, space)
     assert made["state"] == "FINISHED"
-    assert there.sweep_of(project, made["name"])["runCount"] == 3
+    assert there.sweep_of(space, made["name"])["runCount"] == 3
 
 
 class Killed(BaseException):
@@ -309,17 +416,17 @@ class Deadly:
 @pytest.mark.usefixtures("login")
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_killed_at_any_request_and_repeated_it_gives_what_it_gives_undisturbed(
-    source: ServerAddress, here: Client, there: Client, project: str, when: str
+    source: ServerAddress, here: Client, there: Client, space: str, when: str
 ) -> None:
-    sweep = small_sweep(here, project, "one")
-    start(here, project, "two", sweep)
-    here.log(project, "two", [{"loss": i, "_step": i} for i in range(2001)])  # takes three requests
-    stop(here, project, "two")
-    here.finish(project, "two", 255, {"loss": 0.1})
-    expected = everything(here, project)
+    sweep = small_sweep(here, space, "one")
+    start(here, space, "two", sweep)
+    here.log(space, "two", [{"loss": i, "_step": i} for i in range(2001)])  # takes three requests
+    stop(here, space, "two")
+    here.finish(space, "two", 255, {"loss": 0.1})
+    expected = everything(here, space)
     for at in range(1, 100):
         deadly = Deadly(at, when)
-        elsewhere = f"{project}-{at}"
+        elsewhere = f"{space}-{at}"
         options = SyncOptions(sweeps=(sweep,), project=elsewhere, requests_per_s=FAST, parallel=1)
         try:
             sync(source.directory, options, deadly.session)
@@ -336,16 +443,16 @@ def test_killed_at_any_request_and_repeated_it_gives_what_it_gives_undisturbed(
 
 @pytest.mark.usefixtures("login")
 def test_a_real_sigkill_loses_nothing_and_repeats_nothing(
-    source: ServerAddress, target: ServerAddress, here: Client, there: Client, project: str
+    source: ServerAddress, target: ServerAddress, here: Client, there: Client, space: str
 ) -> None:
     runs = [f"run-{i:02}" for i in range(12)]
-    sweep = small_sweep(here, project, *runs)
+    sweep = small_sweep(here, space, *runs)
     command = [str(Path(sys.executable).with_name("hydra-sweep")), "sync", str(source.directory), "--sweep", sweep]
     process = subprocess.Popen([*command, "--requests-per-s", "25"], stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: len(finished(there, project)) >= 3, "some runs have arrived", 60)
+    wait_for(lambda: len(finished(there, space)) >= 3, "some runs have arrived", 60)
     process.kill()
     process.wait()
-    arrived = finished(there, project)
+    arrived = finished(there, space)
     assert len(arrived) < 12
     done = subprocess.run(
         [*command, "--json", "--requests-per-s", "1000"], capture_output=True, text=True, timeout=60
@@ -355,8 +462,8 @@ def test_a_real_sigkill_loses_nothing_and_repeats_nothing(
     assert synced["uploaded"] + synced["already_there"] == 12
     # Those that were noted as done aren't sent again: all but at most the ones that were under way.
     assert synced["already_there"] >= len(arrived) - 4
-    assert everything(here, project) == everything(there, project)
-    assert len(sweeps_of(there, project)) == 1
+    assert everything(here, space) == everything(there, space)
+    assert len(sweeps_of(there, space)) == 1
 
 
 def finished(client: Client, project: str) -> list[str]:
