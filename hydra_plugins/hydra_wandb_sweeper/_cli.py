@@ -260,7 +260,11 @@ def sync(directory: Path, as_json: bool, **options: Any) -> None:
     """
     from ._sync_command import SyncOptions, sync
 
-    synced = sync(directory, SyncOptions(**options))
+    try:
+        synced = sync(directory, SyncOptions(**options))
+    except KeyboardInterrupt:
+        click.echo("Interrupted; the same command goes on where it was.", err=True)
+        raise SystemExit(130) from None
     text = "\n".join(line for one in synced for line in _sync_lines(one, options["dry_run"]))
     _answer([one.to_json() for one in synced], text or "There is no sweep.", as_json)
     if not all(one.is_complete for one in synced):

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from ._client import SweepRef
 from ._errors import ServerError, ServerUnreachableError, SweepError
 from ._sync_journal import Journal
-from ._sync_plan import STREAMS, Counts, Ending, SourceRun, SourceSweep, chunks_of, ending_of
+from ._sync_plan import Chunk, Counts, Ending, Parcel, SourceRun, SourceSweep, chunks_of, ending_of, parcels_of
 from ._sync_source import Source
-from ._sync_target import Target
+from ._sync_target import Last, Target
 
 _REPORT_S = 5.0
 _FILES_AT_ONCE = 100
@@ -180,23 +180,31 @@ class Upload:
 
     def _finish(self, source: Source, target: Target, run: SourceRun, ending: Ending, node_id: str) -> None:
         fingerprint = run.fingerprint()
-        for stream in STREAMS:
-            self._send_stream(source, target, run, fingerprint, stream)
+        last: Parcel = ()
+        for parcel in parcels_of(self._chunks(source, run, fingerprint)):
+            self._send(target, run, fingerprint, last)
+            last = parcel
         names, refused = self._send_files(source, target, run) if run.file_count else ([], [])
-        target.end(self._target, run, node_id, ending, names)
+        # Most runs fit into this one request.
+        target.end(self._target, run, node_id, ending, Last(last, names))
         if refused:
             raise SweepError(f"all but {len(refused)} file(s) arrived: {'; '.join(refused)}")
         self._journal.note_run(run.run_id, fingerprint)
         self._count(uploaded=1)
 
-    def _send_stream(self, source: Source, target: Target, run: SourceRun, fingerprint: str, stream: str) -> None:
-        start = self._journal.lines_of(run.run_id, fingerprint, stream)
-        lines = source.lines(self._source, run.run_id, stream, start, run.lines[stream])
-        for chunk in chunks_of(stream, lines):
-            self._refuse_stopped()
-            target.send_lines(self._target, run.run_id, chunk)
-            if chunk.end < run.lines[stream]:
-                self._journal.note_lines(run.run_id, fingerprint, stream, chunk.end)
+    def _chunks(self, source: Source, run: SourceRun, fingerprint: str) -> Iterator[Chunk]:
+        """Read what hasn't arrived of a run's streams, as it is taken."""
+        for stream, end in run.lines.items():
+            start = self._journal.lines_of(run.run_id, fingerprint, stream)
+            yield from chunks_of(stream, source.lines(self._source, run.run_id, stream, start, end))
+
+    def _send(self, target: Target, run: SourceRun, fingerprint: str, parcel: Parcel) -> None:
+        if not parcel:
+            return
+        self._refuse_stopped()
+        target.send_lines(self._target, run.run_id, parcel)
+        for chunk in parcel:
+            self._journal.note_lines(run.run_id, fingerprint, chunk.stream, chunk.end)
 
     def _send_files(self, source: Source, target: Target, run: SourceRun) -> tuple[list[str], list[str]]:
         """Return the names of uploaded files, and why others weren't."""

@@ -127,6 +127,11 @@ class Chunk:
         """The number after that of the last line."""
         return self.offset + len(self.lines)
 
+    @property
+    def size_bytes(self) -> int:
+        """How large its lines are."""
+        return sum(len(line.encode()) for line in self.lines)
+
 
 def chunks_of(stream: str, numbered: Iterable[tuple[int, str]]) -> Iterator[Chunk]:
     """Cut numbered lines, in order, into chunks of CHUNK_LINES and CHUNK_BYTES at most.
@@ -146,6 +151,27 @@ def chunks_of(stream: str, numbered: Iterable[tuple[int, str]]) -> Iterator[Chun
         size += length
     if lines:
         yield Chunk(stream, first, tuple(lines))
+
+
+Parcel = tuple[Chunk, ...]
+
+
+def parcels_of(chunks: Iterable[Chunk]) -> Iterator[Parcel]:
+    """Put chunks together that one request can carry: of different streams, CHUNK_LINES and CHUNK_BYTES at most."""
+    parcel: list[Chunk] = []
+    for chunk in chunks:
+        together = [*parcel, chunk]
+        is_too_much = (
+            any(other.stream == chunk.stream for other in parcel)
+            or sum(len(c.lines) for c in together) > CHUNK_LINES
+            or sum(c.size_bytes for c in together) > CHUNK_BYTES
+        )
+        if parcel and is_too_much:
+            yield tuple(parcel)
+            parcel = []
+        parcel.append(chunk)
+    if parcel:
+        yield tuple(parcel)
 
 
 @dataclass(frozen=True)

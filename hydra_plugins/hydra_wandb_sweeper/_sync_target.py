@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from ._client import SweepClient, SweepRef
 from ._errors import ServerError
-from ._sync_plan import STREAMS, Chunk, Ending, Manner, SourceRun, SourceSweep
+from ._sync_plan import STREAMS, Ending, Manner, Parcel, SourceRun, SourceSweep
 from ._transport import Transport
 
 _BATCH = 100
@@ -57,6 +57,14 @@ class Place:
     name: str
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Last:
+    """What is sent with a run's end. uploaded: names of its files."""
+
+    parcel: Parcel
+    uploaded: Sequence[str]
 
 
 class Target:
@@ -150,10 +158,9 @@ class Target:
                 raise ServerError(words, error.status) from error
             raise
 
-    def send_lines(self, ref: SweepRef, run_id: str, chunk: Chunk) -> None:
-        """Store lines of a stream by their numbers."""
-        content = {"offset": chunk.offset, "content": list(chunk.lines)}
-        self._stream(ref, run_id, {"files": {STREAMS[chunk.stream]: content}})
+    def send_lines(self, ref: SweepRef, run_id: str, parcel: Parcel) -> None:
+        """Store lines of streams by their numbers."""
+        self._stream(ref, run_id, {"files": _files(parcel)})
 
     def create_files(self, ref: SweepRef, run_id: str, names: Sequence[str]) -> Iterator[Place]:
         """Yield where each file goes; a server may not want some, or any (those that keep no files)."""
@@ -168,11 +175,12 @@ class Target:
         """Upload a file's content."""
         self._transport.upload(place.url, content, place.headers)
 
-    def end(self, ref: SweepRef, run: SourceRun, node_id: str, ending: Ending, files: Sequence[str]) -> None:
-        """Store a run's summary and tell how it ended. node_id: from `announce`; files: that were uploaded."""
-        body: dict[str, Any] = {"files": {"wandb-summary.json": {"offset": 0, "content": [run.summary]}}}
-        if files:
-            body["uploaded"] = list(files)
+    def end(self, ref: SweepRef, run: SourceRun, node_id: str, ending: Ending, last: Last) -> None:
+        """Store the last of a run and its summary, and tell how it ended. node_id: from `announce`."""
+        summary = {"wandb-summary.json": {"offset": 0, "content": [run.summary]}}
+        body: dict[str, Any] = {"files": {**_files(last.parcel), **summary}}
+        if last.uploaded:
+            body["uploaded"] = list(last.uploaded)
         if ending.manner is Manner.SILENCE:
             self._stream(ref, run.run_id, body)
             return
@@ -184,6 +192,10 @@ class Target:
 
     def _stream(self, ref: SweepRef, run_id: str, body: Mapping[str, Any]) -> None:
         self._transport.post(f"/files/{ref.entity}/{ref.project}/{run_id}/file_stream", body)
+
+
+def _files(parcel: Parcel) -> dict[str, Any]:
+    return {STREAMS[chunk.stream]: {"offset": chunk.offset, "content": list(chunk.lines)} for chunk in parcel}
 
 
 def _header(text: str) -> tuple[str, str]:

@@ -23,12 +23,15 @@ from hydra_plugins.hydra_wandb_sweeper._sync_journal import Journal, journal_pat
 from hydra_plugins.hydra_wandb_sweeper._sync_plan import (
     CHUNK_BYTES,
     CHUNK_LINES,
+    STREAMS,
+    Chunk,
     Ending,
     Manner,
     SourceRun,
     SourceSweep,
     chunks_of,
     ending_of,
+    parcels_of,
 )
 from hydra_plugins.hydra_wandb_sweeper._sync_target import Target
 from hydra_plugins.hydra_wandb_sweeper._template import Template
@@ -123,6 +126,25 @@ def test_a_long_stream_is_cut_and_never_held_as_a_whole() -> None:
 def test_a_line_beyond_the_limit_is_sent_by_itself() -> None:
     chunks = list(chunks_of("log", [(0, "a"), (1, "é" * CHUNK_BYTES), (2, "b")]))
     assert [(chunk.offset, len(chunk.lines)) for chunk in chunks] == [(0, 1), (1, 1), (2, 1)]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["history", "events", "log"]), st.integers(1, CHUNK_LINES)), max_size=12))
+def test_parcels_hold_all_chunks_in_order_and_what_one_request_can_carry(parts: list[tuple[str, int]]) -> None:
+    chunks = [Chunk(stream, i * CHUNK_LINES, ("x",) * count) for i, (stream, count) in enumerate(parts)]
+    parcels = list(parcels_of(chunks))
+    assert [chunk for parcel in parcels for chunk in parcel] == chunks
+    for parcel in parcels:
+        assert len({chunk.stream for chunk in parcel}) == len(parcel)
+        assert sum(len(chunk.lines) for chunk in parcel) <= CHUNK_LINES
+
+
+def test_a_small_run_is_one_parcel() -> None:
+    assert len(list(parcels_of(Chunk(stream, 0, ("x",) * 9) for stream in STREAMS))) == 1
+
+
+def test_large_chunks_are_not_put_together() -> None:
+    large = "x" * (CHUNK_BYTES // 2 + 1)
+    assert len(list(parcels_of(Chunk(stream, 0, (large,)) for stream in STREAMS))) == 3
 
 
 def test_only_runs_that_have_ended_and_are_not_there_as_they_are_now_are_planned(tmp_path: Path) -> None:
