@@ -87,11 +87,11 @@ class Synced:
 def sync(
     directory: Path,
     options: SyncOptions,
-    make_session: Callable[[Throttle], requests.Session] = throttled_session,
+    make_session: Callable[[Throttle, Callable[[], bool]], requests.Session] = throttled_session,
 ) -> list[Synced]:
     """Upload the sweeps of a directory: a sweep's, an embedded server's, or its project's.
 
-    make_session: for the target, one per thread. Errors: SweepError where no sweep could begin.
+    make_session: for the target, one per thread, see throttled_session. Errors: SweepError if no sweep could begin.
     """
     target = _target_server(options.to)
     server, refs = _find_source(directory, options.sweeps)
@@ -104,7 +104,7 @@ def sync(
     throttle = Throttle(options.requests_per_s)
     parties = Parties(
         lambda stop: Source(_transport(server, START_PATIENCE_S, requests.Session(), stop)),
-        lambda stop: _make_target(target, make_session(throttle), stop),
+        lambda stop: _make_target(target, make_session(throttle, stop.is_set), stop),
     )
     never = threading.Event()
     with closing(parties.source(never)) as reader, closing(parties.target(never)) as writer:

@@ -24,7 +24,9 @@ def journal_path(server_directory: Path, source: SweepRef, url: str) -> Path:
 
     In the embedded server's directory, so that it doesn't matter by what the sweep was named.
     """
-    return server_directory / f"sync-{urlsplit(url).netloc.replace(':', '-')}-{source.sweep_id}.jsonl"
+    place = urlsplit(url)
+    host = f"{place.hostname}-{place.port}" if place.port else place.hostname
+    return server_directory / f"sync-{host}-{source.sweep_id}.jsonl"
 
 
 class Journal:

@@ -12,8 +12,14 @@ from requests.adapters import HTTPAdapter
 
 from ._transport import retry_after_s
 
-# So many requests may follow each other at once after a pause.
+# As many requests as the rate allows in this time may follow each other at once after a pause.
 _BURST_S = 1.0
+# How soon a thread that waits notices that it is given up.
+_NAP_S = 0.5
+
+
+def _never() -> bool:
+    return False
 
 
 class Throttle:
@@ -35,10 +41,12 @@ class Throttle:
         # When the next request may be sent if there is no burst; a virtual schedule instead of a count of tokens.
         self._next = clock()
 
-    def wait(self) -> None:
-        """Return when a request may be sent."""
+    def wait(self, is_given_up: Callable[[], bool] = _never) -> None:
+        """Return when a request may be sent. Errors: requests.ConnectionError once it is given up."""
         while (delay_s := self._take()) > 0:
-            self._sleep(delay_s)
+            if is_given_up():
+                raise requests.ConnectionError("given up before it was sent")
+            self._sleep(min(delay_s, _NAP_S))
 
     def _take(self) -> float:
         """Take a token, or return how long to wait before trying again."""
@@ -58,24 +66,28 @@ class Throttle:
 
 
 class ThrottledAdapter(HTTPAdapter):
-    """For a requests.Session: every request waits for the throttle, and an answer 429 holds all."""
+    """For a requests.Session: every request waits for the throttle, and an answer 429 holds all.
 
-    def __init__(self, throttle: Throttle) -> None:
+    is_given_up: True ends the wait with requests.ConnectionError.
+    """
+
+    def __init__(self, throttle: Throttle, is_given_up: Callable[[], bool] = _never) -> None:
         super().__init__()
         self._throttle = throttle
+        self._is_given_up = is_given_up
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
         """Send one request when its turn has come."""
-        self._throttle.wait()
+        self._throttle.wait(self._is_given_up)
         response = super().send(request, *args, **options)
         if response.status_code == 429 and (after_s := retry_after_s(response)):
             self._throttle.hold(after_s)
         return response
 
 
-def throttled_session(throttle: Throttle) -> requests.Session:
-    """Return a session whose requests wait for the throttle."""
+def throttled_session(throttle: Throttle, is_given_up: Callable[[], bool] = _never) -> requests.Session:
+    """Return a session whose requests wait for the throttle; see ThrottledAdapter."""
     session = requests.Session()
     for scheme in ("http://", "https://"):
-        session.mount(scheme, ThrottledAdapter(throttle))
+        session.mount(scheme, ThrottledAdapter(throttle, is_given_up))
     return session

@@ -162,6 +162,18 @@ def test_only_runs_that_have_ended_and_are_not_there_as_they_are_now_are_planned
 # --- the journal ---
 
 
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://api.wandb.ai", "sync-api.wandb.ai-ab12.jsonl"),
+        ("http://127.0.0.1:8080/", "sync-127.0.0.1-8080-ab12.jsonl"),
+        ("https://user:secret@wandb.example/base", "sync-wandb.example-ab12.jsonl"),
+    ],
+)
+def test_a_journal_is_named_after_the_target_s_host_and_the_sweep(url: str, name: str) -> None:
+    assert journal_path(Path("/server"), SWEEP.ref, url) == Path("/server", name)
+
+
 def test_what_was_noted_is_known_to_the_next_process(tmp_path: Path) -> None:
     path = journal_path(tmp_path, SWEEP.ref, "https://api.wandb.ai")
     journal = Journal(path, "me/app")
@@ -170,7 +182,6 @@ def test_what_was_noted_is_known_to_the_next_process(tmp_path: Path) -> None:
     journal.note_run("r2", "f2")
     journal.close()
     again = Journal(path, "me/app", read_only=True)
-    assert path.name == "sync-api.wandb.ai-ab12.jsonl"
     assert again.sweep_id == "xy34"
     assert again.lines_of("r1", "f1", "history") == 1000
     assert (again.lines_of("r1", "f2", "history"), again.lines_of("r1", "f1", "log")) == (0, 0)

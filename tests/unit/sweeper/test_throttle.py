@@ -64,3 +64,12 @@ def test_what_one_request_is_told_holds_for_all() -> None:
     server.close()
     assert answers[0].status_code == 200
     assert time.now == pytest.approx(30.0)
+
+
+def test_a_long_wait_that_is_given_up_ends_soon() -> None:
+    time = FakeTime()
+    throttle = Throttle(1, time.sleep, lambda: time.now)
+    throttle.hold(600)
+    with pytest.raises(requests.ConnectionError, match="given up"):
+        throttle.wait(lambda: time.now > 2)
+    assert time.now < 3
