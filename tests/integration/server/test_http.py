@@ -272,6 +272,7 @@ def test_everything_the_schema_offers_can_be_asked_of_a_run_with_data(client: Cl
         ("Project", "artifactType"): 'name: "model"',
         ("ArtifactCollection", "artifactMembership"): 'aliasName: "latest"',
         ("ArtifactSequence", "artifactMembership"): 'aliasName: "v0"',
+        ("Run", "streamLines"): 'stream: "history", offset: 0, first: 9',
     }
     named = ("artifact", "artifactCollection", "artifactCollectionMembership", "artifactSequence")
     arguments |= {(kind, field): 'name: "a"' for kind in ("Project", "ArtifactType") for field in named}
