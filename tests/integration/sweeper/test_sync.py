@@ -382,6 +382,12 @@ def test_repeated_it_uploads_what_is_new_or_has_changed(
     assert made["state"] == "FINISHED"
     assert there.sweep_of(space, made["name"])["runCount"] == 3
 
+    here.start(space, "good", sweep)  # a sweep that has ended takes it too
+    here.finish(space, "good", 3, {"loss": 4.0})
+    assert upload(source, sweep).counts.uploaded == 1
+    assert sorted(map(pretty, everything(here, space))) == sorted(map(pretty, everything(there, space)))
+    assert [one["state"] for one in sweeps_of(there, space)] == ["FINISHED"]
+
 
 class Killed(BaseException):
     """What SIGKILL is to a request: nothing that follows happens."""
