@@ -150,8 +150,8 @@ class Target:
         try:
             return str(self._transport.graphql(_UPSERT_RUN, variables)["upsertBucket"]["bucket"]["id"])
         except ServerError as error:
-            # W&B answers 409 where a run was deleted, whose id it doesn't give again.
-            if error.status == 409:
+            # Where a run was deleted, W&B answers 409 and the embedded server 410.
+            if error.status in (409, 410):
                 words = (
                     f"{error}. The id of a deleted run can't be used again in its project: choose another --project"
                 )

@@ -303,6 +303,23 @@ def test_a_sweep_that_was_deleted_at_the_target_is_told(source: ServerAddress, h
 
 
 @pytest.mark.usefixtures("login")
+def test_a_run_that_was_deleted_at_the_target_stays_so_and_that_is_told_once_it_changes(
+    source: ServerAddress, here: Client, there: Client, space: str
+) -> None:
+    sweep = small_sweep(here, space, "one", "two")
+    upload(source, sweep)
+    delete = "mutation D($id: ID!) { deleteRun(input: {id: $id}) { clientMutationId } }"
+    there.graphql(delete, id=there.run(space, "one")["id"])
+    assert upload(source, sweep).counts.already_there == 2
+    here.start(space, "one", sweep)
+    here.finish(space, "one", 1)
+    ((run, reason),) = upload(source, sweep).counts.failed
+    assert run == "one"
+    assert "choose another --project" in reason
+    assert finished(there, space) == ["two"]
+
+
+@pytest.mark.usefixtures("login")
 def test_a_file_that_is_refused_keeps_nothing_else_back_and_is_tried_again(
     source: ServerAddress, here: Client, there: Client, space: str
 ) -> None:
