@@ -108,10 +108,9 @@ class Agents:
         stops = []
         for name in listed:
             run = self._runs.by_name(sweep.project_id, name)
-            if run is None:
-                if self._runs.deleted.contains(sweep.project_id, name):
-                    stops.append({"type": "stop", "run_id": name})
-            elif self._is_to_stop(agent, run, newly_listed=name not in previous):
+            if run is None and self._runs.deleted.contains(sweep.project_id, name):
+                stops.append({"type": "stop", "run_id": name, "reason": "its run was deleted"})
+            elif run is not None and self._is_to_stop(agent, run, newly_listed=name not in previous):
                 # The SDK's agents leave what they don't know alone.
                 reason = {"reason": run.stop_reason} if run.stop_reason else {}
                 stops.append({"type": "stop", "run_id": name, **reason})

@@ -159,17 +159,8 @@ def _read(rule: Hyperband, text: str) -> tuple[float | None, float | None]:
         return None, None
     if not isinstance(row, dict):
         return None, None
-    value = _number(_metric(row, rule.metric))
+    value = _number(jsontext.value_at(row, rule.metric))
     return _number(row.get("_step")), None if value is None else rule.loss(value)
-
-
-def _metric(row: dict[str, Any], name: str) -> Any:
-    if name in row:
-        return row[name]
-    value: Any = row
-    for part in name.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
 
 
 def _number(value: Any) -> float | None:

@@ -75,10 +75,11 @@ class Files:
         )
         return bool(changed)
 
-    def of_run(self, run: Run, names: list[str] | None) -> list[RunFile]:
-        """Files whose content has arrived."""
+    def of_run(self, run: Run, names: list[str] | None, pattern: str | None = None) -> list[RunFile]:
+        """Files whose content has arrived. pattern: of the name, as SQL's LIKE has it."""
         rows = self._db.rows(
-            "SELECT * FROM files WHERE run_id = ? AND size_bytes IS NOT NULL ORDER BY name", (run.id,)
+            "SELECT * FROM files WHERE run_id = ? AND size_bytes IS NOT NULL AND name LIKE ? ORDER BY name",
+            (run.id, pattern or "%"),
         )
         found = [RunFile(**dict(row)) for row in rows]
         return [file for file in found if not names or file.name in names]

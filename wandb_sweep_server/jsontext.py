@@ -40,6 +40,18 @@ def _whole(value: Any) -> Any:
     return value
 
 
+def value_at(row: dict[str, Any], name: str, default: Any = None) -> Any:
+    """The value of a name such as `val.loss`, which may be one key or the way to a nested one."""
+    if name in row:
+        return row[name]
+    value: Any = row
+    for part in name.split("."):
+        if not isinstance(value, dict) or part not in value:
+            return default
+        value = value[part]
+    return value
+
+
 def finite(value: Any) -> Any:
     """Replace non-finite floats by the strings "NaN", "Infinity", "-Infinity", as W&B stores them."""
     if isinstance(value, float) and not math.isfinite(value):

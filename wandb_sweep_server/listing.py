@@ -21,6 +21,7 @@ _DEFAULT_PAGE = 50
 _MAX_PAGE = 10_000
 _MAX_OFFSET = 2**62
 _DEFAULT_SAMPLES = 500
+_ABSENT = object()
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,9 @@ class RunLists:
         rows = []
         for _, text in self._runs.lines(run, "history", 0, run.history_lines):
             row = _row(text)
-            if all(key in row for key in wanted.keys) and wanted.min_step <= _step(row) < wanted.max_step:
-                rows.append({key: jsontext.finite(row[key]) for key in wanted.keys})
+            values = {key: jsontext.value_at(row, key, _ABSENT) for key in wanted.keys}
+            if _ABSENT not in values.values() and wanted.min_step <= _step(row) < wanted.max_step:
+                rows.append(jsontext.finite(values))
         return _spread(rows, wanted.samples)
 
 

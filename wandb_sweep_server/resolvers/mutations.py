@@ -53,6 +53,8 @@ def _upsert_bucket(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
         config=parsed_object("config", input.get("config")),
         summary=parsed_object("summaryMetrics", input.get("summaryMetrics")),
     )
+    if _branch_point(fields.config):
+        raise ClientError("fork_from is not available in this server: a run can't begin as a copy of another")
     if input.get("id") and not input.get("name"):
         # The public API changes a run by its opaque id alone; that doesn't mean that a process runs. A process that
         # resumes its run gives both.
@@ -63,9 +65,18 @@ def _upsert_bucket(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     return {"bucket": run, "inserted": inserted}
 
 
+def _branch_point(config: dict[str, Any] | None) -> Any:
+    """The run and step from which the SDK wants a run to begin, None if it doesn't."""
+    own = (config or {}).get("_wandb")
+    value = own.get("value") if isinstance(own, dict) else None
+    return value.get("branch_point") if isinstance(value, dict) else None
+
+
 @_mutation.field("upsertSweep")
 def _upsert_sweep(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     store = store_of(info)
+    if input.get("launchScheduler") is not None:
+        raise ClientError("sweeps on launch queues are not available in this server")
     change = SweepChange(
         config=input.get("config"),
         state=input.get("state"),
@@ -79,7 +90,10 @@ def _upsert_sweep(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     else:
         project = store.projects.require(input.get("entityName"), input.get("projectName"))
         sweep = store.sweeps.create(project, change)
-    return {"sweep": sweep, "configValidationWarnings": list(store.sweeps.config(sweep).warnings)}
+    warnings = list(store.sweeps.config(sweep).warnings)
+    if parsed_object("priorRunsFilters", input.get("priorRunsFilters")):
+        warnings.append("prior_runs have no effect in this server: the search begins without them")
+    return {"sweep": sweep, "configValidationWarnings": warnings}
 
 
 def _sweep_of_input(store: Store, input: dict[str, Any]) -> Sweep:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from ariadne import ObjectType
 
-from wandb_sweep_server.errors import NotFoundError
+from wandb_sweep_server import jsontext
+from wandb_sweep_server.errors import ClientError, NotFoundError
 from wandb_sweep_server.filters import Condition
 from wandb_sweep_server.listing import page_bounds, page_of
 from wandb_sweep_server.records import Project, Run, Sweep, global_id
@@ -70,8 +71,10 @@ def _total_sweeps(project: Project, info: Info) -> int:
 
 @_project.field("sweeps")
 def _sweeps(
-    project: Project, info: Info, after: str | None = None, first: int | None = None, **_: Any
+    project: Project, info: Info, after: str | None = None, first: int | None = None, filters: str | None = None
 ) -> dict[str, Any]:
+    if filters and jsontext.loads(filters):
+        raise ClientError("filters of sweeps are not available in this server")
     offset, count = page_bounds(after, first)
     return connection(page_of(store_of(info).sweeps.page(project.id, offset, count + 1), offset, count))
 

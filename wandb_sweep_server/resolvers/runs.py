@@ -153,10 +153,10 @@ def _files(
     names: list[str] | None = None,
     after: str | None = None,
     first: int | None = None,
-    **_: Any,
+    pattern: str | None = None,
 ) -> dict[str, Any]:
     offset, count = page_bounds(after, first)
-    found = store_of(info).files.of_run(run, names)
+    found = store_of(info).files.of_run(run, names, pattern)
     files = [run_file(info, run, file) for file in found[offset : offset + count + 1]]
     return {**connection(page_of(files, offset, count)), "totalCount": len(found)}
 

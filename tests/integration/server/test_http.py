@@ -235,6 +235,59 @@ def test_a_variable_of_a_wrong_type_or_value_is_never_a_fault_of_the_server(
             assert message_of(response)
 
 
+ARTIFACT_INPUTS: list[tuple[str, dict[str, Any]]] = [
+    (
+        operations.CREATE_ARTIFACT,
+        {
+            "artifactTypeName": "model",
+            "artifactCollectionName": "m",
+            "digest": "d",
+            "clientID": "c",
+            "runName": "r",
+            "metadata": "{}",
+            "aliases": [{"alias": "best", "artifactCollectionName": "m"}],
+            "tags": [{"tagName": "t"}],
+            "historyStep": 1,
+            "ttlDurationSeconds": 0,
+        },
+    ),
+    (operations.CREATE_ARTIFACT_MANIFEST, {"artifactID": "id", "name": "n", "digest": "", "runName": "r"}),
+    (operations.USE_ARTIFACT, {"artifactID": "id", "runName": "r"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("query", "fitting", "name"),
+    [
+        (query, fitting, name)
+        for query, fitting in ARTIFACT_INPUTS
+        for name in (*fitting, "projectName", "entityName")
+    ],
+    ids=lambda value: value if isinstance(value, str) and "{" not in value else "",
+)
+def test_a_wrong_artifact_is_never_a_fault_of_the_server(
+    client: Client, project: str, query: str, fitting: dict[str, Any], name: str
+) -> None:
+    client.start(project, "r")
+    artifact, _ = client.create_artifact(project, "known", {"a": b"1"})
+    names = {"projectName": project, "entityName": "local"}
+    given = {key: artifact if value == "id" else value for key, value in fitting.items()}
+    for value in HOSTILE:
+        response = client.post_graphql(query, {"input": names | given | {name: value}})
+        assert response.status_code in (200, 400, 404), (value, response.text)
+    assert client.create_artifact(project, "known", {"a": b"1"})[1] == "PENDING"
+
+
+def test_wrong_files_of_an_artifact_are_never_a_fault_of_the_server(client: Client, project: str) -> None:
+    artifact, _ = client.create_artifact(project, "known", {"a": b"1"})
+    fitting = {"artifactID": artifact, "name": "a", "md5": "AAAAAAAAAAAAAAAAAAAAAA=="}
+    for name in fitting:
+        for value in HOSTILE:
+            files = {"artifactFiles": [fitting | {name: value}]}
+            response = client.post_graphql(operations.CREATE_ARTIFACT_FILES, {"input": files})
+            assert response.status_code in (200, 400, 404), (value, response.text)
+
+
 def test_a_wrong_variable_is_named(client: Client) -> None:
     query = 'query Runs($first: Int) { project(name: "p") { runs(first: $first) { edges { cursor } } } }'
     response = client.post_graphql(query, {"first": "many"})

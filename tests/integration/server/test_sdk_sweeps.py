@@ -204,6 +204,13 @@ project = PATH.rsplit("/", 1)[0]
 def xs(filters=None, order="+created_at"):
     return [run.config["x"] for run in api.runs(project, filters=filters, order=order)]
 
+def refused(work):
+    try:
+        return work()
+    except Exception as error:
+        answer = getattr(error, "response", None)  # older versions tell of the status only
+        return f"{error} {getattr(answer, 'text', '')}"
+
 run = next(run for run in sweep.runs if run.config["x"] == 1)
 run.config["note"] = "changed"
 run.tags.append("seen")
@@ -221,6 +228,7 @@ result(dict(
     best=sweep.best_run().config["x"],
     by_loss=xs(order="+summary_metrics.loss"),
     by_x=xs(order="-config.x"),
+    by_wrapped_x=xs(order="+config.x.value"),
     newest_first=xs(order="-created_at"),
     filters=[
         xs({"state": "finished"}),
@@ -238,7 +246,18 @@ result(dict(
         xs({"sweep": "another"}),
         xs({"created_at": {"$gt": "2020-01-01T00:00:00"}}),
         xs({"created_at": {"$lt": "2020-01-01T00:00:00"}}),
+        xs({"config.x.value": {"$lte": 2}}),
+        xs({"config.x": {"$nin": [1, 2]}}),
+        xs({"$nor": [{"config.x": 1}, {"state": "failed"}]}),
+        xs({"config.x": {"$not": {"$gt": 1}}}),
+        xs({"config.x": {"$eq": 2}}),
+        xs({"summary_metrics.loss": {"$exists": False}}),
+        xs({"summary_metrics.loss": None}),
+        xs({"config.x": True}),
+        xs({"config.x": "1"}),
+        xs({"jobType": "train"}),
     ],
+    unknown=refused(lambda: xs({"shoe_size": 1})),
     changed=[again.config.get("note"), again.config["x"], again.tags, again.summary.get("verdict"), again.state],
     kept=again.summary.get("loss"),
     run_sweep=again.sweep.id if again.sweep else None,
@@ -281,6 +300,7 @@ def test_the_public_api_orders_runs_and_puts_those_without_the_value_last(read: 
     assert read["by_loss"] == [3, 1, 2]
     assert read["by_x"] == [3, 2, 1]
     assert read["newest_first"] == [3, 2, 1]
+    assert read["by_wrapped_x"] == [1, 2, 3]
 
 
 def test_the_public_api_filters_runs(read: dict[str, Any]) -> None:
@@ -301,7 +321,21 @@ def test_the_public_api_filters_runs(read: dict[str, Any]) -> None:
         [],
         everything,
         [],
+        [1, 2],
+        [3],
+        [3],
+        [1],
+        [2],
+        [2],
+        [2],
+        [],
+        [],
+        [],
     ]
+
+
+def test_the_public_api_shows_which_key_of_a_filter_is_unknown(read: dict[str, Any]) -> None:
+    assert "key 'shoe_size' is not available in this server" in read["unknown"]
 
 
 def test_the_public_api_changes_a_run_that_has_ended_and_leaves_it_ended(read: dict[str, Any]) -> None:

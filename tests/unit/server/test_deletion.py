@@ -132,7 +132,7 @@ def test_the_agent_of_a_deleted_run_is_told_to_stop_it_and_goes_on(server: Serve
     server.start(first, sweep)
     assert server.heartbeat(agent, first) == []
     delete(server, first)
-    stop = {"type": "stop", "run_id": first}
+    stop = {"type": "stop", "run_id": first, "reason": "its run was deleted"}
     assert server.heartbeat(agent, first) == [stop]
     assert server.heartbeat(agent, first) == [stop]  # until it doesn't list it any more
     assert server.claim(agent) != first

@@ -108,6 +108,12 @@ def test_sampled_history_has_the_rows_with_all_keys(server: Server, run_name: st
     assert sampled(server, run_name) == sampled(server, run_name, keys=[]) == []
 
 
+def test_sampled_history_finds_nested_values_by_their_dotted_names(server: Server, run_name: str) -> None:
+    log(server, run_name, [{"val": {"loss": 1, "acc": None}}, {"val.loss": 2, "val": {"loss": 3}}, {"val": 4}, {}])
+    assert sampled(server, run_name, keys=["val.loss"]) == [{"val.loss": 1}, {"val.loss": 2}]
+    assert sampled(server, run_name, keys=["val.acc"]) == [{"val.acc": None}]
+
+
 def test_sampled_history_has_a_first_step_and_one_that_it_stops_before(server: Server, run_name: str) -> None:
     log(server, run_name, [{"_step": step} for step in range(10)])
     found = sampled(server, run_name, keys=["_step"], minStep=3, maxStep=6)
