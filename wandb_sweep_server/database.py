@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+
+import regex
+
+from .errors import ClientError
+
+# How long a request may look for patterns in texts.
+_MATCHING_S = 2.0
 
 SCHEMA_VERSION = 2
 
@@ -38,7 +45,8 @@ class Database:
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute("PRAGMA foreign_keys = ON")
         # SQLite has the operator but leaves the function to its host.
-        self._connection.create_function("REGEXP", 2, _matches, deterministic=True)
+        self._matcher = _Matcher()
+        self._connection.create_function("REGEXP", 2, self._matcher, deterministic=True)
         self._ensure_schema()
 
     def _check_version(self) -> None:
@@ -64,6 +72,7 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Everything inside is durable once this returns, or nothing of it happened."""
+        self._matcher.renew()
         self._connection.execute("BEGIN")
         try:
             yield
@@ -82,6 +91,7 @@ class Database:
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """Inside a transaction: everything in here happens, or nothing of it."""
+        self._matcher.renew()
         self._connection.execute("SAVEPOINT part")
         try:
             yield
@@ -117,13 +127,26 @@ class Database:
         self._connection.executemany(sql, rows)
 
     def row(self, sql: str, parameters: Iterable[Any] = ()) -> sqlite3.Row | None:
-        """The first row, or None."""
-        row: sqlite3.Row | None = self._connection.execute(sql, tuple(parameters)).fetchone()
+        """The first row, or None. Raises: ClientError, as `rows` does."""
+        with self._timely():
+            row: sqlite3.Row | None = self._connection.execute(sql, tuple(parameters)).fetchone()
         return row
 
     def rows(self, sql: str, parameters: Iterable[Any] = ()) -> list[sqlite3.Row]:
-        """All rows."""
-        return self._connection.execute(sql, tuple(parameters)).fetchall()
+        """All rows. Raises: ClientError if it looks for a pattern in texts and that takes too long."""
+        with self._timely():
+            return self._connection.execute(sql, tuple(parameters)).fetchall()
+
+    @contextmanager
+    def _timely(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if self._matcher.is_exhausted:
+                raise ClientError(
+                    f"filters: $regex takes longer than {_MATCHING_S:.0f} s; use another one"
+                ) from error
+            raise
 
     def value(self, sql: str, parameters: Iterable[Any] = ()) -> Any:
         """The first column of the first row, or None."""
@@ -131,5 +154,27 @@ class Database:
         return None if row is None else row[0]
 
 
-def _matches(pattern: str, value: Any) -> bool:
-    return isinstance(value, str) and re.search(pattern, value) is not None
+class _Matcher:
+    """Looks for patterns in texts, for a limited time in all: some patterns take years on some texts."""
+
+    def __init__(self) -> None:
+        self._left_s = _MATCHING_S
+        self.is_exhausted = False
+
+    def renew(self) -> None:
+        """Grant the time anew."""
+        self._left_s = _MATCHING_S
+        self.is_exhausted = False
+
+    def __call__(self, pattern: str, value: Any) -> bool:
+        if not isinstance(value, str):
+            return False
+        start_s = time.monotonic()
+        try:
+            # Other threads go on meanwhile, unlike with `re`, which can't be interrupted either.
+            return regex.search(pattern, value, timeout=max(self._left_s, 0.001), concurrent=True) is not None
+        except TimeoutError:
+            self.is_exhausted = True
+            raise
+        finally:
+            self._left_s -= time.monotonic() - start_s

@@ -30,7 +30,11 @@ class Chunk:
 
 @dataclass(frozen=True)
 class StreamPost:
-    """One request. `exit_code` is None while the process runs; `digest` tells one such body from another."""
+    """One request. `exit_code` is None while the process runs.
+
+    `digest` tells the last words of processes apart. It is "" where they need not differ: without the summary, in
+    which the SDK states how long the process ran.
+    """
 
     chunks: tuple[Chunk, ...] = ()
     summary: dict[str, Any] | None = None
@@ -60,7 +64,7 @@ def parse_post(body: bytes) -> StreamPost:
         summary=_summary(files[_SUMMARY]) if _SUMMARY in files else None,
         preempting=message.get("preempting") is True,
         exit_code=_exit_code(message),
-        digest=hashlib.sha256(body).hexdigest(),
+        digest=hashlib.sha256(body).hexdigest() if _SUMMARY in files else "",
     )
 
 

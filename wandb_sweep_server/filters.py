@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
+
+import regex
 
 from . import jsontext
 from .errors import ClientError
@@ -292,7 +293,7 @@ def _as_float(value: int) -> float:
 
 def _pattern(value: Any) -> str:
     try:
-        re.compile(str(value))
-    except (re.error, OverflowError, RecursionError) as error:
+        regex.compile(str(value))
+    except (regex.error, OverflowError, RecursionError) as error:
         raise ClientError(f"filters: $regex = {value!r}: {error}") from error
     return str(value)

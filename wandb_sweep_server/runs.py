@@ -231,7 +231,7 @@ class Runs:
 
     def post(self, run: Run, post: StreamPost) -> Run:
         """Store what a process streamed about its run, and stop whoever is too bad by that."""
-        if post.exit_code is not None and post.digest == run.preempted_by:
+        if post.exit_code is not None and post.digest and post.digest == run.preempted_by:
             # The process that was preempted missed the answer and says it again. All of it is stored, and by now
             # another process may have the run, of which this says nothing.
             return run

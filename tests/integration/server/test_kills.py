@@ -186,7 +186,8 @@ class Agent(Worker):
             run.give_ups += 1
             self.ok(lambda client: client.stream("p", name, preempting=True))
             # Another agent may have the run before this one hears of it.
-            self.ok(lambda client: client.stream("p", name, complete=True, exitcode=1))
+            files = {"wandb-summary.json": {"content": [json.dumps({"by": self.chance.random()})]}}
+            self.ok(lambda client: client.stream("p", name, files=files, complete=True, exitcode=1))
         elif fate < 0.3:
             run.give_ups += 1  # the agent won't list it in its next heartbeat
         else:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.unit.server.support import Server
 from wandb_sweep_server.database import SCHEMA_VERSION, Database, SchemaVersionError
+from wandb_sweep_server.errors import ClientError
 from wandb_sweep_server.store import Limits, Store, new_name
 
 PROJECT = {"entity": "e", "created_at": 1.0}
@@ -134,6 +135,14 @@ def test_ids_are_never_used_again(path: Path) -> None:
 )
 def test_regexp_looks_for_a_pattern_in_texts(path: Path, pattern: str, text: object, matches: int) -> None:
     assert Database(path).value("SELECT ? REGEXP ?", (text, pattern)) == matches
+
+
+def test_a_pattern_that_takes_for_ever_is_the_clients_error_and_the_next_one_has_its_time(path: Path) -> None:
+    database = Database(path)
+    with pytest.raises(ClientError, match=r"\$regex takes longer than 2 s"):
+        database.rows("SELECT ? REGEXP '(a|aa)+$'", ("a" * 200 + "!",))
+    with database.transaction():
+        assert database.value("SELECT 'xay' REGEXP 'a'") == 1
 
 
 def test_a_random_sweep_goes_on_with_its_seed_after_a_restart(server: Server) -> None:

@@ -137,6 +137,17 @@ def test_a_last_word_that_is_said_again_does_not_end_what_another_agent_has_now(
     assert server.exit(name, ends).state == ("failed" if ends else "finished")
 
 
+def test_a_second_process_may_end_with_the_words_of_the_first_where_they_say_little(server: Server) -> None:
+    sweep = server.sweep()
+    agent = server.agent(sweep)
+    name = server.claim(agent)
+    for state in ("preempted", "failed"):
+        server.start(name, sweep)
+        if state == "preempted":
+            server.post(name, {"preempting": True})
+        assert server.exit(name, 1).state == state
+
+
 def test_a_preempted_run_stays_queued_while_its_process_takes_its_time_to_end(server: Server) -> None:
     # The exit code is reported before the process is gone, and the agent beats in between.
     sweep = server.sweep({"a": {"value": 1}})

@@ -52,6 +52,8 @@ class SweepMachine(RuleBasedStateMachine):
         self.orphans: list[Process] = []
         self.over: set[str] = set()  # names of finished runs
         self.ended_by_user = False
+        self.said = 0
+        self.last_words: dict[str, dict[str, Any]] = {}  # of the process that was preempted last, by its run
 
     # --- what the rules need ---
 
@@ -138,9 +140,21 @@ class SweepMachine(RuleBasedStateMachine):
     @rule(data=st.data(), code=st.sampled_from([0, 0, 0, 1, 255]), is_gone=st.booleans())
     def a_process_ends(self, data: st.DataObject, code: int, is_gone: bool) -> None:
         process = self.pick(data, [p for p in self.processes() if p.is_announced])
-        self.server.exit(process.name, code)
+        self.said += 1
+        summary = {"content": [json.dumps({"by": self.said})]}
+        last_word = {"complete": True, "exitcode": code, "files": {"wandb-summary.json": summary}}
+        was = self.server.run(process.name).state
+        if self.server.post(process.name, last_word).state == "preempted" != was:
+            self.last_words[process.name] = last_word
         if is_gone:  # else its agent lists it once more
             self.gone(process)
+
+    @precondition(lambda self: self.last_words)
+    @rule(data=st.data())
+    def a_preempted_process_says_its_last_word_again(self, data: st.DataObject) -> None:
+        name = self.pick(data, sorted(self.last_words))
+        before = self.server.run(name)
+        assert self.server.post(name, self.last_words[name]) == before
 
     @precondition(lambda self: any(p.is_announced for p in self.processes()))
     @rule(data=st.data())
