@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from .blobs import Blob, BlobWriter
+from .blobs import Blob
 from .errors import GoneError, NotFoundError, TooLargeError
 from .store import Store
 
@@ -37,8 +36,7 @@ class _Endpoints:
     async def upload(self, request: Request) -> Response:
         limit_bytes = self._store.limits.artifact_file_bytes
         blob = await self._store.run(lambda: self._store.blobs.place(request.path_params["token"]))
-        path = self._store.blobs.path(blob)
-        writer = await run_in_threadpool(BlobWriter, path, blob.md5)
+        writer = await run_in_threadpool(self._store.blobs.writer, blob)
         try:
             async for piece in _pieces(request):
                 if writer.size_bytes + len(piece) > limit_bytes:
@@ -47,12 +45,12 @@ class _Endpoints:
             await run_in_threadpool(writer.finish)
         finally:
             await run_in_threadpool(writer.abandon)
-        await self._note(blob, writer.size_bytes, path)
+        await self._note(blob, writer.size_bytes)
         return JSONResponse({})
 
-    async def _note(self, blob: Blob, size_bytes: int, path: Path) -> None:
+    async def _note(self, blob: Blob, size_bytes: int) -> None:
         if not await self._store.run(lambda: self._store.blobs.stored(blob, size_bytes)):
-            await run_in_threadpool(path.unlink, missing_ok=True)
+            await run_in_threadpool(self._store.blobs.path(blob).unlink, missing_ok=True)
             raise GoneError("the artifact of this file was deleted")
 
     async def download_by_token(self, request: Request) -> Response:
@@ -63,10 +61,11 @@ class _Endpoints:
         return self._content(await self._store.run(lambda: self._store.blobs.find(md5)) if md5 else None)
 
     def _content(self, blob: Blob | None) -> Response:
-        if blob is None or blob.size_bytes is None:
+        path = None if blob is None or blob.size_bytes is None else self._store.blobs.path(blob)
+        if blob is None or path is None or not path.is_file():
             raise NotFoundError("there is no such content of an artifact")
         # As an attachment of no type: what a run uploads is data, whatever a browser would make of it.
-        return FileResponse(self._store.blobs.path(blob), media_type="application/octet-stream", filename=blob.md5)
+        return FileResponse(path, media_type="application/octet-stream", filename=blob.md5)
 
 
 def _md5_in(rest: str) -> str | None:

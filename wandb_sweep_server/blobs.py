@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import os
 import secrets
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -33,6 +34,16 @@ class Blobs:
     def __init__(self, database: Database, directory: Path) -> None:
         self._db = database
         self._directory = directory
+        # What came in when the last server was killed.
+        shutil.rmtree(self._incoming, ignore_errors=True)
+
+    @property
+    def _incoming(self) -> Path:
+        return self._directory / "incoming"
+
+    def writer(self, blob: Blob) -> BlobWriter:
+        """Something to write the content with."""
+        return BlobWriter(self.path(blob), blob.md5, self._incoming / f"{blob.id}-{secrets.token_hex(4)}")
 
     def path(self, blob: Blob) -> Path:
         """Where the content is. The row's number is part of the name: a name is not used again after a removal."""
@@ -95,13 +106,14 @@ class Blobs:
 class BlobWriter:
     """Writes a content piece by piece; a reader sees nothing of it until it is whole and known to be right."""
 
-    def __init__(self, path: Path, md5: str) -> None:
+    def __init__(self, path: Path, md5: str, temporary: Path) -> None:
         self._path = path
+        self._temporary = temporary
         self._wanted = md5
         self._sum = hashlib.md5(usedforsecurity=False)
         self.size_bytes = 0
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        for parent in (path.parent, temporary.parent):
+            parent.mkdir(parents=True, exist_ok=True)
         self._file: BinaryIO = open(self._temporary, "xb")  # noqa: SIM115 (closed by `finish` or `abandon`)
 
     def write(self, piece: bytes) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.server.support import Server
 from wandb_sweep_server.artifacts import Artifact, NewArtifact
-from wandb_sweep_server.blobs import Blob, BlobWriter, md5_of_base64
+from wandb_sweep_server.blobs import Blob, md5_of_base64
 from wandb_sweep_server.errors import ClientError, NotFoundError
 from wandb_sweep_server.manifests import Entry, parse_manifest
 from wandb_sweep_server.records import global_id
@@ -29,7 +29,7 @@ def manifest(files: dict[str, bytes], **more: Any) -> bytes:
 
 def store_content(server: Server, blob: Blob | None, content: bytes) -> None:
     assert blob is not None
-    writer = BlobWriter(server.store.blobs.path(blob), blob.md5)
+    writer = server.store.blobs.writer(blob)
     writer.write(content)
     writer.finish()
     assert server.do(lambda: server.store.blobs.stored(blob, len(content)))
@@ -256,12 +256,23 @@ def test_a_deleted_run_leaves_its_artifacts_unless_they_are_to_go_too(server: Se
 def test_a_content_is_stored_only_if_it_is_what_was_announced(server: Server) -> None:
     artifact = create(server, {"a": b"right"})
     blob = server.do(lambda: server.store.artifacts.announce_file(artifact, "a", md5(b"right")))
-    writer = BlobWriter(server.store.blobs.path(blob), blob.md5)
+    writer = server.store.blobs.writer(blob)
     writer.write(b"wrong")
     with pytest.raises(ClientError, match=f"not {blob.md5} as announced"):
         writer.finish()
     writer.abandon()
     assert stored_files(server) == []
+
+
+def test_what_was_coming_in_when_the_server_was_killed_is_removed_at_its_next_start(server: Server) -> None:
+    artifact = create(server, {"a": b"right"})
+    blob = server.do(lambda: server.store.artifacts.announce_file(artifact, "a", md5(b"right")))
+    writer = server.store.blobs.writer(blob)
+    writer.write(b"ri")
+    assert stored_files(server)
+    server.reopen()
+    assert stored_files(server) == []
+    writer.abandon()
 
 
 @pytest.mark.parametrize("text", ["", "x", "====", "A" * 24, "a" * 1000, "\ud800"])
