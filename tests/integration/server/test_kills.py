@@ -70,12 +70,12 @@ class Connection:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self.client = self._connected()
+        self._connect()
 
-    def _connected(self) -> Client:
+    def _connect(self) -> None:
         address = read_address(self._directory)
         assert address
-        return Client(address)
+        self.client = Client(address)
 
     def retry(self, work: Callable[[Client], T]) -> T:
         """The answer to a request, repeated until there is one."""
@@ -85,9 +85,10 @@ class Connection:
                 return work(self.client)
             except requests.RequestException:
                 assert time.monotonic() < deadline
-                time.sleep(0.005)
-                self.client.session.close()
-                self.client = self._connected()
+                time.sleep(0.01)
+                address = read_address(self._directory)
+                if address and address.url != self.client.url:
+                    self._connect()
 
 
 class Board:
