@@ -10,6 +10,7 @@ from . import jsontext
 from .errors import ClientError
 
 _STREAMS = {"wandb-history.jsonl": "history", "wandb-events.jsonl": "events", "output.log": "log"}
+STREAMS = tuple(_STREAMS.values())
 _SUMMARY = "wandb-summary.json"
 # SQLite's largest integer; also far above any real line number.
 _MAX_OFFSET = 2**62

@@ -18,7 +18,7 @@ from .runs import Runs
 T = TypeVar("T")
 
 _DEFAULT_PAGE = 50
-_MAX_PAGE = 10_000
+MAX_PAGE = 10_000
 _MAX_OFFSET = 2**62
 _DEFAULT_SAMPLES = 500
 _ABSENT = object()
@@ -43,7 +43,7 @@ def page_bounds(after: str | None, first: int | None) -> tuple[int, int]:
     Raises:
         ClientError: The cursor is none of ours, or `first` is negative.
     """
-    count = _DEFAULT_PAGE if first is None else min(first, _MAX_PAGE)
+    count = _DEFAULT_PAGE if first is None else min(first, MAX_PAGE)
     if count < 0:
         raise ClientError(f"first = {first} must not be negative")
     if not after:

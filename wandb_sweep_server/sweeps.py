@@ -47,10 +47,10 @@ class Sweeps:
         row = self._db.row("SELECT * FROM sweeps WHERE project_id = ? AND name = ?", (project_id, name))
         return record(Sweep, row)
 
-    def page(self, project_id: int, offset: int, count: int) -> list[Sweep]:
-        """Sweeps of a project, newest first."""
+    def page(self, project_id: int | None, offset: int, count: int) -> list[Sweep]:
+        """Sweeps of a project (None: of all), newest first."""
         rows = self._db.rows(
-            "SELECT * FROM sweeps WHERE project_id = ? ORDER BY id DESC LIMIT ? OFFSET ?",
+            "SELECT * FROM sweeps WHERE ?1 IS NULL OR project_id = ?1 ORDER BY id DESC LIMIT ?2 OFFSET ?3",
             (project_id, count, offset),
         )
         return [Sweep(**dict(row)) for row in rows]

@@ -18,6 +18,7 @@ from ._errors import SettingError, SweepError
 if TYPE_CHECKING:
     from ._client import SweepClient, SweepInfo, SweepRef
     from ._status import SweepStatus
+    from ._sync_command import Synced
 
 _MOST_SHOWN = 10
 
@@ -236,6 +237,42 @@ def retry(directory: Path, trials: tuple[int, ...], wait: bool, as_json: bool) -
 
 
 @main.command()
+@directory_argument
+@click.option("--to", default="wandb", show_default=True, help="Where to: wandb (where your login is), or a URL.")
+@click.option("--entity", help="There; default: your login's.")
+@click.option("--project", help="There; default: the same name as here.")
+@click.option("--sweep", "sweeps", multiple=True, help="Of a server's directory only this one; can be repeated.")
+@click.option("--parallel", type=click.IntRange(1, 64), default=4, show_default=True, help="Runs at a time.")
+@click.option(
+    "--requests-per-s",
+    type=click.FloatRange(0, 1000, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="To the target, at most.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be uploaded.")
+@json_option
+def sync(directory: Path, as_json: bool, **options: Any) -> None:
+    """Upload the ended runs of an embedded server's sweeps to W&B, or to another server.
+
+    DIR is a sweep's directory, or an embedded server's (or its project's) for all its sweeps. Repeated, it uploads
+    what is new or has changed.
+    """
+    from ._sync_command import SyncOptions, sync
+
+    try:
+        synced = sync(directory, SyncOptions(**options))
+    except KeyboardInterrupt:
+        click.echo("Interrupted; the same command goes on where it was.", err=True)
+        raise SystemExit(130) from None
+    text = "\n".join(line for one in synced for line in _sync_lines(one, options["dry_run"]))
+    _answer([one.to_json() for one in synced], text or "There is no sweep.", as_json)
+    if not all(one.is_complete for one in synced):
+        click.echo("Not everything was uploaded; the same command goes on where it was.", err=True)
+        raise SystemExit(1)
+
+
+@main.command()
 @click.option(
     "--dir",
     "directory",
@@ -323,6 +360,23 @@ def _as_text(shown: SweepStatus) -> str:
 
 def _more(count: int) -> list[str]:
     return [f"  and {count - _MOST_SHOWN} more (--json has all)"] if count > _MOST_SHOWN else []
+
+
+def _sync_lines(synced: Synced, is_dry_run: bool) -> list[str]:
+    counts = synced.counts
+    table = [
+        ("would be uploaded", synced.to_upload) if is_dry_run else ("uploaded", counts.uploaded),
+        ("already there", counts.already_there),
+        ("not ended yet", counts.open),
+        ("failed", len(counts.failed)),
+    ]
+    lines = [f"Sweep {synced.source.path} -> {synced.target_url or 'no sweep yet'}"]
+    lines += [f"  {name:<18}{count:>6}" for name, count in table if count or name.endswith("uploaded")]
+    lines += [f"    run {run_id}: {reason}" for run_id, reason in counts.failed[:_MOST_SHOWN]]
+    lines += _more(len(counts.failed))
+    if synced.stopped is not None:
+        lines.append(f"  stopped: {synced.stopped}")
+    return lines
 
 
 def _agent_lines(shown: SweepStatus) -> list[str]:

@@ -1,6 +1,6 @@
 """The sweep server as this project sees it: W&B's GraphQL and file_stream protocol, nothing of Hydra.
 
-The only module that speaks HTTP. W&B cloud, self-hosted W&B and the embedded server are the same thing here.
+W&B cloud, self-hosted W&B and the embedded server are the same thing here.
 The operations are those that W&B's SDK sends (wandb 0.19 to 0.31).
 """
 
@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import json
 import logging
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import requests
-import tenacity
 
-from ._errors import ServerError, ServerUnreachableError
+from ._errors import ServerError
 from ._sweep_config import from_yaml
+from ._transport import ServerAccess, Transport
 
 log = logging.getLogger(__name__)
 
@@ -64,17 +62,6 @@ query RunResumeStatus($entity: String, $project: String, $name: String!) {
     bucket(name: $name, missingOk: true) { id name summaryMetrics logLineCount }
   }
 }"""
-
-_RETRIED_STATUS = frozenset({408, 429, 500, 502, 503, 504})
-
-
-@dataclass(frozen=True)
-class ServerAccess:
-    """Where a server is and how to be let in. url: of its API; app_url: of its pages."""
-
-    url: str
-    app_url: str
-    api_key: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -127,11 +114,7 @@ class Command:
 class SweepClient:
     """Calls of one process to one server.
 
-    open_access: returns where the server is; asked again whenever it can't be reached there, since an embedded server
-    may come back on another node. patience_s: how long a call is retried while the server can't be reached or says
-    "later" (429, 5xx). The waits grow from 1 to 30 s with jitter, and obey Retry-After. is_given_up: asked before
-    every retry; True ends the call as if patience were at its end. Errors of every method: ServerError for a lasting
-    answer, ServerUnreachableError when patience is at its end, and those of open_access.
+    For the arguments see Transport. Errors of every method: those of Transport.
     """
 
     def __init__(
@@ -144,32 +127,33 @@ class SweepClient:
         clock: Callable[[], float] = time.monotonic,
         is_given_up: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._open_access = open_access
-        self._access: ServerAccess | None = None
-        self._place = "the sweep server"
-        self._patience_s = patience_s
-        self._session = session or requests.Session()
-        self._session.headers["User-Agent"] = "hydra-wandb-sweeper"
-        self._sleep = sleep
-        self._clock = clock
-        self._is_given_up = is_given_up
+        self._transport = Transport(
+            open_access, patience_s=patience_s, session=session, sleep=sleep, clock=clock, is_given_up=is_given_up
+        )
 
     def default_entity(self) -> str:
         """Return the entity that the login stands for."""
-        viewer = self._graphql(_VIEWER, {}).get("viewer")
+        viewer = self._transport.graphql(_VIEWER, {}).get("viewer")
         if not viewer or not viewer.get("entity"):
             raise ServerError(
-                f"{self._place} doesn't accept the API key. Check WANDB_API_KEY or run `wandb login`.", 401
+                f"{self._transport.place} doesn't accept the API key. Check WANDB_API_KEY or run `wandb login`.", 401
             )
         return str(viewer["entity"])
 
     def create_sweep(
-        self, config_yaml: str, *, entity: str | None, project: str, description: str | None
+        self,
+        config_yaml: str,
+        *,
+        entity: str | None,
+        project: str,
+        description: str | None,
+        patience_s: float | None = None,
     ) -> SweepRef:
-        """Create a sweep from a W&B sweep config (YAML text)."""
-        answer = self._graphql(
+        """Create a sweep from a W&B sweep config (YAML text). patience_s: for this call; None is the client's."""
+        answer = self._transport.graphql(
             _UPSERT_SWEEP,
             {"config": config_yaml, "description": description, "entityName": entity, "projectName": project},
+            patience_s,
         )["upsertSweep"]
         for warning in answer.get("configValidationWarnings") or ():
             log.warning("The server says of the sweep config: %s", warning)
@@ -181,7 +165,9 @@ class SweepClient:
     def get_sweep(self, ref: SweepRef) -> SweepInfo | None:
         """Return what the server knows of a sweep, None if there is no such sweep."""
         try:
-            answer = self._graphql(_GET_SWEEP, {"entity": ref.entity, "project": ref.project, "sweep": ref.sweep_id})
+            answer = self._transport.graphql(
+                _GET_SWEEP, {"entity": ref.entity, "project": ref.project, "sweep": ref.sweep_id}
+            )
         except ServerError as error:
             if error.status == 404:
                 return None
@@ -197,7 +183,7 @@ class SweepClient:
         filters = json.dumps({"sweep": ref.sweep_id})
         variables = {"entity": ref.entity, "project": ref.project, "filters": filters, "cursor": None}
         while True:
-            runs = self._graphql(_GET_RUNS, variables)["project"]["runs"]
+            runs = self._transport.graphql(_GET_RUNS, variables)["project"]["runs"]
             for node in (edge["node"] for edge in runs["edges"]):
                 config = json.loads(node["config"] or "{}")
                 values = {
@@ -228,7 +214,7 @@ class SweepClient:
         info = self.get_sweep(ref)
         if info is None or info.state not in before:
             return
-        self._graphql(
+        self._transport.graphql(
             _UPSERT_SWEEP,
             {"id": info.node_id, "state": state, "entityName": ref.entity, "projectName": ref.project},
         )
@@ -236,7 +222,7 @@ class SweepClient:
     def create_agent(self, ref: SweepRef, host: str) -> str | None:
         """Register an agent and return its id; None if the sweep is no longer running (a clean end)."""
         try:
-            answer = self._graphql(
+            answer = self._transport.graphql(
                 _CREATE_AGENT,
                 {"host": host, "entityName": ref.entity, "projectName": ref.project, "sweep": ref.sweep_id},
             )
@@ -254,7 +240,7 @@ class SweepClient:
         state = json.dumps(dict.fromkeys(live_runs, True))
         variables = {"id": agent_id, "metrics": "{}", "runState": state}
         try:
-            answer = self._graphql(_HEARTBEAT, variables, patience_s=None if patient else 0.0)
+            answer = self._transport.graphql(_HEARTBEAT, variables, patience_s=None if patient else 0.0)
         except ServerError as error:
             if error.status == 404:
                 return [Command("exit")]
@@ -267,7 +253,7 @@ class SweepClient:
         Returns the summary, as far as the process has sent it.
         """
         variables = {"entity": ref.entity, "project": ref.project, "name": run_id}
-        bucket = (self._graphql(_RUN_TAIL, variables).get("model") or {}).get("bucket")
+        bucket = (self._transport.graphql(_RUN_TAIL, variables).get("model") or {}).get("bucket")
         if not bucket:
             return {}
         summary = json.loads(bucket.get("summaryMetrics") or "{}") or {}
@@ -284,7 +270,7 @@ class SweepClient:
     def mark_preempting(self, ref: SweepRef, run_id: str) -> None:
         """Say that a run will be interrupted and shall go on elsewhere (W&B: run.mark_preempting()). Tried once."""
         path = f"/files/{ref.entity}/{ref.project}/{run_id}/file_stream"
-        self._post(path, {"preempting": True}, 0.0)
+        self._transport.post(path, {"preempting": True}, 0.0)
 
     def record_end(self, ref: SweepRef, run_id: str, exit_code: int) -> None:
         """End a run on the server that has ended elsewhere."""
@@ -292,123 +278,7 @@ class SweepClient:
 
     def _end_run(self, ref: SweepRef, run_id: str, exit_code: int, body: Mapping[str, Any]) -> None:
         path = f"/files/{ref.entity}/{ref.project}/{run_id}/file_stream"
-        self._post(path, {**body, "complete": True, "exitcode": exit_code}, self._patience_s)
-
-    def _graphql(self, query: str, variables: Mapping[str, Any], patience_s: float | None = None) -> dict[str, Any]:
-        body = {"query": query, "variables": dict(variables)}
-        answer = self._post("/graphql", body, self._patience_s if patience_s is None else patience_s)
-        if answer.get("errors"):
-            raise ServerError(f"{self._place} says: {_messages(answer)}", 200)
-        return answer.get("data") or {}
-
-    def _post(self, path: str, body: Mapping[str, Any], patience_s: float) -> dict[str, Any]:
-        retrying = tenacity.Retrying(
-            sleep=self._sleep,
-            stop=_StopAfter(patience_s, self._clock, self._is_given_up),
-            wait=_wait,
-            retry=tenacity.retry_if_exception_type(_Later),
-            before_sleep=_log_wait,
-        )
-        try:
-            return retrying(self._post_once, path, body)
-        except tenacity.RetryError as error:
-            later = error.last_attempt.exception()
-            within = f" within {patience_s:.0f} s" if patience_s else ""
-            raise ServerUnreachableError(
-                f"No usable answer from {self._place}{within}: {later}. "
-                "Check that the server runs and can be reached from this machine."
-            ) from later
-
-    def _post_once(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        access = self._current_access()
-        try:
-            response = self._session.post(
-                access.url.rstrip("/") + path, json=body, auth=("api", access.api_key), timeout=60
-            )
-        except requests.RequestException as error:
-            self._access = None
-            raise _Later(str(error)) from error
-        if response.status_code in _RETRIED_STATUS:
-            raise _Later(f"HTTP {response.status_code}: {response.text[:500]}", _retry_after_s(response))
-        if response.status_code >= 400:
-            raise ServerError(
-                f"{self._place} refused the request (HTTP {response.status_code}): {_messages_of(response)}",
-                response.status_code,
-            )
-        try:
-            return dict(response.json() or {})
-        except ValueError as error:
-            raise ServerError(
-                f"{self._place} doesn't answer like a W&B server: {response.text[:200]!r}", response.status_code
-            ) from error
-
-    def _current_access(self) -> ServerAccess:
-        if self._access is None:
-            try:
-                self._access = self._open_access()
-            except ServerUnreachableError as error:  # it isn't anywhere now
-                raise _Later(str(error)) from error
-            self._place = self._access.url
-        return self._access
-
-
-class _Later(Exception):
-    """An answer that means: try again. after_s: how long the server asks to wait, None if it doesn't say."""
-
-    def __init__(self, message: str, after_s: float | None = None) -> None:
-        super().__init__(message)
-        self.after_s = after_s
-
-
-class _StopAfter(tenacity.stop.stop_base):
-    """Stop once the next wait would end after the deadline, or the caller has given up."""
-
-    def __init__(self, patience_s: float, clock: Callable[[], float], is_given_up: Callable[[], bool]) -> None:
-        self._clock = clock
-        self._is_given_up = is_given_up
-        self._deadline = clock() + patience_s
-
-    def __call__(self, state: tenacity.RetryCallState) -> bool:
-        return self._is_given_up() or self._clock() + (state.upcoming_sleep or 0) >= self._deadline
-
-
-def _wait(state: tenacity.RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    if isinstance(error, _Later) and error.after_s is not None:
-        return error.after_s
-    # Jitter, so that 80 agents that lost the server together don't come back together.
-    return min(30.0, 2.0 ** (state.attempt_number - 1)) * random.uniform(0.5, 1.0)
-
-
-def _log_wait(state: tenacity.RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
-    log.warning("The sweep server can't answer (%s); trying again in %.1f s.", error, state.upcoming_sleep)
-
-
-def _retry_after_s(response: requests.Response) -> float | None:
-    header = response.headers.get("Retry-After")
-    if header is None:
-        return None
-    try:
-        return max(0.0, float(header))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
-    except ValueError:
-        return None
-
-
-def _messages(answer: Mapping[str, Any]) -> str:
-    return "; ".join(str(e.get("message", e)) if isinstance(e, dict) else str(e) for e in answer["errors"])
-
-
-def _messages_of(response: requests.Response) -> str:
-    try:
-        answer = response.json()
-        return _messages(answer) if answer.get("errors") else response.text[:500]
-    except (ValueError, AttributeError, TypeError):
-        return response.text[:500]
+        self._transport.post(path, {**body, "complete": True, "exitcode": exit_code})
 
 
 def _command(item: Mapping[str, Any]) -> Command:

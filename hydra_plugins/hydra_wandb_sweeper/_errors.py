@@ -38,6 +38,11 @@ class ServerError(SweepError):
         super().__init__(message)
         self.status = status
 
+    @property
+    def is_login(self) -> bool:
+        """True if the server doesn't let the user in, or not there."""
+        return self.status in (401, 403)
+
 
 class ServerUnreachableError(SweepError):
     """The sweep server gave no usable answer within the configured time."""

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ._client import ServerAccess
 from ._errors import ServerUnreachableError, SettingError
+from ._transport import ServerAccess
 
 WANDB_CLOUD_URL = "https://api.wandb.ai"
-_LOCAL_DIRECTORY = ".wandb_sweep_server"
+LOCAL_DIRECTORY = ".wandb_sweep_server"
 # How long a trial waits for an embedded server that is just being restarted: it was there when the trial was claimed.
 _RESTART_S = 300.0
 
@@ -66,12 +66,12 @@ def choose_server(setting: str, project_dir: Path, environ: Mapping[str, str] = 
     Errors: SettingError if W&B is asked for and no login is found.
     """
     if setting == "local":
-        return ServerRef("local", str(project_dir / _LOCAL_DIRECTORY))
+        return ServerRef("local", str(project_dir / LOCAL_DIRECTORY))
     url = setting if "://" in setting else wandb_base_url(environ)
     if find_login(url, environ) is not None:
         return ServerRef("wandb", url)
     if setting == "auto":
-        return ServerRef("local", str(project_dir / _LOCAL_DIRECTORY))
+        return ServerRef("local", str(project_dir / LOCAL_DIRECTORY))
     raise SettingError("server", setting, _no_login_rule(url))
 
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from ._client import ServerAccess
 from ._ledger import SweepRecord, Trial
+from ._transport import ServerAccess
 
 if TYPE_CHECKING:
     import wandb

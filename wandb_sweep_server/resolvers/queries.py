@@ -68,4 +68,10 @@ def _projects(
     return connection(page_of(found, offset, count))
 
 
+@_query.field("sweeps")
+def _all_sweeps(_: Any, info: Info, after: str | None = None, first: int | None = None) -> dict[str, Any]:
+    offset, count = page_bounds(after, first)
+    return connection(page_of(store_of(info).sweeps.page(None, offset, count + 1), offset, count))
+
+
 BINDABLES = (_query,)

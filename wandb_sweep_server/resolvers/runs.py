@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from ariadne import ObjectType
 
 from wandb_sweep_server import jsontext, run_states
-from wandb_sweep_server.listing import page_bounds, page_of
+from wandb_sweep_server.errors import ClientError
+from wandb_sweep_server.filestream import STREAMS
+from wandb_sweep_server.listing import MAX_PAGE, page_bounds, page_of
 from wandb_sweep_server.records import Project, Run, global_id
 
 from .context import USER, connection, lists_of, store_of, time_text
@@ -122,6 +124,16 @@ def _events(run: Run, info: Info, samples: int | None = None) -> list[str]:
 @_run.field("sampledHistory")
 def _sampled_history(run: Run, info: Info, specs: list[str]) -> list[list[dict[str, Any]]]:
     return [lists_of(info).sampled_history(run, spec) for spec in specs]
+
+
+@_run.field("streamLines")
+def _stream_lines(run: Run, info: Info, stream: str, offset: int, first: int) -> list[dict[str, Any]]:
+    if stream not in STREAMS:
+        raise ClientError(f"streamLines: stream = {stream!r} must be one of {', '.join(STREAMS)}")
+    if offset < 0 or not 0 <= first <= MAX_PAGE:
+        raise ClientError(f"streamLines: offset = {offset} must be at least 0, and first = {first} 0 to {MAX_PAGE}")
+    found = store_of(info).runs.lines(run, stream, offset, first)
+    return [{"number": number, "text": text} for number, text in found]
 
 
 @_run.field("logLines")

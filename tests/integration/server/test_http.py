@@ -325,6 +325,7 @@ def test_everything_the_schema_offers_can_be_asked_of_a_run_with_data(client: Cl
         ("Project", "artifactType"): 'name: "model"',
         ("ArtifactCollection", "artifactMembership"): 'aliasName: "latest"',
         ("ArtifactSequence", "artifactMembership"): 'aliasName: "v0"',
+        ("Run", "streamLines"): 'stream: "history", offset: 0, first: 9',
     }
     named = ("artifact", "artifactCollection", "artifactCollectionMembership", "artifactSequence")
     arguments |= {(kind, field): 'name: "a"' for kind in ("Project", "ArtifactType") for field in named}
@@ -410,6 +411,63 @@ def test_history_and_log_lines_that_are_no_json_do_not_hide_the_others(client: C
     run = client.graphql(query, p=project)["project"]["run"]
     assert run["history"] == lines
     assert {"x": 2} in run["sampledHistory"][0]
+
+
+STREAM_LINES = """query Lines($p: String!, $stream: String!, $offset: Int64!, $first: Int!) { project(name: $p) {
+    run(name: "r") { repo streamLines(stream: $stream, offset: $offset, first: $first) { number text } }
+} }"""
+
+
+@pytest.mark.parametrize(
+    ("stream", "offset", "first", "numbers"),
+    [
+        ("history", 0, 2, [0, 1]),
+        ("history", 2, 100, [2, 7]),  # 3 to 6 are missing
+        ("history", 4, 1, [7]),
+        ("history", 8, 5, []),
+        ("log", 0, 5, [0]),
+        ("events", 0, 5, []),
+        ("log", 0, 0, []),
+    ],
+)
+def test_streams_are_read_line_by_line_as_they_were_sent(
+    client: Client, project: str, stream: str, offset: int, first: int, numbers: list[int]
+) -> None:
+    client.start(project, "r")
+    lines = ['{"_step": 5, "x": NaN}', "no json", '{"_step": 0}']
+    client.stream(project, "r", files={"wandb-history.jsonl": {"offset": 0, "content": lines}})
+    client.stream(project, "r", files={"wandb-history.jsonl": {"offset": 7, "content": ["last"]}})
+    client.stream(project, "r", files={"output.log": {"offset": 0, "content": ["hello\n"]}})
+    texts = {"history": dict(enumerate(lines)) | {7: "last"}, "log": {0: "hello\n"}}
+    run = client.graphql(STREAM_LINES, p=project, stream=stream, offset=offset, first=first)["project"]["run"]
+    assert run["streamLines"] == [{"number": n, "text": texts[stream][n]} for n in numbers]
+
+
+@pytest.mark.parametrize(
+    ("stream", "offset", "first", "words"),
+    [("console", 0, 1, "stream = 'console'"), ("log", -1, 1, "offset = -1"), ("log", 0, 10_001, "first = 10001")],
+)
+def test_lines_that_can_not_be_asked_for_are_refused_by_name(
+    client: Client, project: str, stream: str, offset: int, first: int, words: str
+) -> None:
+    client.start(project, "r")
+    variables = {"p": project, "stream": stream, "offset": offset, "first": first}
+    response = client.post_graphql(STREAM_LINES, variables)
+    assert response.status_code == 400
+    assert words in message_of(response)
+
+
+def test_the_sweeps_of_all_projects_are_listed_page_by_page_newest_first(client: Client, project: str) -> None:
+    config = {"method": "grid", "parameters": {"a": {"values": [1]}}}
+    made = [client.sweep(name, config) for name in (project, f"{project}-2", project)]
+    query = """query All($after: String) { sweeps(first: 2, after: $after) {
+        edges { node { name project { name } } } pageInfo { endCursor hasNextPage }
+    } }"""
+    first = client.graphql(query)["sweeps"]
+    second = client.graphql(query, after=first["pageInfo"]["endCursor"])["sweeps"]
+    nodes = [edge["node"] for edge in first["edges"] + second["edges"]]
+    assert [node["name"] for node in nodes[:3]] == made[::-1]
+    assert [node["project"]["name"] for node in nodes[:3]] == [project, f"{project}-2", project]
 
 
 def test_an_exit_code_beyond_32_bits_leaves_the_run_readable(client: Client, project: str) -> None:

@@ -158,23 +158,36 @@ def test_canceling_a_sweep_stops_its_runs_and_ends_its_agents(jobs: dict[str, Jo
     assert job.state() == "CANCELED"
 
 
-def test_stopping_a_run_of_an_agent_ends_it_and_the_agent_goes_on(jobs: dict[str, Job], client: Client) -> None:
+@pytest.fixture(scope="module")
+def interrupted(jobs: dict[str, Job], client: Client) -> dict[str, str]:
+    """The first runs of two agents; one was asked to stop, the other deleted. It takes agents a while to see that."""
+    first = {}
+    for name in ("stop", "delete"):
+        job = jobs[name]
+        wait_for(lambda job=job: job.trials() and job.runs()[0]["state"] == "running", "the first trial runs")
+        first[name] = job.runs()[0]["name"]
+    client.graphql(STOP_RUN, id=jobs["stop"].runs()[0]["id"])
+    path = f"local/{jobs['delete'].user.project}/{first['delete']}"
+    jobs["delete"].user.python(f"import wandb; wandb.Api().run({path!r}).delete()")
+    return first
+
+
+def test_stopping_a_run_of_an_agent_ends_it_and_the_agent_goes_on(
+    jobs: dict[str, Job], interrupted: dict[str, str]
+) -> None:
     job = jobs["stop"]
-    wait_for(lambda: job.trials() and job.runs()[0]["state"] == "running", "the first trial runs")
-    client.graphql(STOP_RUN, id=job.runs()[0]["id"])
     wait_for(lambda: len(job.trials()) == 2, "the second trial starts")
     assert [trial["x"] for trial in job.trials()] == [1, 2]
-    assert job.runs()[0]["state"] == "killed"
+    assert (job.runs()[0]["name"], job.runs()[0]["state"]) == (interrupted["stop"], "killed")
 
 
-def test_deleting_a_run_of_an_agent_ends_it_and_the_agent_goes_on(jobs: dict[str, Job]) -> None:
+def test_deleting_a_run_of_an_agent_ends_it_and_the_agent_goes_on(
+    jobs: dict[str, Job], interrupted: dict[str, str]
+) -> None:
     job = jobs["delete"]
-    wait_for(lambda: job.trials() and job.runs()[0]["state"] == "running", "the first trial runs")
-    first = job.runs()[0]["name"]
-    job.user.python(f"import wandb; wandb.Api().run('local/{job.user.project}/{first}').delete()")
     wait_for(lambda: len(job.trials()) == 2, "the second trial starts")
     assert [trial["x"] for trial in job.trials()] == [1, 2]
-    assert first not in [run["name"] for run in job.runs()]
+    assert interrupted["delete"] not in [run["name"] for run in job.runs()]
 
 
 def test_an_agent_hands_on_the_signal_that_ends_it(sdk: Sdk, jobs: dict[str, Job]) -> None:

@@ -18,6 +18,7 @@ from tests.integration.server.client import CREATE_FILES, Client
 from tests.integration.server.conftest import new_project
 from tests.integration.server.sdk import Sdk, User
 from tests.integration.server.test_sdk_artifacts import ATTEMPT
+from tests.waiting import wait_for
 from wandb_sweep_server.launch import ServerAddress
 from wandb_sweep_server.resolvers.queries import FEATURES, NEWEST_SDK, OLDEST_SDK
 
@@ -161,7 +162,7 @@ result(told)
 def told(sdk: Sdk, server: ServerAddress, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """What the script tells."""
     user = User(sdk, server, tmp_path_factory.mktemp("told"), new_project())
-    yield user.result(LIFE_AND_DEATH)
+    yield {**user.result(LIFE_AND_DEATH), "project": user.project}
     user.end()
 
 
@@ -170,6 +171,12 @@ def test_a_deleted_run_is_gone_and_its_artifacts_only_if_they_are_to_be(told: di
     assert told["artifacts"] == [True, True, False]
     assert "gone" in told["read"]
     assert told["read"].startswith("refused:")
+
+
+def test_the_files_of_a_deleted_run_are_removed_soon(told: dict[str, Any], server: ServerAddress) -> None:
+    files = Path(server.directory) / "files" / "local" / told["project"]
+    wait_for(lambda: not (files / "gone").exists(), "the server keeps house")
+    assert (files / "kept" / "config.yaml").exists()
 
 
 def test_the_id_of_a_deleted_run_is_refused_at_once(told: dict[str, Any]) -> None:

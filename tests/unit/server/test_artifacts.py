@@ -265,6 +265,17 @@ def test_a_content_is_stored_only_if_it_is_what_was_announced(server: Server) ->
     assert stored_files(server) == []
 
 
+def test_what_was_coming_in_when_the_server_was_killed_is_removed_at_its_next_start(server: Server) -> None:
+    artifact = create(server, {"a": b"right"})
+    blob = server.do(lambda: server.store.artifacts.announce_file(artifact, "a", md5(b"right")))
+    writer = server.store.blobs.writer(blob)
+    writer.write(b"ri")
+    assert stored_files(server)
+    server.reopen()
+    assert stored_files(server) == []
+    writer.abandon()
+
+
 @pytest.mark.parametrize("text", ["", "x", "====", "A" * 24, "a" * 1000, "\ud800"])
 def test_what_is_no_md5_sum_is_refused_by_file(text: str) -> None:
     with pytest.raises(ClientError, match=r"artifact file 'f': md5 .* must be the base64 form"):

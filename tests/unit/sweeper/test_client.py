@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from hydra_plugins.hydra_wandb_sweeper._client import Command, ServerAccess, SweepClient, SweepRef
+from hydra_plugins.hydra_wandb_sweeper._client import Command, SweepClient, SweepRef
 from hydra_plugins.hydra_wandb_sweeper._errors import ServerError, ServerUnreachableError, SettingError
+from hydra_plugins.hydra_wandb_sweeper._transport import ServerAccess
 
 KEY = "local-" + "a" * 40
 SWEEP = SweepRef("me", "proj", "ab12")
@@ -35,7 +36,8 @@ class ScriptedServer:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                raw = self.rfile.read(int(self.headers["Content-Length"] or 0))
+                body = json.loads(raw) if self.command == "POST" else raw
                 script.requests.append((self.path, body, self.headers["Authorization"]))
                 answer = script.answers.pop(0) if len(script.answers) > 1 else script.answers[0]
                 data = answer.body.encode() if isinstance(answer.body, str) else json.dumps(answer.body).encode()
@@ -45,12 +47,14 @@ class ScriptedServer:
                 self.end_headers()
                 self.wfile.write(data)
 
+            do_GET = do_PUT = do_POST
+
             def log_message(self, format: str, *args: Any) -> None:
                 """Not on the test's output."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self) -> None:
         self._server.shutdown()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hydra_plugins.hydra_wandb_sweeper._client import ServerAccess
 from hydra_plugins.hydra_wandb_sweeper._ledger import Trial
 from hydra_plugins.hydra_wandb_sweeper._server import ServerRef
+from hydra_plugins.hydra_wandb_sweeper._transport import ServerAccess
 from hydra_plugins.hydra_wandb_sweeper._wandb_run import beside_swept, run_name, trial_environment
 from tests.unit.sweeper.test_ledger import RECORD
 
