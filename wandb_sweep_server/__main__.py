@@ -41,13 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     directory: Path = options.dir.absolute()
     try:
-        lock, store = _open(directory, options)
-        listener = _listen(options.host, options.port or last_port(directory))
-        instance = secrets.token_hex(8)
-        url = _url(options.host, listener)
-        address = ServerAddress(url, api_key(directory), directory, os.getpid(), options.host, instance)
-        keep_port(directory, listener.getsockname()[1])
-        asyncio.run(_serve(store, address, listener, lock, options.idle_timeout_s))
+        make_directory(directory, 0o700)
+        with DirectoryLock(directory) as lock:
+            _run(directory, lock, options)
     except DirectoryOwnedError as error:
         print(error, file=sys.stderr)
         return STATUS_OWNED
@@ -57,13 +53,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, sqlite3.Error) as error:
         print(f"{directory} can't be served: {error}", file=sys.stderr)
         return 1
-    lock.release()
     return 0
 
 
-def _open(directory: Path, options: argparse.Namespace) -> tuple[DirectoryLock, Store]:
-    make_directory(directory, 0o700)
-    lock = DirectoryLock(directory)
+def _run(directory: Path, lock: DirectoryLock, options: argparse.Namespace) -> None:
+    store = _store(directory, options)
+    listener = _listen(options.host, options.port or last_port(directory))
+    instance = secrets.token_hex(8)
+    url = _url(options.host, listener)
+    address = ServerAddress(url, api_key(directory), directory, os.getpid(), options.host, instance)
+    keep_port(directory, listener.getsockname()[1])
+    asyncio.run(_serve(store, address, listener, lock, options.idle_timeout_s))
+
+
+def _store(directory: Path, options: argparse.Namespace) -> Store:
     remove_partial_files(directory)
     settings = keep_settings(directory, options)
     limits = Limits(
@@ -72,7 +75,7 @@ def _open(directory: Path, options: argparse.Namespace) -> tuple[DirectoryLock, 
         max_losses=settings.max_retries,
         open_sweep_timeout_s=settings.open_sweep_timeout_days * 86_400,
     )
-    return lock, Store(directory, limits)
+    return Store(directory, limits)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -48,7 +48,7 @@ class AccessLimits:
     """requests: of one machine, many times what 1,000 agents and their trials send. strangers: its requests without
     the key. The key itself is too long to be guessed; this keeps those who try from taking others' time."""
 
-    requests: Rate = field(default_factory=lambda: Rate(burst=10_000, per_s=1_000.0))
+    requests: Rate = field(default_factory=lambda: Rate(burst=20_000, per_s=5_000.0))
     strangers: Rate = field(default_factory=lambda: Rate(burst=200, per_s=2.0))
     bodies: BodyLimits = field(default_factory=BodyLimits)
 

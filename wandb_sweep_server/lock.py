@@ -30,7 +30,7 @@ class LockError(RuntimeError):
 
 
 class DirectoryLock:
-    """Held from creation to `release` or the end of the process, however that ends.
+    """Held from creation to the end of the `with` or of the process, however that ends.
 
     It is a flock: the operating system gives it back, so that what a dead process left is no obstacle. Linux makes
     flocks hold between the machines that share an NFS, unless it is mounted with `nolock` or `local_lock`; Lustre
@@ -86,8 +86,11 @@ class DirectoryLock:
         """Give a sign of life, to be called every BEAT_S."""
         os.utime(self._file)
 
-    def release(self) -> None:
-        """Give the directory back: nobody has to wait for a sign of life."""
+    def __enter__(self) -> DirectoryLock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # So that nobody on another machine waits for a sign of life.
         os.ftruncate(self._file, 0)
         os.close(self._file)
 

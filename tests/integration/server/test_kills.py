@@ -70,12 +70,12 @@ class Connection:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self.client = self._connected()
+        self._connect()
 
-    def _connected(self) -> Client:
+    def _connect(self) -> None:
         address = read_address(self._directory)
         assert address
-        return Client(address)
+        self.client = Client(address)
 
     def retry(self, work: Callable[[Client], T]) -> T:
         """The answer to a request, repeated until there is one."""
@@ -85,9 +85,10 @@ class Connection:
                 return work(self.client)
             except requests.RequestException:
                 assert time.monotonic() < deadline
-                time.sleep(0.005)
-                self.client.session.close()
-                self.client = self._connected()
+                time.sleep(0.01)
+                address = read_address(self._directory)
+                if address and address.url != self.client.url:
+                    self._connect()
 
 
 class Board:
@@ -272,44 +273,56 @@ def mortals(tmp_path: Path) -> Iterator[Mortals]:
     mortals.close()
 
 
-def a_point(chance: random.Random) -> Point | None:
-    """Where a server dies; None: wherever it is when its time is over."""
+@dataclass(frozen=True)
+class Life:
+    """A server's: it dies at its point, or pause_s after it was looked at."""
+
+    point: Point | None
+    options: tuple[str, ...]
+    pause_s: float
+
+
+def a_life(chance: random.Random) -> Life:
     kind = chance.choice(["rename", "statement", "commit", "commit", None])
-    if kind is None:
-        return None
-    most = {"rename": 8, "statement": 150, "commit": 30}[kind]
-    return Point(kind, chance.randint(1, most), chance.choice([0.0, chance.uniform(0.0, 0.004)]))
+    most = {"rename": 8, "statement": 150, "commit": 30}
+    delay_s = chance.choice([0.0, chance.uniform(0.0, 0.004)])
+    point = Point(kind, chance.randint(1, most[kind]), delay_s) if kind else None
+    # The options of the first server hold for all; now and then the port is another one.
+    options = ("--port", str(chance.randint(20_000, 30_000))) if chance.random() < 0.05 else ()
+    return Life(point, options, chance.uniform(0.0, 0.1))
 
 
 def test_whatever_a_server_killed_hundreds_of_times_has_answered_is_so(mortals: Mortals) -> None:
     seed = int(os.environ.get("KILLS_SEED") or secrets.randbits(32))
     print(f"KILLS_SEED={seed} chooses the same points again; how requests interleave is up to the machine")
     chance = random.Random(seed)
+    lives = [a_life(chance) for _ in range(KILLS)]
     assert mortals.start(None, *OPTIONS)
     board = Board(mortals.directory)
-    agents = [Agent(mortals.directory, board, seed + i) for i in range(AGENTS)]
     user = User(mortals.directory, board, seed + AGENTS)
-    for worker in (*agents, user):
+    workers = [*(Agent(mortals.directory, board, seed + i) for i in range(AGENTS)), user]
+    for worker in workers:
         worker.start()
-    checks = 0
-    for number in range(KILLS):
-        if mortals.is_alive():
-            time.sleep(chance.uniform(0.0, 0.1))
+    checks = points = 0
+    for number, life in enumerate(lives):
         mortals.kill()
-        assert [w.failure for w in (*agents, user) if w.failure] == []
-        # Options of the first start hold; now and then the port is another one.
-        another_port = ("--port", str(chance.randint(20_000, 30_000))) if chance.random() < 0.05 else ()
-        address = mortals.start(a_point(chance), *another_port)
+        assert [worker.failure for worker in workers if worker.failure] == []
+        address = mortals.start(life.point, *life.options)
         if address and number % CHECK_EVERY == 0:
             checks += was_checked(address, board, chance)
+        if mortals.is_alive():
+            time.sleep(life.pause_s)
+        points += not mortals.is_alive()
     board.is_closing = True
     mortals.kill()
     address = mortals.start(None)
     assert address
-    for worker in (*agents, user):
+    for worker in workers:
         worker.join(timeout=120)
         assert worker.failure is None
         assert not worker.is_alive()
+    print(f"{points} servers reached their point, {checks} were looked at")
+    assert points > KILLS / 10
     assert checks > KILLS / CHECK_EVERY / 10
     check_the_end(Client(address), board, user.sweep, chance)
 

@@ -189,6 +189,9 @@ def test_a_server_that_is_told_to_end_does_so_cleanly(servers: Servers, number: 
     servers.processes[-1].send_signal(number)
     assert servers.wait() == 0
     assert not (servers.directory / "server.json").exists()
+    assert (servers.directory / "server.lock").read_text() == "", (
+        "a server on another machine would wait for its beat"
+    )
     assert "Traceback" not in servers.log()
     second = servers.start()
     assert (second.url, second.api_key) == (first.url, first.api_key)

@@ -167,8 +167,8 @@ def test_a_directory_of_a_silent_owner_on_another_machine_is_taken_over_after_mo
 def test_nobody_waits_for_an_owner_that_ended_cleanly_or_was_of_this_machine(tmp_path: Path, text: str) -> None:
     (tmp_path / "server.lock").write_text(text)
     slept_s: list[float] = []
-    DirectoryLock(tmp_path, host="node1", sleep=slept_s.append).release()
-    assert slept_s == []
+    with DirectoryLock(tmp_path, host="node1", sleep=slept_s.append):
+        assert slept_s == []
     assert (tmp_path / "server.lock").read_text() == ""
     DirectoryLock(tmp_path, host="node2", sleep=slept_s.append)
     assert slept_s == []
