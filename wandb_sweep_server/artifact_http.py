@@ -61,10 +61,11 @@ class _Endpoints:
         return self._content(await self._store.run(lambda: self._store.blobs.find(md5)) if md5 else None)
 
     def _content(self, blob: Blob | None) -> Response:
-        if blob is None or blob.size_bytes is None:
+        path = None if blob is None or blob.size_bytes is None else self._store.blobs.path(blob)
+        if blob is None or path is None or not path.is_file():
             raise NotFoundError("there is no such content of an artifact")
         # As an attachment of no type: what a run uploads is data, whatever a browser would make of it.
-        return FileResponse(self._store.blobs.path(blob), media_type="application/octet-stream", filename=blob.md5)
+        return FileResponse(path, media_type="application/octet-stream", filename=blob.md5)
 
 
 def _md5_in(rest: str) -> str | None:

@@ -55,11 +55,12 @@ class Artifact:
 
 @dataclass(frozen=True)
 class ArtifactFile:
-    """A file of an artifact. References to something elsewhere stand in its manifest only."""
+    """A file of an artifact: a content of ours, or a reference to something elsewhere (a URI)."""
 
     artifact_id: int
     name: str
-    blob_id: int
+    blob_id: int | None
+    reference: str | None
     size_bytes: int
 
 
@@ -242,13 +243,14 @@ class Artifacts:
         if artifact.version is not None:
             raise ClientError(f"artifact {self.name(artifact)} is finished: log a new version")
         blob = self._blobs.announce(md5_of_base64(name, md5_base64))
-        self._add_file(artifact, name, blob, 0)
+        self._add_file(ArtifactFile(artifact.id, name, blob.id, None, 0))
         return blob
 
-    def _add_file(self, artifact: Artifact, name: str, blob: Blob, size_bytes: int) -> None:
+    def _add_file(self, file: ArtifactFile) -> None:
         self._db.execute(
-            "INSERT OR REPLACE INTO artifact_files (artifact_id, name, blob_id, size_bytes) VALUES (?, ?, ?, ?)",
-            (artifact.id, name, blob.id, size_bytes),
+            "INSERT OR REPLACE INTO artifact_files (artifact_id, name, blob_id, reference, size_bytes) "
+            "VALUES (?, ?, ?, ?, ?)",
+            (file.artifact_id, file.name, file.blob_id, file.reference, file.size_bytes),
         )
 
     def commit(self, artifact: Artifact) -> Artifact:
@@ -266,12 +268,11 @@ class Artifacts:
         announced = self._blobs_of(artifact)
         self._db.execute("DELETE FROM artifact_files WHERE artifact_id = ?", (artifact.id,))
         for entry in entries:
-            if entry.md5 is None:
-                continue
-            blob = self._blobs.find(entry.md5)
-            if blob is None or blob.size_bytes is None:
+            blob = None if entry.md5 is None else self._blobs.find(entry.md5)
+            if entry.md5 is not None and (blob is None or blob.size_bytes is None):
                 raise ClientError(f"this artifact can't be finished: its file {entry.name!r} was not uploaded")
-            self._add_file(artifact, entry.name, blob, entry.size_bytes)
+            blob_id = None if blob is None else blob.id
+            self._add_file(ArtifactFile(artifact.id, entry.name, blob_id, entry.reference, entry.size_bytes))
         self._blobs.discard_unused(announced)
         return self._finish(artifact, len(entries), sum(entry.size_bytes for entry in entries))
 
@@ -361,7 +362,7 @@ class Artifacts:
             self.delete(Artifact(**dict(row)), with_aliases=True)
 
     def _blobs_of(self, artifact: Artifact) -> list[int]:
-        sql = "SELECT blob_id FROM artifact_files WHERE artifact_id = ?"
+        sql = "SELECT blob_id FROM artifact_files WHERE artifact_id = ? AND blob_id IS NOT NULL"
         found = [row["blob_id"] for row in self._db.rows(sql, (artifact.id,))]
         return found + ([artifact.manifest_blob_id] if artifact.manifest_blob_id is not None else [])
 

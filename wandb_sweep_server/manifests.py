@@ -11,10 +11,11 @@ from .errors import ClientError
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of an artifact. md5: hexadecimal; None for a reference to something elsewhere."""
+    """A file of an artifact: a content by its MD5 sum (hexadecimal), or a reference to something elsewhere."""
 
     name: str
     md5: str | None
+    reference: str | None
     size_bytes: int
 
 
@@ -41,4 +42,7 @@ def _entry(name: str, entry: object) -> Entry:
     size = entry.get("size") or 0
     if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size < 2**63:
         raise ClientError(f"artifact manifest: {name!r}: size {size!r} must be a number of bytes")
-    return Entry(name, None if entry.get("ref") else md5_of_base64(name, digest), size)
+    reference = entry.get("ref")
+    if not isinstance(reference, str | None):
+        raise ClientError(f"artifact manifest: {name!r}: ref {reference!r} must be a URI")
+    return Entry(name, None if reference else md5_of_base64(name, digest), reference or None, size)

@@ -199,7 +199,8 @@ CREATE INDEX aliases_of_artifact ON artifact_aliases (artifact_id);
 CREATE TABLE artifact_files (
     artifact_id INTEGER NOT NULL REFERENCES artifacts (id),
     name        TEXT NOT NULL,
-    blob_id     INTEGER NOT NULL REFERENCES blobs (id),
+    blob_id     INTEGER REFERENCES blobs (id), -- its content, or else
+    reference   TEXT,                          -- the URI of something elsewhere
     size_bytes  INTEGER NOT NULL DEFAULT 0,    -- as its manifest says
     PRIMARY KEY (artifact_id, name)
 ) WITHOUT ROWID;

@@ -210,7 +210,8 @@ def _files(
     page = _page(found, after, first)
     for edge in page["edges"]:
         file = edge["node"]
-        edge["node"] = artifact_file(info, artifact, file, store_of(info).blobs.by_id(file.blob_id))
+        blob = None if file.blob_id is None else store_of(info).blobs.by_id(file.blob_id)
+        edge["node"] = artifact_file(info, artifact, file, blob)
     return page
 
 

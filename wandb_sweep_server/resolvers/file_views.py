@@ -36,17 +36,18 @@ def run_file(info: Info, run: Run, file: RunFile) -> dict[str, Any]:
     }
 
 
-def artifact_file(info: Info, artifact: Artifact, file: ArtifactFile, blob: Blob) -> dict[str, Any]:
-    """A file of an artifact. blob: its content."""
-    url = _url(info, blob)
-    digest = base64.b64encode(bytes.fromhex(blob.md5)).decode()
+def artifact_file(info: Info, artifact: Artifact, file: ArtifactFile, blob: Blob | None) -> dict[str, Any]:
+    """A file of an artifact. blob: its content; None for a reference, which is listed too, since the SDK downloads by
+    this list."""
+    url = _url(info, blob) if blob else file.reference
+    digest = base64.b64encode(bytes.fromhex(blob.md5)).decode() if blob else None
     return {
         "id": global_id("ArtifactFile", artifact.id) + quote(file.name),
         "name": file.name,
         "displayName": file.name,
         "sizeBytes": file.size_bytes,
         "updatedAt": time_text(artifact.updated_at),
-        "storagePath": blob.md5,
+        "storagePath": blob.md5 if blob else None,
         "digest": digest,
         "md5": digest,
         "url": lambda *_, **__: url,

@@ -58,8 +58,18 @@ told["second"] = [log(second).version, sorted(second.manifest.entries)]
 draft = run.use_artifact("model:best").new_draft()
 draft.remove("one.txt")
 told["draft"] = [log(draft).version, sorted(draft.manifest.entries)]
+whole = wandb.Artifact("whole", "model")
+whole.add_reference(run.use_artifact("model:v0").get_entry("one.txt").ref_url(), name="part.txt")
+table = wandb.Table(columns=["a"], data=[[1], [2]])
+first_home, second_home = wandb.Artifact("home", "tables"), wandb.Artifact("second-home", "tables")
+first_home.add(table, "rows")
+run.log_artifact(first_home)  # known by the id that the client gave it, until it has one of the server
+second_home.add(table, "rows")
+log(whole), log(second_home)
+told["parts"] = tree(wandb.Api().artifact(f"{run.entity}/{run.project}/whole:v0").download(root="whole"))
+told["rows"] = wandb.Api().artifact(f"{run.entity}/{run.project}/second-home:v0").get("rows").data
 told["download"] = tree(run.use_artifact("model:v0").download(root="downloaded"))
-run.log({"table": wandb.Table(columns=["a"], data=[[1], [2]])})
+run.log({"table": table})
 lasting = make("other")
 lasting.ttl = datetime.timedelta(days=3)
 told["refused"] = dict(
@@ -126,12 +136,18 @@ def test_the_same_content_is_the_same_version_and_new_content_a_new_one(told: di
 def test_an_artifact_is_downloaded_as_it_was(told: dict[str, Any]) -> None:
     assert told["download"] == told["downloaded"] == {"one.txt": "1", "deep/empty": ""}
     assert told["entry"] == "1"
-    assert told["files"] == [["deep/empty", 0], ["new.txt", 1], ["one.txt", 1]]
+    assert told["files"][:3] == [["deep/empty", 0], ["new.txt", 1], ["one.txt", 1]]
+    assert [name for name, _ in told["files"]] == ["deep/empty", "new.txt", "one.txt", "there"]
+
+
+def test_parts_of_other_artifacts_come_along(told: dict[str, Any]) -> None:
+    assert told["parts"] == {"part.txt": "1"}
+    assert told["rows"] == [[1], [2]]
 
 
 def test_it_is_known_who_logged_and_who_used_an_artifact(told: dict[str, Any]) -> None:
     assert told["logged"][:3] == ["model:v0", "model:v1", "model:v2"]
-    assert told["logged"][3].startswith("run-logger-table:")  # what wandb.Table is logged as
+    assert "run-logger-table:v0" in told["logged"]  # what a table in run.log() becomes
     assert told["used"] == ["model:v0"]
     assert told["used_by"] == ["logger"]
     assert told["found"][-2:] == ["logger", 2]
@@ -140,8 +156,8 @@ def test_it_is_known_who_logged_and_who_used_an_artifact(told: dict[str, Any]) -
 def test_artifacts_are_found_by_name_alias_version_and_type(told: dict[str, Any]) -> None:
     assert told["found"][:4] == ["model:best", "v0", "model", {"accuracy": 0.5}]
     assert told["exist"] == [True, False, False]
-    assert told["types"] == ["model", "run_table"]
-    assert told["collections"] == ["model"]
+    assert told["types"] == ["model", "run_table", "tables"]
+    assert told["collections"] == ["model", "whole"]
     assert told["versions"] == ["model:v2", "model:v1", "model:v0"]
 
 

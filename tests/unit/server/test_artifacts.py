@@ -181,7 +181,10 @@ def test_references_need_no_content(server: Server) -> None:
     elsewhere = {"ref": "s3://bucket/x", "digest": "an etag", "size": 7}
     done = commit(server, artifact, manifest({"a": b"1"}, there=elsewhere))
     assert (done.file_count, done.size_bytes) == (2, 8)
-    assert [file.name for file in server.store.artifacts.files(done)] == ["a"]
+    assert [(file.name, file.reference) for file in server.store.artifacts.files(done)] == [
+        ("a", None),
+        ("there", "s3://bucket/x"),
+    ]
 
 
 def test_a_collection_has_one_type(server: Server) -> None:
@@ -230,6 +233,7 @@ def test_a_content_that_comes_again_after_it_was_given_up_is_kept(server: Server
     again = log(server, {"a": b"1"})
     remove_garbage(server)
     (file,) = server.store.artifacts.files(again)
+    assert file.blob_id is not None
     assert server.store.blobs.path(server.store.blobs.by_id(file.blob_id)).read_bytes() == b"1"
 
 
@@ -285,7 +289,7 @@ def test_what_is_no_md5_sum_is_refused_by_file(text: str) -> None:
 def test_a_manifest_is_read() -> None:
     content = {"a": {"digest": md5(b"1"), "size": 1}, "r": {"digest": "x", "ref": "s3://b/x"}}
     entries = parse_manifest(json.dumps({"version": 1, "contents": content}).encode())
-    assert entries == [Entry("a", hashlib.md5(b"1").hexdigest(), 1), Entry("r", None, 0)]
+    assert entries == [Entry("a", hashlib.md5(b"1").hexdigest(), None, 1), Entry("r", None, "s3://b/x", 0)]
 
 
 @pytest.mark.parametrize(
@@ -302,6 +306,7 @@ def test_a_manifest_is_read() -> None:
         '{"version": 1, "contents": {"a": {}}}',
         '{"version": 1, "contents": {"a": {"digest": 5}}}',
         '{"version": 1, "contents": {"a": {"digest": "x"}}}',
+        '{"version": 1, "contents": {"a": {"digest": "x", "ref": 1}}}',
         '{"version": 1, "contents": {"a": {"digest": "AAAAAAAAAAAAAAAAAAAAAA==", "size": -1}}}',
         '{"version": 1, "contents": {"a": {"digest": "AAAAAAAAAAAAAAAAAAAAAA==", "size": 1e400}}}',
         '{"version": 1, "contents": {"a": {"digest": "AAAAAAAAAAAAAAAAAAAAAA==", "size": "1"}}}',
