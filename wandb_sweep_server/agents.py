@@ -15,6 +15,8 @@ from .records import Agent, Project, Run, Sweep, record, row_id_of
 from .run_states import Event
 from .runs import Runs
 from .scheduling import Action
+from .search.bayes import BayesSearch
+from .suggestions import Suggestions
 from .sweeps import Sweeps
 
 EXIT = {"type": "exit"}
@@ -32,6 +34,7 @@ class Agents:
         projects: Projects,
         sweeps: Sweeps,
         runs: Runs,
+        suggestions: Suggestions,
         new_name: Callable[[], str],
         unstarted_grace_s: float,
         crash_timeout_s: float,
@@ -42,6 +45,7 @@ class Agents:
         self._projects = projects
         self._sweeps = sweeps
         self._runs = runs
+        self._suggestions = suggestions
         self._new_name = new_name
         self._unstarted_grace_s = unstarted_grace_s
         self._crash_timeout_s = crash_timeout_s
@@ -81,12 +85,15 @@ class Agents:
             raise LookupError(f"agent row {agent_id} is missing")
         return agent
 
-    def heartbeat(self, agent_global_id: str, run_state: str | None) -> list[dict[str, Any]]:
+    def heartbeat(
+        self, agent_global_id: str, run_state: str | None, when_awaited: Callable[[Sweep], None] = lambda _: None
+    ) -> list[dict[str, Any]]:
         """Take note of what an agent's runs do and answer with its next commands.
 
         Args:
             agent_global_id: As `register` gave it out.
             run_state: JSON object `{run name: true}` of the runs alive now.
+            when_awaited: Called if a trial is due to the agent that its sweep's search has yet to choose.
 
         Returns:
             W&B's agent commands. An unknown agent is told to exit: every version of the SDK understands
@@ -101,7 +108,7 @@ class Agents:
         is_busy = bool(listed) or self._has_fresh_offer(agent, listed)
         # Read again: what was noted may have ended the sweep.
         sweep = self._sweeps.by_id(sweep.id) or sweep
-        return [*stops, *self._next_command(agent, sweep, is_busy=is_busy)]
+        return [*stops, *self._next_command(agent, sweep, when_awaited, is_busy=is_busy)]
 
     def _take_note(self, agent: Agent, sweep: Sweep, listed: list[str]) -> list[dict[str, Any]]:
         previous = json.loads(agent.listed)
@@ -153,13 +160,16 @@ class Agents:
                 self._runs.apply(run, Event.LOST)
         return fresh
 
-    def _next_command(self, agent: Agent, sweep: Sweep, *, is_busy: bool) -> list[dict[str, Any]]:
+    def _next_command(
+        self, agent: Agent, sweep: Sweep, when_awaited: Callable[[Sweep], None], *, is_busy: bool
+    ) -> list[dict[str, Any]]:
         situation = self._sweeps.situation(sweep, agent_is_busy=is_busy)
         action = scheduling.decide(situation)
         if action is Action.RESUME:
             return [self._offer_queued(agent, sweep)]
         if action is Action.RUN:
-            return self._offer_new(agent, sweep)
+            args = self._next_args(sweep, when_awaited)
+            return [] if args is None else [self._offer_new(agent, sweep, args)]
         if action is Action.EXIT:
             if scheduling.is_complete(situation):
                 self._sweeps.set_state(sweep, scheduling.FINISHED)
@@ -183,17 +193,23 @@ class Agents:
         self._liveness.touch(run.id)
         return self._command(command, sweep, run.name, jsontext.loads(run.args or "{}"))
 
-    def _offer_new(self, agent: Agent, sweep: Sweep) -> list[dict[str, Any]]:
-        args = self._sweeps.config(sweep).search.args(sweep.next_trial)
+    def _next_args(self, sweep: Sweep, when_awaited: Callable[[Sweep], None]) -> dict[str, Any] | None:
+        search = self._sweeps.config(sweep).search
+        if not isinstance(search, BayesSearch):
+            return search.args(sweep.next_trial)
+        args = self._suggestions.take(sweep)
         if args is None:
-            return []
+            when_awaited(sweep)
+        return args
+
+    def _offer_new(self, agent: Agent, sweep: Sweep, args: dict[str, Any]) -> dict[str, Any]:
         project = self._projects.by_id(sweep.project_id)
         text = jsontext.dumps(args)
         run = self._runs.create(project, None, sweep.id, {"args": text, "config": text, **self._offer_columns(agent)})
         self._sweeps.advance(sweep)
         if sweep.state == scheduling.PENDING:
             self._sweeps.set_state(sweep, scheduling.RUNNING)
-        return [self._command("run", sweep, run.name, args)]
+        return self._command("run", sweep, run.name, args)
 
     def _offer_columns(self, agent: Agent) -> dict[str, Any]:
         self._db.execute("UPDATE agents SET run_count = run_count + 1 WHERE id = ?", (agent.id,))

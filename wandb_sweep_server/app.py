@@ -31,6 +31,7 @@ from .filestream import parse_post
 from .graphql_http import GraphQLEndpoint
 from .records import Run
 from .store import Store
+from .suggestions import Suggester
 from .throttle import Rate, Throttle
 
 log = logging.getLogger(__name__)
@@ -87,11 +88,13 @@ def build_app(
     """
     limits = limits or AccessLimits()
     bodies = Bodies(limits.bodies)
-    endpoints = _Endpoints(store, instance, bodies)
+    suggester = Suggester(store.run, store.suggestions)
+    endpoints = _Endpoints(store, suggester, instance, bodies)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
+        await suggester.close()
         store.close()
 
     app = Starlette(
@@ -172,10 +175,10 @@ class _Gate:
 
 
 class _Endpoints:
-    def __init__(self, store: Store, instance: str, bodies: Bodies) -> None:
+    def __init__(self, store: Store, suggester: Suggester, instance: str, bodies: Bodies) -> None:
         self._store = store
         self._bodies = bodies
-        self._graphql = GraphQLEndpoint(store)
+        self._graphql = GraphQLEndpoint(store, suggester)
         self._instance = instance
 
     async def health(self, _: Request) -> Response:

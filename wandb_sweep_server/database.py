@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -36,6 +36,8 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        # How many transactions came to nothing: whatever was learnt from the file meanwhile may not be so.
+        self.undone_transactions = 0
         # Opened in the main thread, used in the store's worker thread.
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
         self._connection.row_factory = sqlite3.Row
@@ -78,6 +80,7 @@ class Database:
             yield
             self._connection.execute("COMMIT")
         except BaseException:
+            self.undone_transactions += 1
             # A failed COMMIT (disk full) leaves the transaction open, other failures may have ended it already.
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
@@ -121,6 +124,20 @@ class Database:
         if columns:
             assignments = ", ".join(f"{name} = ?" for name in columns)
             self.execute(f"UPDATE {table} SET {assignments} WHERE id = ?", (*columns.values(), row_id))  # noqa: S608
+
+    def call_on_change(self, table: str, columns: Sequence[str], call: Callable[[int | None, int], None]) -> None:
+        """Call `call(sweep_id, id)` for every row of a table that is inserted, deleted, or given a column anew.
+
+        A trigger of this connection sees all changes, whichever statement makes them. It is called before they are
+        committed, and they may be undone. Names come from this package, never from a request.
+        """
+        function = f"note_{table}"
+        self._connection.create_function(function, 2, call)
+        for event, row in (("INSERT", "NEW"), (f"UPDATE OF {', '.join(columns)}", "NEW"), ("DELETE", "OLD")):
+            self.execute(
+                f"CREATE TEMP TRIGGER {function}_{event.split()[0]} AFTER {event} ON {table} "
+                f"BEGIN SELECT {function}({row}.sweep_id, {row}.id); END"
+            )
 
     def executemany(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Run one statement for each tuple of parameters."""

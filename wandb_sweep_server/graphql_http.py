@@ -23,6 +23,7 @@ from .query_limits import check_size, parse_query
 from .resolvers import build_schema, client_error
 from .resolvers.context import Context
 from .store import Store
+from .suggestions import Suggester
 
 
 class _Failed(Exception):
@@ -36,8 +37,9 @@ class _Failed(Exception):
 class GraphQLEndpoint:
     """Executes operations of W&B's SDK against the store."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, suggester: Suggester) -> None:
         self._store = store
+        self._suggester = suggester
         self._schema = build_schema()
         # SDKs send the same few dozen texts again and again; parsing and checking them is most of the work.
         self._checked = lru_cache(maxsize=512)(self._check)
@@ -60,13 +62,19 @@ class GraphQLEndpoint:
         context = Context(self._store, base_url)
 
         def work() -> dict[str, Any]:
+            context.awaited_sweep_id = None  # the store may do work more than once
             result = execute_sync(
                 self._schema, document, context_value=context, variable_values=variables, operation_name=operation
             )
             return _data(result)
 
         try:
-            return {"data": await self._store.run(work)}
+            data = await self._store.run(work)
+            if context.awaited_sweep_id is not None:
+                # Answered at once, the agent would come again by itself; W&B's take 5 s to do so.
+                await self._suggester.wait_for_trial(context.awaited_sweep_id)
+                data = await self._store.run(work)
+            return {"data": data}
         except _Failed as failed:
             raise _lasting(failed.errors) from failed
 

@@ -18,9 +18,11 @@ from .clock import Clock, Liveness
 from .database import Database
 from .durable import remove_partial_files
 from .files import Files, remove_run
+from .observations import Observations
 from .projects import Projects
 from .records import RunFile
 from .runs import Runs
+from .suggestions import Suggestions
 from .sweeps import Sweeps
 from .writer import Writer
 
@@ -61,6 +63,7 @@ class Store:
         self.projects = Projects(self.database, clock)
         self.sweeps = Sweeps(self.database, clock, new_name)
         self.runs = Runs(self.database, clock, liveness, self.sweeps, new_name, limits.max_losses)
+        self.suggestions = Suggestions(self.sweeps, Observations(self.database))
         self.agents = Agents(
             self.database,
             clock,
@@ -68,6 +71,7 @@ class Store:
             self.projects,
             self.sweeps,
             self.runs,
+            self.suggestions,
             new_name,
             limits.unstarted_grace_s,
             limits.crash_timeout_s,

@@ -11,6 +11,7 @@ import yaml
 from .early_stop import Hyperband, parse_early_terminate
 from .errors import ClientError
 from .search import Search
+from .search.bayes import BayesSearch, read_objectives
 from .search.external import ExternalSearch
 from .search.grid import GridSearch
 from .search.random import RandomSearch
@@ -31,7 +32,7 @@ class SweepConfig:
     """What the server needs of a sweep configuration.
 
     Attributes:
-        method: `grid`, `random`, or what a scheduler outside of the server goes by.
+        method: `grid`, `random`, `bayes`, or what a scheduler outside of the server goes by.
         search: Its trials.
         run_cap: Most runs the sweep may have, or None.
         program: The script of the sweep, or None.
@@ -64,8 +65,8 @@ def parse_sweep_config(text: str, seed: int) -> SweepConfig:
 
     Args:
         text: YAML (or JSON, which is YAML).
-        seed: For random search and for grids whose command has an argument `--shuffle`, unless the command has an
-            argument `--seed=<int>` too.
+        seed: For random and Bayesian search and for grids whose command has an argument `--shuffle`, unless the command
+            has an argument `--seed=<int>` too.
 
     Raises:
         ClientError: Names the key, the value and the rule.
@@ -115,7 +116,9 @@ def _search(config: dict[str, Any], seed: int) -> Search:
     method = config.get("method")
     controller = config.get("controller")
     if isinstance(controller, dict) and controller.get("type") == "local":
-        raise ClientError("controller.type = 'local' is not available in this server; use method grid or random")
+        raise ClientError(
+            "controller.type = 'local' is not available in this server; use method grid, random or bayes"
+        )
     if config.get("scheduler") is not None:
         return ExternalSearch()
     if method == "grid":
@@ -123,9 +126,11 @@ def _search(config: dict[str, Any], seed: int) -> Search:
         return GridSearch(parse_parameters(config.get("parameters")), shuffle_seed)
     if method == "random":
         return RandomSearch(parse_parameters(config.get("parameters")), seed)
-    if method in ("bayes", "custom"):
+    if method == "bayes":
+        return BayesSearch(parse_parameters(config.get("parameters")), read_objectives(config), seed)
+    if method == "custom":
         raise ClientError(
-            f"method = {method!r} is not available in this server yet; use grid or random, or a scheduler"
+            "method = 'custom' is not available in this server; use grid, random or bayes, or a scheduler"
         )
     raise ClientError(f"method = {method!r} does not exist; methods are grid, random, bayes, custom")
 
@@ -137,4 +142,11 @@ def _warnings(config: dict[str, Any]) -> list[str]:
     early_terminate = config.get("early_terminate")
     if isinstance(early_terminate, dict) and "s" in early_terminate and "max_iter" not in early_terminate:
         warnings.append("'early_terminate.s' has no effect without max_iter")
+    metric = config.get("metric")
+    if config.get("method") == "bayes" and isinstance(metric, dict):
+        warnings += [
+            f"'metric.{key}' has no effect here: runs that fail count as the worst, and running ones as not known yet"
+            for key in ("impute", "impute_while_running")
+            if metric.get(key) not in (None, "worst", "false", False)
+        ]
     return warnings

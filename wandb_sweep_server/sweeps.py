@@ -12,6 +12,7 @@ from .clock import Clock
 from .database import Database
 from .errors import ClientError, NotFoundError
 from .records import Project, Sweep, record, row_id_of
+from .search.bayes import BayesSearch, is_installed, require_packages
 from .sweep_config import SweepConfig, parse_sweep_config
 
 _LIVE = ", ".join(f"'{state}'" for state in run_states.LIVE)
@@ -32,7 +33,14 @@ class SweepChange:
 class Sweeps:
     """Sweeps and their search."""
 
-    def __init__(self, database: Database, clock: Clock, new_name: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        new_name: Callable[[], str],
+        is_installed: Callable[[str], bool] = is_installed,
+    ) -> None:
+        self._is_installed = is_installed
         self._db = database
         self._clock = clock
         self._new_name = new_name
@@ -77,12 +85,12 @@ class Sweeps:
         """A new sweep.
 
         Raises:
-            ClientError: The configuration is missing or wrong.
+            ClientError: The configuration is missing or wrong, or needs packages that are not installed.
         """
         if change.config is None:
             raise ClientError("a new sweep needs a config")
         seed = secrets.randbits(31)
-        config = parse_sweep_config(change.config, seed)
+        config = self._usable(change.config, seed)
         now_s = self._clock.wall_s()
         sweep_id = self._db.insert(
             "sweeps",
@@ -104,6 +112,12 @@ class Sweeps:
         )
         self._configs[sweep_id] = (change.config, config)
         return self._reload(sweep_id)
+
+    def _usable(self, text: str, seed: int) -> SweepConfig:
+        config = parse_sweep_config(text, seed)
+        if isinstance(config.search, BayesSearch):
+            require_packages(self._is_installed)
+        return config
 
     def require(self, global_id: str) -> Sweep:
         """The sweep with that opaque id.
@@ -139,7 +153,7 @@ class Sweeps:
         return self._reload(sweep.id)
 
     def _config_columns(self, sweep: Sweep, text: str) -> dict[str, Any]:
-        new, old = parse_sweep_config(text, sweep.seed), self.config(sweep)
+        new, old = self._usable(text, sweep.seed), self.config(sweep)
         # repr tells 1 from 1.0 and keeps the order, both of which a grid depends on.
         moved = new.method != old.method or repr(new.parameters) != repr(old.parameters)
         if moved and sweep.next_trial and "grid" in (new.method, old.method):

@@ -64,10 +64,6 @@ def make_plan(hydra_context: HydraContext, config: DictConfig, arguments: Sequen
     for warning in space.warnings:
         log.warning("%s", warning)
     sweep_config = make_sweep_config(settings, space, _program(config))
-    if server.is_local and sweep_config["method"] == "bayes":
-        raise SettingError(
-            "method", "bayes", "the embedded server searches by grid and at random; use random, or W&B's server"
-        )
     check_shuffle(settings, server)
     template = read_template(sweep_config)
     expected = _expected_trials(sweep_config, space)

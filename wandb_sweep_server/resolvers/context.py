@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from wandb_sweep_server.listing import Page, RunLists
 from wandb_sweep_server.projects import DEFAULT_ENTITY
-from wandb_sweep_server.records import global_id
+from wandb_sweep_server.records import Sweep, global_id
 from wandb_sweep_server.store import Store
 
 if TYPE_CHECKING:
@@ -19,12 +19,21 @@ if TYPE_CHECKING:
 
 
 class Context:
-    """What resolvers work with. base_url: as the client sees this server."""
+    """What resolvers work with.
+
+    base_url: as the client sees this server. awaited_sweep_id: row of the sweep that owes the client a trial which is
+    yet to be chosen, None if there is none.
+    """
 
     def __init__(self, store: Store, base_url: str) -> None:
         self.store = store
         self.lists = RunLists(store.database, store.runs)
         self.base_url = base_url
+        self.awaited_sweep_id: int | None = None
+
+    def await_trial(self, sweep: Sweep) -> None:
+        """Note that the sweep owes a trial."""
+        self.awaited_sweep_id = sweep.id
 
 
 def store_of(info: Info) -> Store:

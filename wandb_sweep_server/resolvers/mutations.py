@@ -115,7 +115,7 @@ def _create_agent(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
 
 @_mutation.field("agentHeartbeat")
 def _agent_heartbeat(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
-    commands = store_of(info).agents.heartbeat(input["id"], input.get("runState"))
+    commands = store_of(info).agents.heartbeat(input["id"], input.get("runState"), info.context.await_trial)
     return {"agent": SeenAgent(input["id"]), "commands": jsontext.dumps(commands)}
 
 

@@ -15,8 +15,7 @@ from typing import Any, Protocol, TypeGuard
 
 from wandb_sweep_server.errors import ClientError
 
-# exp() of more than this overflows a float.
-_MAX_EXPONENT = 709.0
+from .shapes import MAX_EXPONENT, Shape, beta, exponential, integers, normal, quantised, uniform
 
 
 class Levels(Protocol):
@@ -64,12 +63,16 @@ class Distribution:
         name: W&B's name of the distribution.
         draw: Draws a value with the given generator.
         levels: The values a grid goes through, or None where a grid cannot.
+        shape: Numbers by their quantiles, or None where values have to be searched one by one.
+        choices: Different values to search one by one, or None.
         is_constant: There is nothing to search.
     """
 
     name: str
     draw: Callable[[random.Random], Any]
     levels: Levels | None = None
+    shape: Shape | None = None
+    choices: tuple[Any, ...] | None = None
     is_constant: bool = False
 
 
@@ -180,10 +183,10 @@ class _Reader:
 
     def exponents(self) -> tuple[float, float]:
         low, high = self.bounds()
-        if max(abs(low), abs(high)) > _MAX_EXPONENT:
+        if max(abs(low), abs(high)) > MAX_EXPONENT:
             raise self.fail(
                 f"min = {low!r} and max = {high!r} are exponents of e and must be within "
-                f"±{_MAX_EXPONENT:.0f}; to give the values themselves use {self.distribution}_values"
+                f"±{MAX_EXPONENT:.0f}; to give the values themselves use {self.distribution}_values"
             )
         return low, high
 
@@ -193,59 +196,40 @@ class _Reader:
         return math.log(low), math.log(high)
 
 
-def _quantised(draw: Callable[[random.Random], float], q: float) -> Callable[[random.Random], float]:
-    def rounded(rng: random.Random) -> float:
-        value = draw(rng)
-        steps = value / q
-        # An integer q gives integers, as in W&B: round() of a float is one, and int * int stays one.
-        # Beyond the largest float no multiple of q is nearer than the value itself.
-        return round(steps) * q if math.isfinite(steps) else value
-
-    return rounded
-
-
-def _exponential(draw: Callable[[random.Random], float]) -> Callable[[random.Random], float]:
-    return lambda rng: math.exp(max(-_MAX_EXPONENT, min(_MAX_EXPONENT, draw(rng))))
-
-
-def _uniform(low: float, high: float) -> Callable[[random.Random], float]:
-    # uniform() may exceed a bound by rounding.
-    return lambda rng: min(max(rng.uniform(low, high), float(low)), float(high))
-
-
-def _normal(reader: _Reader) -> Callable[[random.Random], float]:
+def _normal(reader: _Reader) -> Shape:
     mu, sigma = reader.number("mu", 0.0), reader.number("sigma", 1.0)
     if sigma < 0:
         raise reader.fail(f"sigma = {sigma!r} must not be negative")
-    return lambda rng: rng.normalvariate(mu, sigma)
+    return normal(mu, sigma)
 
 
-def _beta(reader: _Reader) -> Callable[[random.Random], float]:
-    a, b = reader.positive("a", 1), reader.positive("b", 1)
-    return lambda rng: rng.betavariate(a, b)
+def _beta(reader: _Reader) -> Shape:
+    return beta(reader.positive("a", 1), reader.positive("b", 1))
 
 
 def distinct(values: Sequence[Any]) -> tuple[Any, ...]:
     """The values without repetitions; 1, 1.0, true and "1" are four different ones."""
     first: dict[str, Any] = {}
     for value in values:
-        first.setdefault(_canonical(value), value)
+        first.setdefault(canonical(value), value)
     return tuple(first.values())
 
 
-def _canonical(value: Any) -> str:
+def canonical(value: Any) -> str:
+    """A text that is the same for the same value only, of the same type."""
     # Twice: JSON makes texts of all keys, and only then they can be sorted.
     return json.dumps(json.loads(json.dumps(value)), sort_keys=True)
 
 
 def _constant(reader: _Reader) -> Distribution:
     value = reader.spec["value"]
-    return Distribution(reader.distribution, lambda _: value, Listed((value,)), is_constant=True)
+    return Distribution(reader.distribution, lambda _: value, Listed((value,)), choices=(value,), is_constant=True)
 
 
 def _categorical(reader: _Reader) -> Distribution:
     values = reader.values()
-    return Distribution(reader.distribution, lambda rng: rng.choice(values), Listed(distinct(values)))
+    choices = distinct(values)
+    return Distribution(reader.distribution, lambda rng: rng.choice(values), Listed(choices), choices=choices)
 
 
 def _weighted(reader: _Reader) -> Distribution:
@@ -256,13 +240,15 @@ def _weighted(reader: _Reader) -> Distribution:
         raise reader.fail(
             f"probabilities = {weights!r} must be one number >= 0 for each of the {len(values)} values, not all 0"
         )
-    return Distribution(reader.distribution, lambda rng: rng.choices(values, weights)[0])
+    possible = distinct([value for value, weight in zip(values, weights, strict=True) if weight > 0])
+    return Distribution(reader.distribution, lambda rng: rng.choices(values, weights)[0], choices=possible)
 
 
 def _int_uniform(reader: _Reader) -> Distribution:
     low, high = reader.integer("min"), reader.integer("max")
     reader.bounds()
-    return Distribution(reader.distribution, lambda rng: rng.randint(low, high), Stepped(low, 1, high - low + 1))
+    shape = integers(low, high)
+    return Distribution(reader.distribution, shape.draw, Stepped(low, 1, high - low + 1), shape)
 
 
 def _q_uniform(reader: _Reader) -> Distribution:
@@ -272,33 +258,36 @@ def _q_uniform(reader: _Reader) -> Distribution:
         raise reader.fail(f"q = {q!r} is too small for min = {low!r} and max = {high!r}")
     # As W&B enumerates it: from min in steps of q, max excluded.
     count = max(math.ceil((high - low) / q), 0)
-    return Distribution(
-        reader.distribution, _quantised(_uniform(low, high), q), Stepped(low, q, count) if count else None
-    )
+    shape = quantised(uniform(low, high), q)
+    return Distribution(reader.distribution, shape.draw, Stepped(low, q, count) if count else None, shape)
 
 
-def _plain(make: Callable[[_Reader], Callable[[random.Random], float]]) -> Callable[[_Reader], Distribution]:
-    return lambda reader: Distribution(reader.distribution, make(reader))
+def _plain(make: Callable[[_Reader], Shape]) -> Callable[[_Reader], Distribution]:
+    def build(reader: _Reader) -> Distribution:
+        shape = make(reader)
+        return Distribution(reader.distribution, shape.draw, shape=shape)
+
+    return build
 
 
-def _with_q(make: Callable[[_Reader], Callable[[random.Random], float]]) -> Callable[[_Reader], Distribution]:
-    return lambda reader: Distribution(reader.distribution, _quantised(make(reader), reader.positive("q", 1)))
+def _with_q(make: Callable[[_Reader], Shape]) -> Callable[[_Reader], Distribution]:
+    return _plain(lambda reader: quantised(make(reader), reader.positive("q", 1)))
 
 
-def _log_uniform(reader: _Reader) -> Callable[[random.Random], float]:
-    return _exponential(_uniform(*reader.exponents()))
+def _log_uniform(reader: _Reader) -> Shape:
+    return exponential(uniform(*reader.exponents()))
 
 
-def _log_uniform_values(reader: _Reader) -> Callable[[random.Random], float]:
+def _log_uniform_values(reader: _Reader) -> Shape:
     low, high = reader.number("min"), reader.number("max")
-    draw = _exponential(_uniform(*reader.log_bounds()))
+    shape = exponential(uniform(*reader.log_bounds()))
     # exp(log(x)) may differ from x in the last digit.
-    return lambda rng: min(max(draw(rng), float(low)), float(high))
+    return shape.map(lambda value: min(max(value, float(low)), float(high)), lambda value: value)
 
 
-def _inv_log_uniform(reader: _Reader) -> Callable[[random.Random], float]:
+def _inv_log_uniform(reader: _Reader) -> Shape:
     low, high = reader.exponents()
-    return _exponential(_uniform(-high, -low))
+    return exponential(uniform(-high, -low))
 
 
 @dataclass(frozen=True)
@@ -314,7 +303,7 @@ _KINDS: dict[str, _Kind] = {
     "categorical": _Kind(_categorical, ("values",)),
     "categorical_w_probabilities": _Kind(_weighted, ("values", "probabilities")),
     "int_uniform": _Kind(_int_uniform, _MIN_MAX),
-    "uniform": _Kind(_plain(lambda reader: _uniform(*reader.bounds())), _MIN_MAX),
+    "uniform": _Kind(_plain(lambda reader: uniform(*reader.bounds())), _MIN_MAX),
     "q_uniform": _Kind(_q_uniform, _MIN_MAX, ("q",)),
     "log_uniform": _Kind(_plain(_log_uniform), _MIN_MAX),
     "log_uniform_values": _Kind(_plain(_log_uniform_values), _MIN_MAX),
@@ -325,8 +314,8 @@ _KINDS: dict[str, _Kind] = {
     "inv_log_uniform_values": _Kind(_plain(_log_uniform_values), _MIN_MAX),
     "normal": _Kind(_plain(_normal), (), ("mu", "sigma")),
     "q_normal": _Kind(_with_q(_normal), (), ("mu", "sigma", "q")),
-    "log_normal": _Kind(_plain(lambda reader: _exponential(_normal(reader))), (), ("mu", "sigma")),
-    "q_log_normal": _Kind(_with_q(lambda reader: _exponential(_normal(reader))), (), ("mu", "sigma", "q")),
+    "log_normal": _Kind(_plain(lambda reader: exponential(_normal(reader))), (), ("mu", "sigma")),
+    "q_log_normal": _Kind(_with_q(lambda reader: exponential(_normal(reader))), (), ("mu", "sigma", "q")),
     "beta": _Kind(_plain(_beta), (), ("a", "b")),
     "q_beta": _Kind(_with_q(_beta), (), ("a", "b", "q")),
 }
