@@ -15,6 +15,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
+from scipy.spatial.distance import cdist
 from scipy.special import ndtr
 from scipy.stats import qmc
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -41,7 +42,7 @@ class GaussianProcessSampler(BaseSampler):
     """
 
     def __init__(self, space: Mapping[str, BaseDistribution], seed: int, first: int) -> None:
-        """Args: space: By parameter. seed: At least 0. first: The number of the first trial to be asked for."""
+        """Args: space: By parameter. seed: From 0 to 2**32 - 1. first: The first trial's number in its sweep."""
         self._cube = _Cube(space)
         self._seed = seed
         self._next = first
@@ -98,7 +99,8 @@ class GaussianProcessSampler(BaseSampler):
             mean, deviation = model.predict(features, return_std=True)
             gains = _log_expected_improvement(expected.min(), mean, np.maximum(deviation, 1e-9))
             # To run a trial again tells less than any other one.
-            return np.where(_is_among(features, known), -np.inf, gains) if cube.is_countable else gains
+            is_known = cdist(features, known, "chebyshev").min(axis=1) < _SAME
+            return np.where(is_known, -np.inf, gains)
 
         best = points[np.argsort(expected)[:5]]
         return _climb(gain, cube, best, rng)
@@ -155,13 +157,6 @@ def _log_expected_improvement(best: float, mean: Array, deviation: Array) -> Arr
     return logarithm
 
 
-def _is_among(features: Array, known: Array) -> npt.NDArray[np.bool_]:
-    found = np.zeros(len(features), dtype=bool)
-    for row in known:
-        found |= np.abs(features - row).max(axis=1) < _SAME
-    return found
-
-
 class _Cube:
     """A search space as a unit cube with a coordinate per parameter, and as features that distances make sense of."""
 
@@ -171,7 +166,6 @@ class _Cube:
         # Number of values of each parameter, 0 for a continuous one.
         self._counts = np.array([_count(distribution) for distribution in self.space.values()])
         self._is_choice = np.array([isinstance(d, CategoricalDistribution) for d in self.space.values()])
-        self.is_countable = bool((self._counts > 0).all())
 
     def snap(self, points: Array) -> Array:
         """Coordinates of discrete parameters moved to the middle of their value's interval."""

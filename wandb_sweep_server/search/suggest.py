@@ -44,7 +44,7 @@ def _distribution(axis: Axis) -> BaseDistribution:
 
 
 def _sampler(problem: Problem, space: dict[str, BaseDistribution]) -> BaseSampler:
-    seed = abs(problem.search.seed)
+    seed = problem.search.seed % 2**32  # NumPy's generators take no others
     if len(problem.search.objectives) == 1:
         return GaussianProcessSampler(space, seed, problem.first)
     return TPESampler(multivariate=True, constant_liar=True, seed=(seed * 1_000_003 + problem.first) % 2**32)

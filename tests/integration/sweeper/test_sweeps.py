@@ -181,7 +181,7 @@ def test_custom_sweep_subdirectories_and_callbacks_work_as_in_any_multirun(proje
         (("lr=interval(0,1)",), ["hydra.sweeper.method", "run_cap"]),
         (("lr=interval(0,1)", "hydra.sweeper.method=grid"), ["method='grid'", "'lr'"]),
         (("x=1,2", "hydra.sweeper.server=wandb"), ["hydra.sweeper.server='wandb'", "wandb login"]),
-        (("x=1,2", "hydra.sweeper.method=bayes", "hydra.sweeper.run_cap=3"), ["method='bayes'", "embedded"]),
+        (("lr=interval(0,1)", "hydra.sweeper.method=bayes"), ["method='bayes'", "run_cap"]),
         (("lrr=1,2",), ["lrr"]),
         (("model=small,wid",), ["wid", "small"]),
         (("x=1,2", "hydra/launcher=submitit_slurm"), ["hydra.sweeper.agents"]),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from wandb_sweep_server.errors import ClientError
+from wandb_sweep_server.search.bayes import BayesSearch, Objective
 from wandb_sweep_server.search.external import ExternalSearch
 from wandb_sweep_server.sweep_config import SweepConfig, parse_sweep_config
 
@@ -33,8 +34,23 @@ REFUSED = [
     ("hello", "must be a mapping, not str"),
     ("parameters: {a: {value: 1}}", "method = None does not exist; methods are grid, random, bayes, custom"),
     ("{method: Grid, parameters: {a: {value: 1}}}", "method = 'Grid' does not exist"),
-    ("{method: bayes, parameters: {a: {value: 1}}}", "method = 'bayes' is not available in this server yet"),
-    ("{method: custom, parameters: {a: {value: 1}}}", "method = 'custom' is not available in this server yet"),
+    ("{method: custom, parameters: {a: {value: 1}}}", "method = 'custom' is not available in this server"),
+    ("{method: bayes, parameters: {a: {min: 0.0, max: 1.0}}}", "method = 'bayes' needs a metric"),
+    ("{method: bayes, metric: {name: m}, parameters: {a: {value: 1}}}", "needs a parameter with more than one value"),
+    *[
+        (f"{{method: bayes, {metric}, parameters: {{a: {{min: 0.0, max: 1.0}}}}}}", message)
+        for metric, message in (
+            ("metric: loss", "metric = 'loss' must have a name"),
+            ("metric: {goal: minimize}", "metric = .* must have a name"),
+            ("metric: {name: 3}", "metric = .* must have a name"),
+            ("metric: {name: m, goal: lower}", "metric.goal = 'lower' must be minimize or maximize"),
+            ("metrics: {name: m}", "metrics = .* must be a list"),
+            ("metrics: []", r"metrics = \[\] must be a list of at least one"),
+            ("metrics: [{name: m}, m]", r"metrics\[1\] = 'm' must have a name"),
+            ("metrics: [{name: m}, {name: n, goal: up}]", r"metrics\[1\].goal = 'up' must be"),
+            ("metrics: [{name: m}, {name: m, goal: maximize}]", "metrics: 'm' is there 2 times"),
+        )
+    ],
     ("method: grid", "parameters = None must be a mapping"),
     ("{method: grid, parameters: {}}", "parameters = {} must be a mapping"),
     ("{method: random, parameters: [a]}", r"parameters = \['a'\] must be a mapping"),
@@ -113,6 +129,35 @@ def test_a_scheduler_chooses_whatever_the_method_is_called(method: str | None) -
     config = parse(method=method, parameters={"a": {"min": 0.0, "max": 1.0}}, scheduler={"engine": "wandb"})
     assert isinstance(config.search, ExternalSearch)
     assert config.search.args(0) is None
+
+
+def test_the_objectives_of_bayes_are_its_metrics_or_its_metric() -> None:
+    one = parse(method="bayes", parameters=UNIFORM, metric={"name": "loss"})
+    two = parse(
+        method="bayes",
+        parameters=UNIFORM,
+        metric={"name": "unused"},
+        metrics=[{"name": "loss"}, {"name": "acc", "goal": "maximize"}],
+    )
+    assert isinstance(one.search, BayesSearch)
+    assert isinstance(two.search, BayesSearch)
+    assert one.search.objectives == (Objective("loss", is_maximized=False),)
+    assert two.search.objectives == (*one.search.objectives, Objective("acc", is_maximized=True))
+    assert (one.trial_count, one.warnings, two.warnings) == (None, (), ())
+
+
+@pytest.mark.parametrize(
+    ("keys", "warned"),
+    [
+        ({}, []),
+        ({"impute": "worst", "impute_while_running": "false"}, []),
+        ({"impute": "best"}, ["impute"]),
+        ({"impute": "latest", "impute_while_running": "latest"}, ["impute", "impute_while_running"]),
+    ],
+)
+def test_what_bayes_has_no_use_for_in_a_metric_is_told_in_warnings(keys: dict[str, Any], warned: list[str]) -> None:
+    warnings = parse(method="bayes", parameters=UNIFORM, metric={"name": "loss", **keys}).warnings
+    assert [warning.split(" ")[0] for warning in warnings] == [f"'metric.{key}'" for key in warned]
 
 
 def test_keys_without_effect_are_told_in_warnings() -> None:
