@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tests.integration.sweeper.conftest import Project
+from tests.packages import WITHOUT_EXTRA
 
 GRID = ("x=1,2", "model=small,wide")
 LAUNCHERS = {
@@ -46,6 +47,13 @@ def test_every_configuration_is_run_once_and_the_best_is_shown(project: Project,
     assert [state[:2] for state in states] == [(n, "finished") for n in range(4)]
     assert sorted(value for *_, value in states) == [1.25, 1.5, 2.25, 2.5]
     assert {run["state"] for run in project.runs()} == {"finished"}
+
+
+def test_a_bayesian_sweep_runs_on_the_embedded_server(project: Project) -> None:
+    sweep = project.sweep("x=interval(-1,1)", "hydra.sweeper.method=bayes", "hydra.sweeper.run_cap=3")
+    xs = {float(row["x"]) for row in sweep.trials}
+    assert (len(xs), {row["state"] for row in sweep.trials}) == (3, {"finished"})
+    assert sweep.results["best_value"] == min(xs) + 0.25
 
 
 def test_the_table_of_trials_has_everything_of_each(project: Project) -> None:
@@ -195,6 +203,16 @@ def test_what_cannot_work_is_refused_before_anything_exists(
     assert all(word in sweep.output for word in words), sweep.output
     assert not sweep.directory.exists()
     assert not (project.directory / ".wandb_sweep_server").exists()
+
+
+def test_bayes_without_its_extra_says_what_to_install_before_any_agent_starts(project: Project) -> None:
+    (project.directory / "sitecustomize.py").write_text(WITHOUT_EXTRA)
+    arguments = ("lr=interval(0,1)", "hydra.sweeper.method=bayes", "hydra.sweeper.run_cap=3")
+    sweep = project.sweep(*arguments, check=False, PYTHONPATH=str(project.directory))
+    assert sweep.process.returncode == 1
+    assert "pip install 'hydra-wandb-sweeper[optuna]'" in sweep.output
+    assert "Traceback" not in sweep.output
+    assert not (project.directory / "marks").exists()
 
 
 def test_a_directory_that_holds_a_sweep_is_refused_before_another_sweep_is_made(project: Project) -> None:
