@@ -12,7 +12,7 @@ from typing import Any
 from . import scheduling
 from .observations import Observations
 from .records import Sweep
-from .search.bayes import BayesSearch, Problem, Seen, require_packages
+from .search.bayes import BayesSearch, Point, Problem, Seen, require_packages
 from .sweeps import Sweeps
 
 Args = dict[str, Any]
@@ -64,7 +64,8 @@ class Suggestions:
         config = None if sweep is None else self._sweeps.config(sweep)
         if sweep is None or config is None or not isinstance(config.search, BayesSearch):
             return None
-        search, waiting = config.search, []
+        search = config.search
+        waiting: list[Point | None] = []
         while (args := self._find(sweep, sweep.next_trial + len(waiting))) is not None:
             waiting.append(search.point_of(args))
         if config.run_cap is not None:

@@ -65,8 +65,8 @@ def parse_sweep_config(text: str, seed: int) -> SweepConfig:
 
     Args:
         text: YAML (or JSON, which is YAML).
-        seed: For random and Bayesian search and for grids whose command has an argument `--shuffle`, unless the command
-            has an argument `--seed=<int>` too.
+        seed: For random and Bayesian search and for grids whose command has an argument `--shuffle`, unless the
+            command has an argument `--seed=<int>` too.
 
     Raises:
         ClientError: Names the key, the value and the rule.

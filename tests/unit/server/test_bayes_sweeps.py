@@ -166,6 +166,24 @@ def _summary(loss: float) -> RunFields:
     return RunFields(summary={"loss": loss})
 
 
+def test_what_was_read_of_a_change_that_is_undone_is_read_again(server: Server) -> None:
+    """A commit that fails undoes what many requests did, some of which had asked for trials meanwhile."""
+    sweep = bayes(server)
+    name = claim(server, sweep, server.agent(sweep), 0.5)
+    finish(server, name, '{"loss": 1}')
+
+    def change_ask_and_fail() -> None:
+        server.store.runs.edit(server.run(name), _summary(9))
+        order = server.store.suggestions.order(sweep.id, 1)
+        assert order is not None
+        assert order.problem.seen[0].values == (9.0,)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        server.do(change_ask_and_fail)
+    assert seen(server, sweep)[0].values == (1.0,)
+
+
 def test_an_undone_change_is_not_seen(server: Server) -> None:
     sweep = bayes(server)
     name = claim(server, sweep, server.agent(sweep), 0.5)
@@ -203,7 +221,7 @@ def test_a_restart_asks_for_the_same_trial_with_the_same_knowledge(server: Serve
     assert after.problem.search.seed == before.problem.search.seed
 
 
-def test_a_claim_that_is_undone_hands_nothing_out_and_the_trial_is_chosen_anew(server: Server) -> None:
+def test_a_claim_that_is_undone_hands_nothing_out_and_its_trial_is_the_next_ones(server: Server) -> None:
     sweep = bayes(server)
     agent = server.agent(sweep)
     ready(server, sweep, 0.5)
@@ -215,10 +233,9 @@ def test_a_claim_that_is_undone_hands_nothing_out_and_the_trial_is_chosen_anew(s
     with pytest.raises(ZeroDivisionError):
         server.do(claim_and_fail)
     assert server.runs() == []
-    order = server.do(lambda: server.store.suggestions.order(sweep.id, 1))
-    assert order is not None
-    assert (order.problem.first, order.problem.seen) == (0, ())
-    assert server.heartbeat(agent) == []
+    assert [item.is_running for item in seen(server, sweep)] == [True]  # as chosen, not as claimed
+    (command,) = server.heartbeat(agent)
+    assert command["args"] == args(0.5)
 
 
 def test_a_trial_that_is_yet_to_be_chosen_is_said_to_be_awaited_by_idle_agents_of_open_sweeps_only(
