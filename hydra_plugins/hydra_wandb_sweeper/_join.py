@@ -9,7 +9,7 @@ from ._distributions import implied_distribution
 from ._errors import SettingError
 from ._search_space import Parameter, SearchSpace
 from ._settings import Settings, check_stoppable
-from ._sweep_config import flat_parameters, read_template
+from ._sweep_config import flat_parameters, read_metric, read_template
 from ._template import Form, Template
 from ._trial_line import line_values
 from ._values import canonical
@@ -63,7 +63,7 @@ def _refuse_keys_of_trials(space: SearchSpace, own: Template, theirs: Mapping[st
 def _refuse_other_search(settings: Settings, config: Mapping[str, Any]) -> None:
     """Settings that the command gives of the search itself; None where it doesn't."""
     check_stoppable(settings, config.get("early_terminate"))
-    metric = config.get("metric") or {}
+    metric = read_metric(config)
     goal = settings.metric_goal if settings.metric_name_given else None
     given = {
         "method": (settings.method, config.get("method")),

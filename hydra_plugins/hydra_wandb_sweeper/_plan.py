@@ -65,6 +65,7 @@ def make_plan(hydra_context: HydraContext, config: DictConfig, arguments: Sequen
         log.warning("%s", warning)
     sweep_config = make_sweep_config(settings, space, _program(config))
     check_shuffle(settings, server)
+    check_metrics(sweep_config, server)
     template = read_template(sweep_config)
     expected = _expected_trials(sweep_config, space)
     jobs = job_count(settings, traits, expected)
@@ -101,6 +102,17 @@ def check_shuffle(settings: Settings, server: ServerRef) -> None:
             True,
             f"is for the embedded server, but the sweep is recorded at {server.place}, which goes through a grid in "
             "order; write shuffle(…) around the values of single parameters, or set hydra.sweeper.server=local",
+        )
+
+
+def check_metrics(sweep_config: Mapping[str, Any], server: ServerRef) -> None:
+    """Errors: SettingError if there are several objectives and nobody who searches by them."""
+    if "metrics" in sweep_config and not (server.is_local and sweep_config["method"] == "bayes"):
+        raise SettingError(
+            "method",
+            sweep_config["method"],
+            f"has no use for the sweep file's `metrics` at {server.place}; set hydra.sweeper.method=bayes and "
+            "hydra.sweeper.server=local, or leave all but one of them out and call it `metric`",
         )
 
 

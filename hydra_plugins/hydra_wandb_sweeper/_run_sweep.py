@@ -19,7 +19,7 @@ from ._settle import AgentSettings
 from ._snapshot import current_sys_path, record_code, snapshot_code, snapshot_configs
 from ._submission import Submission
 from ._supervise import run_unattended, supervise
-from ._sweep_config import has_template, to_yaml
+from ._sweep_config import has_template, read_metric, to_yaml
 from ._trial import TaskContext
 from ._validate import first_overrides
 from ._wandb_run import uses_wandb
@@ -84,7 +84,7 @@ def _create(plan: Plan, client: SweepClient, app_url: str) -> SweepRecord:
     ref = plan.existing or client.create_sweep(
         to_yaml(plan.config), entity=settings.entity, project=settings.project, description=settings.description
     )
-    metric = plan.config.get("metric") or {}
+    metric = read_metric(plan.config)
     return SweepRecord(
         sweep=ref,
         server=plan.server,

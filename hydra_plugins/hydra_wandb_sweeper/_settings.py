@@ -16,7 +16,7 @@ DEFAULT_METRIC = "objective"
 
 # Top-level keys of W&B's sweep configuration that mean something here; the others belong to W&B Launch.
 _SWEEP_FILE_KEYS = frozenset(
-    "program method metric parameters early_terminate run_cap entity project name description command".split()  # noqa: SIM905
+    "program method metric metrics parameters early_terminate run_cap entity project name description command".split()  # noqa: SIM905
 )
 
 
@@ -57,12 +57,15 @@ class Settings:
     """Checked settings; the fields are those of config.WandbSweeperConf, merged with the sweep file.
 
     method is None where it depends on the search space; metric_name_given tells a chosen name from the default.
+    metrics: {name, goal} of each objective of a sweep that has several, else empty; the first of them is metric_name
+    and metric_goal, by which a trial is called the best.
     """
 
     method: str | None
     metric_name: str
     metric_name_given: bool
     metric_goal: str
+    metrics: tuple[Mapping[str, str], ...]
     params: Mapping[str, Any]
     trials: str | Sequence[Any] | None
     sweep_file_parameters: Mapping[str, Any]
@@ -107,7 +110,13 @@ def read_settings(
     """
     _check(raw)
     file = _sweep_file(raw.get("sweep_file"), load_sweep_file)
-    metric = {**(file.get("metric") or {}), **{k: v for k, v in raw["metric"].items() if v is not None}}
+    metrics = tuple({"name": m["name"], "goal": m.get("goal", "minimize")} for m in file.get("metrics") or ())
+    chosen = {key: value for key, value in raw["metric"].items() if value is not None}
+    if metrics and chosen:
+        raise SettingError(
+            "metric", chosen, "the sweep file has several `metrics`; leave it out, the first one counts"
+        )
+    metric = metrics[0] if metrics else {**(file.get("metric") or {}), **chosen}
 
     def merged(field: str) -> Any:
         return raw.get(field) if raw.get(field) is not None else file.get(field)
@@ -117,6 +126,7 @@ def read_settings(
         metric_name=metric.get("name") or DEFAULT_METRIC,
         metric_name_given=metric.get("name") is not None,
         metric_goal=metric.get("goal") or "minimize",
+        metrics=metrics,
         params=dict(raw.get("params") or {}),
         sweep_file_parameters=dict(file.get("parameters") or {}),
         early_terminate=merged("early_terminate"),
@@ -299,11 +309,24 @@ def _sweep_file(path: str | None, load: Callable[[Path], Mapping[str, Any]]) -> 
     for field, rule in _OPTIONAL_RULES.items():
         if file.get(field) is not None and not rule.holds(file[field]):
             raise SettingError("sweep_file", path, f"{field}: {file[field]!r} {rule.text}")
-    metric = file.get("metric") or {}
-    for field, rule in _METRIC_RULES.items():
-        if metric.get(field) is not None and not rule.holds(metric[field]):
-            raise SettingError("sweep_file", path, f"metric.{field}: {metric[field]!r} {rule.text}")
+    _check_file_metrics(path, file)
     return file
+
+
+def _check_file_metrics(path: str, file: Mapping[str, Any]) -> None:
+    metric, metrics = file.get("metric") or {}, file.get("metrics")
+    if metrics is not None:
+        # W&B's own rules.
+        if not isinstance(metrics, list) or len(metrics) < 2 or not all(isinstance(m, Mapping) for m in metrics):
+            rule = "must be a list of at least two {name: …, goal: …}; for one use `metric`"
+            raise SettingError("sweep_file", path, f"metrics: {metrics!r} {rule}")
+        if metric:
+            raise SettingError("sweep_file", path, "has `metric` and `metrics`; W&B takes one or the other")
+    named = [(f"metrics[{i}]", {"name": "", **m}) for i, m in enumerate(metrics or ())]
+    for key, item in [("metric", metric), *named]:
+        for field, rule_of_field in _METRIC_RULES.items():
+            if item.get(field) is not None and not rule_of_field.holds(item[field]):
+                raise SettingError("sweep_file", path, f"{key}.{field}: {item[field]!r} {rule_of_field.text}")
 
 
 def _check_merged(settings: Settings) -> None:

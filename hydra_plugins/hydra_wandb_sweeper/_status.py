@@ -18,7 +18,7 @@ from ._ledger import EventReader, Ledger, SweepRecord
 from ._outcome import FAILED, FINISHED, STOPPED
 from ._processes import is_alive, process_start
 from ._results import collect
-from ._sweep_config import read_template
+from ._sweep_config import read_metric, read_template
 from ._watch import Watch, Watcher
 
 log = logging.getLogger(__name__)
@@ -256,7 +256,7 @@ def last_line(path: Path) -> str | None:
 
 def server_status(info: SweepInfo, url: str, runs: Iterable[RunInfo]) -> SweepStatus:
     """The same for a sweep of which only the server is known: no agents, no directories."""
-    metric = info.config.get("metric") or {}
+    metric = read_metric(info.config)
     name, goal = str(metric.get("name") or "objective"), metric.get("goal")
     known = list(runs)
     counts: dict[str, int] = {}

@@ -52,10 +52,12 @@ def make_sweep_config(settings: Settings, space: SearchSpace, program: Program) 
     if not parameters:
         template = Template((*template.items, _PLACEHOLDER))
         parameters = {_PLACEHOLDER.name: {"value": True}}
+    metrics = [dict(metric) for metric in settings.metrics]
     config: dict[str, Any] = {
         "program": program.script,
         "method": method,
-        "metric": {"name": settings.metric_name, "goal": settings.metric_goal},
+        "metric": None if metrics else {"name": settings.metric_name, "goal": settings.metric_goal},
+        "metrics": metrics or None,
         "name": settings.name,
         "description": settings.description,
         "run_cap": settings.run_cap,
@@ -115,6 +117,12 @@ _QuotingDumper.add_representer(str, _represent_str)
 def from_yaml(text: str) -> dict[str, Any]:
     """Return the config that a server sent; an empty one for an empty text."""
     return yaml.load(text, _LOADER) or {}  # noqa: S506 (both are safe loaders)
+
+
+def read_metric(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return {name, goal} by which a trial of a sweep is called the best; keys that the config lacks are missing."""
+    metrics = config.get("metrics")
+    return (metrics[0] if metrics else config.get("metric")) or {}
 
 
 def has_template(config: Mapping[str, Any]) -> bool:

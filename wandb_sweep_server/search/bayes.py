@@ -173,19 +173,24 @@ class Problem:
 
 
 def read_objectives(config: Mapping[str, Any]) -> tuple[Objective, ...]:
-    """The `metrics` of a sweep configuration or, as W&B's SDK does where there are none, its `metric`.
+    """The `metric` of a sweep configuration, or its `metrics`.
+
+    The rules for `metrics` are those of W&B's schema, except that W&B has them for `method: custom` only.
 
     Raises:
         ClientError: Names the key, the value and the rule.
     """
-    metrics = config.get("metrics")
+    metric, metrics = config.get("metric"), config.get("metrics")
     if metrics is None:
-        metric = config.get("metric")
         if metric is None:
             raise ClientError("method = 'bayes' needs a metric: {name: <key that runs log>, goal: minimize|maximize}")
         return (_objective("metric", metric),)
-    if not isinstance(metrics, list) or not metrics:
-        raise ClientError(f"metrics = {metrics!r} must be a list of at least one {{name: …, goal: …}}")
+    if metric is not None:
+        raise ClientError(f"metric = {metric!r} can't be used together with metrics; leave one of them out")
+    if not isinstance(metrics, list) or len(metrics) < 2:
+        raise ClientError(
+            f"metrics = {metrics!r} must be a list of at least two {{name: …, goal: …}}; for one use metric"
+        )
     objectives = tuple(_objective(f"metrics[{index}]", metric) for index, metric in enumerate(metrics))
     names = [objective.name for objective in objectives]
     for name in names:

@@ -31,7 +31,7 @@ MIXED = {
 
 
 def search(parameters: dict[str, Any], seed: int = 1, **keys: Any) -> BayesSearch:
-    return BayesSearch(parse_parameters(parameters), read_objectives({"metric": {"name": "loss"}, **keys}), seed)
+    return BayesSearch(parse_parameters(parameters), read_objectives(keys or {"metric": {"name": "loss"}}), seed)
 
 
 def ended(found: BayesSearch, args: dict[str, Any], *values: float) -> Seen:
@@ -88,9 +88,9 @@ def test_every_integer_is_a_seed(seed: int) -> None:
     history(found, bowl, 10)
 
 
-@pytest.mark.parametrize("metrics", [None, [{"name": "loss"}, {"name": "acc", "goal": "maximize"}]])
-def test_trials_that_run_and_trials_chosen_together_are_all_different(metrics: Any) -> None:
-    found = search(PLANE, metrics=metrics)
+@pytest.mark.parametrize("keys", [{}, {"metrics": [{"name": "loss"}, {"name": "acc", "goal": "maximize"}]}])
+def test_trials_that_run_and_trials_chosen_together_are_all_different(keys: dict[str, Any]) -> None:
+    found = search(PLANE, **keys)
     values = (1.0,) * len(found.objectives)
     seen: list[Seen] = []
     for _ in range(3):
@@ -140,7 +140,7 @@ OUTCOMES = st.one_of(
 def test_whatever_runs_report_suggestions_are_values_of_the_space(
     outcomes: list[tuple[float | None, bool]], seed: int, count: int, has_two: bool
 ) -> None:
-    found = search(MIXED, seed=seed, metrics=[{"name": "a"}, {"name": "b"}] if has_two else None)
+    found = search(MIXED, seed=seed, **({"metrics": [{"name": "a"}, {"name": "b"}]} if has_two else {}))
     points = [found.point_of(args) for args in suggest(Problem(found, (), 0, max(len(outcomes), 1)))]
     seen = tuple(
         Seen(point or (), None if value is None or runs else (value,) * len(found.objectives), is_running=runs)

@@ -45,7 +45,9 @@ REFUSED = [
             ("metric: {name: 3}", "metric = .* must have a name"),
             ("metric: {name: m, goal: lower}", "metric.goal = 'lower' must be minimize or maximize"),
             ("metrics: {name: m}", "metrics = .* must be a list"),
-            ("metrics: []", r"metrics = \[\] must be a list of at least one"),
+            ("metrics: []", r"metrics = \[\] must be a list of at least two"),
+            ("metrics: [{name: m}]", "at least two .* for one use metric"),
+            ("metric: {name: m}, metrics: [{name: m}, {name: n}]", "can't be used together with metrics"),
             ("metrics: [{name: m}, m]", r"metrics\[1\] = 'm' must have a name"),
             ("metrics: [{name: m}, {name: n, goal: up}]", r"metrics\[1\].goal = 'up' must be"),
             ("metrics: [{name: m}, {name: m, goal: maximize}]", "metrics: 'm' is there 2 times"),
@@ -136,7 +138,6 @@ def test_the_objectives_of_bayes_are_its_metrics_or_its_metric() -> None:
     two = parse(
         method="bayes",
         parameters=UNIFORM,
-        metric={"name": "unused"},
         metrics=[{"name": "loss"}, {"name": "acc", "goal": "maximize"}],
     )
     assert isinstance(one.search, BayesSearch)

@@ -6,6 +6,7 @@ import importlib.util
 import itertools
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,13 @@ from hypothesis import strategies as st
 from hydra_plugins.hydra_wandb_sweeper._errors import SearchSpaceError, SettingError
 from hydra_plugins.hydra_wandb_sweeper._search_space import SearchSpace, build_search_space, wandb_names
 from hydra_plugins.hydra_wandb_sweeper._settings import Settings
-from hydra_plugins.hydra_wandb_sweeper._sweep_config import Program, make_sweep_config, read_template, to_yaml
+from hydra_plugins.hydra_wandb_sweeper._sweep_config import (
+    Program,
+    make_sweep_config,
+    read_metric,
+    read_template,
+    to_yaml,
+)
 from hydra_plugins.hydra_wandb_sweeper._template import Form
 from tests.unit.sweeper.conftest import HydraApp
 from tests.unit.sweeper.settings import make_settings
@@ -168,6 +175,14 @@ def test_a_grid_runs_what_the_basic_sweeper_runs(app: HydraApp, arguments: list[
 @pytest.mark.parametrize("arguments", DISCRETE_COMMAND_LINES, ids=" ".join)
 def test_the_sweep_config_is_valid_by_wandb_s_schema(app: HydraApp, arguments: list[str]) -> None:
     validate_by_schema(make_sweep_config(make_settings(), build(app, *arguments), PROGRAM))
+
+
+def test_several_metrics_take_the_place_of_one_in_the_sweep_config(app: HydraApp) -> None:
+    metrics = ({"name": "loss", "goal": "minimize"}, {"name": "acc", "goal": "maximize"})
+    config = make_sweep_config(replace(make_settings(), metrics=metrics), build(app, "a=1,2"), PROGRAM)
+    assert (config["metrics"], "metric" in config) == (list(metrics), False)
+    assert read_metric(config) == metrics[0]
+    validate_by_schema(config)
 
 
 @cache

@@ -9,7 +9,7 @@ import pytest
 
 from hydra_plugins.hydra_wandb_sweeper._dispatch import LauncherTraits
 from hydra_plugins.hydra_wandb_sweeper._errors import SettingError
-from hydra_plugins.hydra_wandb_sweeper._plan import check_server_job, check_shuffle, load_yaml
+from hydra_plugins.hydra_wandb_sweeper._plan import check_metrics, check_server_job, check_shuffle, load_yaml
 from hydra_plugins.hydra_wandb_sweeper._search_space import SearchSpace
 from hydra_plugins.hydra_wandb_sweeper._server import ServerRef
 from hydra_plugins.hydra_wandb_sweeper._settings import Settings, check_method, parse_sweep_path, read_settings
@@ -167,6 +167,20 @@ def test_a_sweep_file_says_what_the_settings_don_t(tmp_path: Path) -> None:
     assert settings.sweep_file_parameters["batch_size"] == {"value": 128}
 
 
+TWO_METRICS = """
+metrics: [{name: loss}, {name: acc, goal: maximize}]
+parameters: {a: {min: 0.0, max: 1.0}}
+"""
+
+
+def test_of_several_metrics_the_first_says_which_trial_is_the_best(tmp_path: Path) -> None:
+    settings = from_file(tmp_path, TWO_METRICS)
+    assert settings.metrics == ({"name": "loss", "goal": "minimize"}, {"name": "acc", "goal": "maximize"})
+    assert (settings.metric_name, settings.metric_goal, settings.metric_name_given) == ("loss", "minimize", True)
+    with pytest.raises(SettingError, match=r"hydra.sweeper.metric=.*'acc'.*: the sweep file has several"):
+        from_file(tmp_path, TWO_METRICS, metric_name="acc")
+
+
 def test_settings_win_over_the_sweep_file(tmp_path: Path) -> None:
     settings = from_file(tmp_path, DOCUMENTED, method="bayes", metric_goal="minimize", project="mine", run_cap=2)
     assert (settings.method, settings.metric_name, settings.metric_goal) == ("bayes", "val_loss", "minimize")
@@ -185,6 +199,15 @@ def test_an_exponent_without_a_point_in_a_sweep_file_is_a_number(tmp_path: Path)
         ("methods: grid\nparameters: {a: {value: 1}}", "unknown key.* methods"),
         ("method: tpe\nparameters: {a: {value: 1}}", "method: 'tpe' must be one of"),
         ("metric: {goal: up}\nparameters: {a: {value: 1}}", "metric.goal: 'up' must be one of"),
+        ("metrics: {name: a}\nparameters: {a: {value: 1}}", "metrics: .* must be a list"),
+        ("metrics: [{name: a}]\nparameters: {a: {value: 1}}", "metrics: .* at least two .* use `metric`"),
+        ("metrics: [a, b]\nparameters: {a: {value: 1}}", "metrics: .* must be a list"),
+        ("metrics: [{name: a}, {goal: minimize}]\nparameters: {a: {value: 1}}", r"metrics\[1\].name: '' must be"),
+        ("metric: {name: a}\nmetrics: [{name: a}, {name: b}]\nparameters: {a: {value: 1}}", "one or the other"),
+        (
+            "metrics: [{name: a}, {name: b, goal: up}]\nparameters: {a: {value: 1}}",
+            r"metrics\[1\].goal: 'up' must be",
+        ),
     ],
 )
 def test_a_malformed_sweep_file_is_refused_by_name(tmp_path: Path, text: str, rule: str) -> None:
@@ -208,3 +231,13 @@ def test_only_the_embedded_server_shuffles_a_grid() -> None:
     check_shuffle(make_settings(shuffle=False), ServerRef("wandb", "https://api.wandb.ai"))
     with pytest.raises(SettingError, match=r"shuffle=True: .* https://api.wandb.ai, .* shuffle\(…\)"):
         check_shuffle(make_settings(shuffle=True), ServerRef("wandb", "https://api.wandb.ai"))
+
+
+def test_several_metrics_are_for_bayes_on_the_embedded_server() -> None:
+    local, cloud = ServerRef("local", "dir"), ServerRef("wandb", "https://api.wandb.ai")
+    metrics = {"metrics": [{"name": "a"}, {"name": "b"}]}
+    check_metrics({"method": "bayes", **metrics}, local)
+    check_metrics({"method": "bayes", "metric": {"name": "a"}}, cloud)
+    for method, server in (("random", local), ("grid", local), ("bayes", cloud)):
+        with pytest.raises(SettingError, match=f"hydra.sweeper.method='{method}': has no use for .*`metrics`"):
+            check_metrics({"method": method, **metrics}, server)
