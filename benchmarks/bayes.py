@@ -10,7 +10,7 @@ Regret is what the trial that looks best so far really is above the optimum, wit
 method the median over seeds is shown after 25, 50 and 100 trials; a seed is won by whoever has the smaller regret,
 and the share of seeds that `bayes` wins comes with its 95 % interval (Wilson's).
 
-    OMP_NUM_THREADS=1 python benchmarks/bayes.py            # about ten minutes
+    OMP_NUM_THREADS=1 python benchmarks/bayes.py            # some ten minutes on an idle core
     OMP_NUM_THREADS=1 python benchmarks/bayes.py --quick
 """
 
@@ -223,7 +223,9 @@ def run_here(methods: Sequence[str], seeds: int, trials: int) -> Iterator[Course
     for name in FUNCTIONS:
         for method in methods:
             for seed in range(seeds):
-                yield sweep(name, method, seed, trials)
+                course = sweep(name, method, seed, trials)
+                print(f"{name}, {method}, seed {seed}: {course.regret[-1]:.3g}", file=sys.stderr)
+                yield course
 
 
 def run_reference(seeds: int, trials: int) -> list[Course]:
