@@ -147,7 +147,7 @@ def test_whatever_runs_report_suggestions_are_values_of_the_space(
         for point, (value, runs) in zip(points, outcomes, strict=False)
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # overflow and the like
+        warnings.simplefilter("error", RuntimeWarning)  # overflow and the like
         chosen = suggest(Problem(found, seen, len(seen), count))
     assert len(chosen) == count
     for args in json.loads(json.dumps(chosen, allow_nan=False)):
