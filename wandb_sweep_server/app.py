@@ -257,6 +257,8 @@ async def _client_left(*_: object) -> Response:
 
 
 async def _storage_error(request: Request, error: Exception) -> Response:
+    if isinstance(error, FileNotFoundError):  # removed with its run a moment ago
+        return _answer(NotFoundError("this file is gone"))
     if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL):
         return _answer(ClientError(f"the server's file system can't have such a name: {error.strerror}"))
     log.error("%s %s can't be answered for now: %s", request.method, _shown_path(request), error)

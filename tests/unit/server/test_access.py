@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
 import json
+import sqlite3
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -237,3 +239,30 @@ def test_a_query_that_cannot_be_read_is_refused(query: str) -> None:
 def test_the_largest_of_ordinary_queries_are_answered() -> None:
     check_size(parse_query(nested(20)))
     check_size(parse_query("{" + " ".join(f"a{i}: viewer {{ id }}" for i in range(900)) + "}"))
+
+
+# --- what the disk says ---
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), 503),
+        (OSError(errno.EROFS, "Read-only file system"), 503),
+        (OSError(errno.ESTALE, "Stale file handle"), 503),
+        (sqlite3.OperationalError("disk I/O error"), 503),
+        (OSError(errno.ENAMETOOLONG, "File name too long"), 400),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory"), 404),
+    ],
+)
+def test_what_will_pass_is_put_off_and_what_will_not_is_a_lasting_error(
+    app: App, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(app.server.store.files, "path", fail)
+    answer = app.ask("GET", "/files/local/p/r/f")
+    assert answer.status == status
+    assert str(app.server.directory) not in answer.message
+    assert ("retry-after" in answer.headers) == (status == 503)
