@@ -125,7 +125,7 @@ def _levelled(values: Array) -> Array:
     # Large numbers overflow when squared, and a few that are far off would hide the differences between the others.
     scaled = values / max(float(np.abs(values).max()), 1.0)
     deviation = scaled.std()
-    if deviation < 1e-12:
+    if deviation <= 1e-12 * np.abs(scaled).max():
         return np.zeros_like(values)
     normal: Array = PowerTransformer().fit_transform(((scaled - scaled.mean()) / deviation)[:, None])[:, 0]
     return normal if np.isfinite(normal).all() else (scaled - scaled.mean()) / deviation

@@ -65,6 +65,13 @@ def test_it_finds_the_bottom_of_a_bowl_that_chance_would_not_find() -> None:
     assert best[0] < 1e-3  # by chance: 8 % of all sweeps of 25 trials
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e200])
+def test_the_unit_of_the_metric_does_not_matter(scale: float) -> None:
+    found = search(PLANE)
+    best = min(seen.values or (9,) for seen in history(found, lambda args: scale * bowl(args), 15))
+    assert best[0] < scale * 1e-2
+
+
 def test_it_climbs_where_the_goal_is_to_maximize() -> None:
     found = search(PLANE, metric={"name": "loss", "goal": "maximize"})
     # Objectives come from summaries turned round.
