@@ -153,7 +153,7 @@ class Agents:
         for run in self._runs.live_of_agent(agent.id):
             if run.name in listed:
                 continue
-            # Heard of last when it was offered. Not by offered_at, which is of a clock that may jump.
+            # It was last heard of when it was offered.
             if run.state == run_states.PENDING and self._liveness.silence_s(run.id) < self._unstarted_grace_s:
                 fresh = True
             else:
@@ -213,7 +213,7 @@ class Agents:
 
     def _offer_columns(self, agent: Agent) -> dict[str, Any]:
         self._db.execute("UPDATE agents SET run_count = run_count + 1 WHERE id = ?", (agent.id,))
-        return {"agent_id": agent.id, "offered_at": self._clock.wall_s()}
+        return {"agent_id": agent.id}
 
     def _command(self, kind: str, sweep: Sweep, name: str, args: dict[str, Any]) -> dict[str, Any]:
         program = self._sweeps.config(sweep).program

@@ -72,7 +72,6 @@ class Run:
     exit_code: int | None
     args: str | None
     queued_at: float | None
-    offered_at: float | None
     losses: int
     preempted_by: str | None
     display_name: str | None

@@ -58,7 +58,6 @@ CREATE TABLE runs (
     exit_code      INTEGER,
     args           TEXT,                       -- JSON, as handed out: {"lr": {"value": 0.1}}
     queued_at      REAL,                       -- waits to be offered (again) since then
-    offered_at     REAL,                       -- last handed to an agent then
     losses         INTEGER NOT NULL DEFAULT 0, -- times the run was lost and offered again
     preempted_by   TEXT,                       -- digest of the post with which its process was last preempted
     display_name   TEXT,
