@@ -24,7 +24,7 @@ import platform
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -251,12 +251,14 @@ def measure_grids(folder: Path, scale: Scale) -> list[dict[str, float]]:
     return rows
 
 
-def table(rows: list[dict[str, float]]) -> str:
-    """Rows of figures as Markdown."""
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of figures and texts as Markdown."""
     names = list(rows[0])
-    lines = ["| " + " | ".join(names) + " |", "|" + " ---: |" * len(names)]
-    lines += ["| " + " | ".join(f"{row[name]:,.4g}" for name in names) + " |" for row in rows]
-    return "\n".join(lines)
+    cells = [[f"{row[n]:,.4g}" if isinstance(row[n], float | int) else str(row[n]) for n in names] for row in rows]
+    aligned = [" ---: |" if isinstance(rows[0][name], float | int) else " --- |" for name in names]
+    return "\n".join(
+        ["| " + " | ".join(names) + " |", "|" + "".join(aligned), *("| " + " | ".join(c) + " |" for c in cells)]
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
