@@ -218,17 +218,17 @@ def sweep(name: str, method: str, seed: int, trials: int) -> Course:
     return course
 
 
-def run_here(methods: Sequence[str], seeds: int, trials: int) -> Iterator[Course]:
+def run_here(methods: Sequence[str], seeds: Sequence[int], trials: int) -> Iterator[Course]:
     warnings.simplefilter("ignore")  # the reference overflows now and then
     for name in FUNCTIONS:
         for method in methods:
-            for seed in range(seeds):
+            for seed in seeds:
                 course = sweep(name, method, seed, trials)
                 print(f"{name}, {method}, seed {seed}: {course.regret[-1]:.3g}", file=sys.stderr)
                 yield course
 
 
-def run_reference(seeds: int, trials: int) -> list[Course]:
+def run_reference(seeds: Sequence[int], trials: int) -> list[Course]:
     """The reference's sweeps, by this script in an environment of its own; none if that can't be made."""
     with tempfile.TemporaryDirectory() as folder:
         python = Path(folder, "bin", "python")
@@ -242,7 +242,8 @@ def run_reference(seeds: int, trials: int) -> list[Course]:
                 error = done.stderr.strip().splitlines()[-1:]
                 print(f"The reference is left out: {' '.join(command[1:])} failed: {error}", file=sys.stderr)
                 return []
-        worker = [str(python), __file__, "--worker", "--seeds", str(seeds), "--trials", str(trials)]
+        worker = [str(python), __file__, "--worker", "--seeds", str(len(seeds)), "--first-seed", str(seeds[0])]
+        worker += ["--trials", str(trials)]
         out = subprocess.run(worker, check=True, stdout=subprocess.PIPE, text=True, env=alone()).stdout
     return [Course(**json.loads(line)) for line in out.splitlines()]
 
@@ -306,11 +307,13 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20, help="sweeps per function and method (default: %(default)s)")
+    parser.add_argument("--first-seed", type=int, default=0, help="the others follow it (default: %(default)s)")
     parser.add_argument("--trials", type=int, default=100, help="trials per sweep (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="3 seeds of 30 trials: whether it works, not how well")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    seeds, trials = (3, 30) if options.quick else (options.seeds, options.trials)
+    count, trials = (3, 30) if options.quick else (options.seeds, options.trials)
+    seeds = range(options.first_seed, options.first_seed + count)
     if options.worker:
         for course in run_here(["sweeps"], seeds, trials):
             print(json.dumps(asdict(course)), flush=True)
@@ -319,7 +322,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     courses = [*run_here(["bayes", "Optuna's TPE", "random"], seeds, trials), *run_reference(seeds, trials)]
     rows = summary(courses, trials)
     print(table(rows))
-    print(json.dumps({"seeds": seeds, "trials": trials, "agents": AGENTS, "rows": rows}))
+    print(json.dumps({"seeds": list(seeds), "trials": trials, "agents": AGENTS, "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -53,25 +53,28 @@ def test_eight_agents_find_the_bottom_of_a_bowl_and_no_two_of_them_the_same_tria
 
 def test_a_server_that_was_killed_goes_on_with_the_trial_it_would_have_chosen(tmp_path: Path) -> None:
     """The same sweep twice, with the same seed: once with a kill before the first trial that the model chooses."""
-    sweeps = []
-    for kills in (False, True):
-        address = ensure_running(tmp_path / str(kills), idle_timeout_s=600)
-        sweep = Client(address).sweep("p", {**BAYES, "command": ["--seed=7"]})
-        values = []
+    assert sweep_alone(tmp_path / "killed", kill_before=8) == sweep_alone(tmp_path / "spared", kill_before=None)
+
+
+def sweep_alone(directory: Path, kill_before: int | None) -> list[dict[str, Any]]:
+    """Ten trials of one agent on a server of its own, in their order."""
+    address, values = ensure_running(directory, idle_timeout_s=600), []
+    sweep = Client(address).sweep("p", {**BAYES, "command": ["--seed=7"]})
+    try:
         for number in range(10):
-            if kills and number == 8:
+            if number == kill_before:
                 os.kill(address.pid, signal.SIGKILL)
                 wait_for(lambda pid=address.pid: not _is_alive(pid), "the server is dead")
-                address = ensure_running(tmp_path / str(kills), idle_timeout_s=600)
+                address = ensure_running(directory, idle_timeout_s=600)
             client = Client(address)
             agent = client.agent("p", sweep)
             # Where the server needs long for its imports, it says to come again.
             (command,) = wait_for(lambda client=client, agent=agent: client.heartbeat(agent), "a trial is chosen")
             values.append({name: item["value"] for name, item in command["args"].items()})
             client.finish("p", command["run_id"], summary={"val": {"loss": loss(values[-1])}})
+    finally:
         os.kill(address.pid, signal.SIGTERM)
-        sweeps.append(values)
-    assert sweeps[0] == sweeps[1]
+    return values
 
 
 def _is_alive(pid: int) -> bool:
