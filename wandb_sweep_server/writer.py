@@ -97,6 +97,8 @@ class Writer:
                     job, is_last = self._next()
         except sqlite3.Error:
             # One job may have caused it (a full disk ends the whole transaction): it alone is to hear of it.
+            # None in the batch: the transaction could not even begin.
+            batch = batch or [first]
             for job in batch:
                 self._commit_alone(job)
         return batch, is_last

@@ -119,6 +119,25 @@ def test_what_cannot_be_committed_fails_alone(database: Database, writer: Writer
     assert database.value("SELECT COUNT(*) FROM agents") == 0
 
 
+def test_who_comes_while_no_transaction_can_begin_is_answered_all_the_same(
+    database: Database, writer: Writer
+) -> None:
+    database.execute("BEGIN")  # as after a rollback that failed
+    (error,) = do_alone(writer, lambda: add(database, "a"))
+    assert isinstance(error, sqlite3.OperationalError)
+    database.execute("ROLLBACK")
+    assert do_alone(writer, lambda: add(database, "b")) == ["b"]
+
+
+def do_alone(writer: Writer, work: Callable[[], Any]) -> list[Any]:
+    """The result or error of a work that nothing else shares a transaction with."""
+
+    async def do() -> list[Any]:
+        return await asyncio.wait_for(asyncio.gather(writer.run(work), return_exceptions=True), timeout=30)
+
+    return asyncio.run(do())
+
+
 def test_nobody_is_answered_before_the_commit(database: Database, writer: Writer) -> None:
     async def look_after_each() -> list[bool]:
         seen = []
