@@ -238,7 +238,9 @@ class Agents:
 
     def lose_silent_runs(self) -> None:
         """Conclude that runs have died of which nothing was heard for too long."""
-        self._lose(run for run in self._runs.live() if self._is_silent(run))
+        live = self._runs.live()
+        self._liveness.forget_all_but({run.id for run in live})
+        self._lose(run for run in live if self._is_silent(run))
 
     def _is_silent(self, run: Run) -> bool:
         return self._liveness.silence_s(run.id) > self._crash_timeout_s

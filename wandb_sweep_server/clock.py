@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 # A busy server may be that late.
 _LATE_S = 5.0
+# Longer than transactions take.
+_RECENT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,16 @@ class Liveness:
         """The run was heard of now."""
         self._heard_s[run_id] = self.clock.monotonic_s()
 
-    def forget(self, run_id: int) -> None:
-        """The run has ended."""
-        self._heard_s.pop(run_id, None)
+    def forget_all_but(self, run_ids: Collection[int]) -> None:
+        """Forget the other runs, unless they were heard of a moment ago.
+
+        Not at once when a run ends: the transaction in which it does may be undone, and one that lives on without its
+        last sign of life would pass for silent.
+        """
+        now_s = self.clock.monotonic_s()
+        ended = [i for i, heard_s in self._heard_s.items() if now_s - heard_s > _RECENT_S and i not in run_ids]
+        for run_id in ended:
+            del self._heard_s[run_id]
 
     def silence_s(self, run_id: int) -> float:
         """Seconds since the run was heard of, at most since this server started."""

@@ -225,7 +225,6 @@ class Runs:
         if state in run_states.LIVE:
             self._liveness.touch(run.id)
             return
-        self._liveness.forget(run.id)
         if (run.state in run_states.LIVE or run.queued_at is not None) and run.sweep_id is not None:
             self._sweeps.settle(run.sweep_id)
 
@@ -311,7 +310,6 @@ class Runs:
         for table in ("stream_lines", "files"):
             self._db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run.id,))  # noqa: S608
         self._db.execute("DELETE FROM runs WHERE id = ?", (run.id,))
-        self._liveness.forget(run.id)
         if run.sweep_id is not None:
             self._sweeps.settle(run.sweep_id)
 

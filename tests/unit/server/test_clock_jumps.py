@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.server.support import Server
+from tests.unit.server.support import FakeTime, Server
+from wandb_sweep_server.clock import Liveness
+from wandb_sweep_server.filestream import parse_post
 
 EVERY_S = 5.0
 
@@ -102,3 +104,33 @@ def test_a_server_that_is_only_busy_pardons_nobody(server: Server) -> None:
         server.do(lambda: server.store.keep_house(EVERY_S))
     keep_house_for(server, 5.0)
     assert server.run("r").state == "crashed"
+
+
+def test_a_run_whose_end_could_not_be_stored_has_as_long_to_say_it_again(server: Server) -> None:
+    sweep = server.sweep()
+    name = server.claim(server.agent(sweep))
+    server.start(name, sweep)
+    for _ in range(3):
+        keep_house_for(server, 200.0)
+        server.post(name, {})
+
+    def end_on_a_full_disk() -> None:
+        server.store.runs.post(server.run(name), parse_post(b'{"complete": true, "exitcode": 0}'))
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"):
+        server.do(end_on_a_full_disk)
+    keep_house_for(server, 290.0)
+    assert server.run(name).state == "running"
+    assert server.exit(name).state == "finished"
+
+
+def test_of_runs_that_ended_nothing_is_kept_in_memory() -> None:
+    time = FakeTime()
+    liveness = Liveness(time.clock())
+    for run_id in range(100):
+        liveness.touch(run_id)
+    time.pass_s(61.0)
+    liveness.touch(100)
+    liveness.forget_all_but({7})
+    assert set(liveness._heard_s) == {7, 100}
