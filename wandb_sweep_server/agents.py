@@ -22,6 +22,13 @@ from .sweeps import Sweeps
 EXIT = {"type": "exit"}
 _MAX_LISTED = 10_000
 
+# Preempted ones first: they have work behind them, and lost it through no fault of theirs. With the state as it is in
+# the index, which then gives the order.
+_NEXT_QUEUED = (
+    "SELECT * FROM runs WHERE sweep_id = ? AND queued_at IS NOT NULL "  # noqa: S608
+    f"ORDER BY state != '{run_states.PREEMPTED}', queued_at, id LIMIT 1"
+)
+
 
 class Agents:
     """The claiming side of sweeps."""
@@ -177,13 +184,7 @@ class Agents:
         return []
 
     def _offer_queued(self, agent: Agent, sweep: Sweep) -> dict[str, Any]:
-        row = self._db.row(
-            # Preempted ones first: they have work behind them, and lost it through no fault of theirs.
-            "SELECT * FROM runs WHERE sweep_id = ? AND queued_at IS NOT NULL "
-            "ORDER BY state != ?, queued_at, id LIMIT 1",
-            (sweep.id, run_states.PREEMPTED),
-        )
-        run = record(Run, row)
+        run = record(Run, self._db.row(_NEXT_QUEUED, (sweep.id,)))
         if run is None:
             raise LookupError(f"sweep {sweep.name} has no queued run")
         command = "run" if run.state == run_states.PENDING else "resume"

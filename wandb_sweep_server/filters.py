@@ -30,6 +30,8 @@ _COLUMNS = {
     "sweep": "(SELECT sweeps.name FROM sweeps WHERE sweeps.id = runs.sweep_id)",
 }
 _TIMES = ("created_at", "heartbeat_at")
+# They always have a value, which is what it is: an index may give the order.
+_ALWAYS_THERE = ("state", "name", *_TIMES)
 _COMPARISONS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 # Below the limits of SQLite: a parser stack of 100, expressions 1000 deep, 32766 parameters (two or more per value).
 _MAX_DEPTH = 7
@@ -90,7 +92,9 @@ def parse_order(text: str | None) -> Condition:
     if text:
         direction = "DESC" if text.startswith("-") else "ASC"
         key = text.lstrip("+-")
-    value = _rank(_value(key))
+    if (column := _value(key)).sql in _ALWAYS_THERE:
+        return Condition(f"{column.sql} {direction}, id {direction}")
+    value = _rank(column)
     # Runs without the value (or with NaN) come last in both directions: best_run() asks for the first.
     nulls = Condition(f"({value.sql}) IS NULL", value.parameters)
     return Condition(f"{nulls.sql}, {value.sql} {direction}, id {direction}", nulls.parameters + value.parameters)

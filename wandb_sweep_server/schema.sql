@@ -79,11 +79,15 @@ CREATE TABLE runs (
     heartbeat_at   REAL NOT NULL,
     UNIQUE (project_id, name)
 );
-CREATE INDEX runs_of_sweep ON runs (sweep_id, state);
 CREATE INDEX runs_by_creation ON runs (project_id, created_at);
-CREATE INDEX queued_runs ON runs (sweep_id, queued_at) WHERE queued_at IS NOT NULL;
-CREATE INDEX live_runs ON runs (state) WHERE state IN ('pending', 'running', 'preempting');
-CREATE INDEX live_runs_of_agent ON runs (agent_id) WHERE state IN ('pending', 'running', 'preempting');
+CREATE INDEX runs_of_sweep ON runs (sweep_id, created_at);
+CREATE INDEX runs_of_agent ON runs (agent_id, created_at);
+-- In the order in which they are offered.
+CREATE INDEX queued_runs ON runs (sweep_id, (state != 'preempted'), queued_at) WHERE queued_at IS NOT NULL;
+CREATE INDEX live_runs ON runs (sweep_id)
+    WHERE state IN ('pending', 'running', 'preempting') AND queued_at IS NULL;
+CREATE INDEX live_runs_of_agent ON runs (agent_id)
+    WHERE state IN ('pending', 'running', 'preempting') AND queued_at IS NULL;
 
 -- What is left of deleted runs: ids that are not to be used again.
 CREATE TABLE deleted_runs (

@@ -16,6 +16,9 @@ from .search.bayes import BayesSearch, is_installed, require_packages
 from .sweep_config import SweepConfig, parse_sweep_config
 
 _LIVE = ", ".join(f"'{state}'" for state in run_states.LIVE)
+# Without being told SQLite may prefer to go through all of the sweep's runs.
+_LIVE_RUNS = "runs INDEXED BY live_runs"
+_IS_LIVE = f"state IN ({_LIVE}) AND queued_at IS NULL"
 
 
 @dataclass(frozen=True)
@@ -179,13 +182,13 @@ class Sweeps:
         return scheduling.Situation(
             sweep_state=sweep.state,
             agent_is_busy=agent_is_busy,
-            has_queued=self._exists("sweep_id = ? AND queued_at IS NOT NULL", sweep.id),
+            has_queued=self._exists("runs WHERE sweep_id = ? AND queued_at IS NOT NULL", sweep.id),
             is_exhausted=self.is_exhausted(sweep),
-            has_live=self._exists(f"sweep_id = ? AND state IN ({_LIVE}) AND queued_at IS NULL", sweep.id),
+            has_live=self._exists(f"{_LIVE_RUNS} WHERE sweep_id = ? AND {_IS_LIVE}", sweep.id),
         )
 
-    def _exists(self, condition: str, sweep_id: int) -> bool:
-        return self._db.value(f"SELECT 1 FROM runs WHERE {condition} LIMIT 1", (sweep_id,)) is not None  # noqa: S608
+    def _exists(self, what: str, sweep_id: int) -> bool:
+        return self._db.value(f"SELECT 1 FROM {what} LIMIT 1", (sweep_id,)) is not None  # noqa: S608
 
     def is_exhausted(self, sweep: Sweep) -> bool:
         """Whether the search has no further trial for this sweep."""
