@@ -132,6 +132,8 @@ class _Gate:
         self._activity = activity
         self._connections = connections
         self._requests = Throttle(limits.requests)
+        # What needs no key counts by itself, or a stranger could use up what those with the key may ask.
+        self._open = Throttle(limits.requests)
         self._strangers = Throttle(limits.strangers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -149,9 +151,10 @@ class _Gate:
             self._connections.request_ended(client, has_key=has_key)
 
     def _refusal(self, path: str, machine: str, *, has_key: bool) -> Response | None:
-        may_pass = has_key or path.startswith(_OPEN_PATHS)
+        is_open = path.startswith(_OPEN_PATHS)
+        may_pass = has_key or is_open
         # Whoever has the key is let in however often others on the same machine, a login node perhaps, have none.
-        wait_s = (self._requests if may_pass else self._strangers).wait_s(machine)
+        wait_s = (self._requests if has_key else self._open if is_open else self._strangers).wait_s(machine)
         if wait_s:
             whose = "" if may_pass else " without the right API key"
             return _answer(BusyError(f"too many requests{whose} from {machine}", retry_after_s=wait_s))
