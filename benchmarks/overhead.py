@@ -2,8 +2,8 @@
 
 All run the same trial (apps/task.py), one at a time, against the same embedded server. A trial notes when it begins
 and ends, by the clock that all processes share. The cost of a trial is the time from one beginning to the next: what
-lies before the first ("first trial after") and after the last ("prompt after") is listed beside it. "logs" opens a W&B
-run, logs a value and finishes; its floor is a loop that does so in one process. "returns" only returns a number.
+lies before the first ("first trial after") and after the last ("prompt after") is listed beside it. "logs" opens a
+W&B run, logs a value and finishes; its floor is a loop that does so in one process. "returns" only returns a number.
 "+ 3 s import" is a script that imports something heavy.
 
 Repetitions go round all peers, so that a busy moment of the machine hits them alike.

@@ -63,7 +63,7 @@ def _run(directory: Path, lock: DirectoryLock, options: argparse.Namespace) -> N
     url = _url(options.host, listener)
     address = ServerAddress(url, api_key(directory), directory, os.getpid(), options.host, instance)
     keep_port(directory, listener.getsockname()[1])
-    asyncio.run(_serve(store, address, listener, lock, options.idle_timeout_s))
+    asyncio.run(_serve(store, address, listener, lock, options.idle_timeout_s or math.inf))
 
 
 def _store(directory: Path, options: argparse.Namespace) -> Store:

@@ -42,7 +42,9 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--dir", type=Path, required=True, help="where the data is; one server per directory")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (0.0.0.0: all)")
     parser.add_argument("--port", type=int, default=0, help="0: the last one of this directory, else any free one")
-    parser.add_argument("--idle-timeout-s", type=float, default=3600.0, help="end after so long without requests")
+    parser.add_argument(
+        "--idle-timeout-s", type=_number, default=3600.0, help="end after so long without requests (0: never)"
+    )
     kept = parser.add_argument_group("kept in the directory for its next server")
     kept.add_argument("--crash-timeout-s", type=_positive, help="a run silent for so long has crashed (300)")
     kept.add_argument(

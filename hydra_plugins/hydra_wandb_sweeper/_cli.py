@@ -13,14 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ._cli_text import agent_lines, status_text, sync_lines
 from ._errors import SettingError, SweepError
 
 if TYPE_CHECKING:
     from ._client import SweepClient, SweepInfo, SweepRef
-    from ._status import SweepStatus
-    from ._sync_command import Synced
-
-_MOST_SHOWN = 10
 
 directory_argument = click.argument("directory", metavar="[DIR]", default=".", type=click.Path(path_type=Path))
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON, for programs.")
@@ -67,7 +64,7 @@ def status(target: str, server: str, as_json: bool) -> None:
     else:
         client, info, url = _on_server(target, server)
         shown = server_status(info, url, client.sweep_runs(info.ref))
-    click.echo(json.dumps(shown.to_json(), indent=2) if as_json else _as_text(shown))
+    click.echo(json.dumps(shown.to_json(), indent=2) if as_json else status_text(shown))
 
 
 @main.command()
@@ -123,7 +120,7 @@ def agents(directory: Path, add: int | None, as_json: bool) -> None:
         _answer({"jobs": jobs, "follow": follow}, f"Submitted: {', '.join(jobs) or 'none'}{rest}", as_json)
         return
     shown = read_status(directory)
-    lines = _agent_lines(shown) or ["No agent works."]
+    lines = agent_lines(shown) or ["No agent works."]
     _answer(shown.to_json()["agents"], "\n".join(lines), as_json)
 
 
@@ -265,7 +262,7 @@ def sync(directory: Path, as_json: bool, **options: Any) -> None:
     except KeyboardInterrupt:
         click.echo("Interrupted; the same command goes on where it was.", err=True)
         raise SystemExit(130) from None
-    text = "\n".join(line for one in synced for line in _sync_lines(one, options["dry_run"]))
+    text = "\n".join(line for one in synced for line in sync_lines(one, options["dry_run"]))
     _answer([one.to_json() for one in synced], text or "There is no sweep.", as_json)
     if not all(one.is_complete for one in synced):
         click.echo("Not everything was uploaded; the same command goes on where it was.", err=True)
@@ -284,6 +281,13 @@ def sync(directory: Path, as_json: bool, **options: Any) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on (0.0.0.0: all).")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0: the last one of DIR, else any free one.")
 @click.option(
+    "--idle-timeout-s",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default="never",
+    help="End after so long without requests and without an open sweep.",
+)
+@click.option(
     "--crash-timeout-s",
     type=click.FloatRange(0, min_open=True),
     help="A run silent for so long has crashed and is offered again; kept in DIR.  [default: 300]",
@@ -293,12 +297,11 @@ def sync(directory: Path, as_json: bool, **options: Any) -> None:
     type=click.IntRange(0),
     help="How often a crashed run is offered again; kept in DIR.  [default: 3]",
 )
-def serve(directory: Path, host: str, port: int, crash_timeout_s: float | None, max_retries: int | None) -> None:
+def serve(directory: Path, **options: Any) -> None:
     """Run the embedded server of a project, until Ctrl-C or it is idle."""
-    command = [sys.executable, "-m", "wandb_sweep_server", "--dir", str(directory), "--host", host]
-    command += ["--port", str(port)]
-    for option, value in (("--crash-timeout-s", crash_timeout_s), ("--max-retries", max_retries)):
-        command += [option, str(value)] if value is not None else []
+    command = [sys.executable, "-m", "wandb_sweep_server", "--dir", str(directory)]
+    for name, value in options.items():
+        command += [f"--{name.replace('_', '-')}", str(value)] if value is not None else []
     os.execv(command[0], command)  # noqa: S606
 
 
@@ -330,73 +333,6 @@ def _on_server(target: str, setting: str) -> tuple[SweepClient, SweepInfo, str]:
 
 def _answer(content: object, text: str, as_json: bool) -> None:
     click.echo(json.dumps(content, indent=2) if as_json else text)
-
-
-def _as_text(shown: SweepStatus) -> str:
-    of = f" of {shown.expected}" if shown.expected is not None else ""
-    counts = ", ".join(f"{count} {state}" for state, count in shown.trials.items() if count) or "none has begun"
-    watched = f", supervised by {shown.supervisor}" if shown.supervisor else ""
-    lines = [
-        f"Sweep {shown.sweep}: {shown.state}{watched}" + (f" ({shown.reason})" if shown.reason else ""),
-        shown.url,
-        f"Trials{of}: {counts}",
-    ]
-    if shown.best_value is not None:
-        which = f"trial {shown.best_trial}: " if shown.best_trial is not None else ""
-        lines.append(f"Best {shown.metric}: {shown.best_value:.6g} ({which}{' '.join(shown.best_overrides or ())})")
-    if agents := _agent_lines(shown):
-        lines += ["Agents:", *(f"  {line}" for line in agents)]
-    if shown.keeper is not None:
-        lines.append(f"Job {shown.keeper} sees to what is left when agents have ended.")
-    if shown.stopped:
-        lines += ["Stopped:", *(f"  trial {trial.trial}: {trial.reason}" for trial in shown.stopped[-_MOST_SHOWN:])]
-        lines += _more(len(shown.stopped))
-    if shown.failures:
-        lines.append("Failures:")
-        lines += [line for failure in shown.failures[:_MOST_SHOWN] for line in _failure_lines(failure)]
-        lines += _more(len(shown.failures))
-    return "\n".join(lines)
-
-
-def _more(count: int) -> list[str]:
-    return [f"  and {count - _MOST_SHOWN} more (--json has all)"] if count > _MOST_SHOWN else []
-
-
-def _sync_lines(synced: Synced, is_dry_run: bool) -> list[str]:
-    counts = synced.counts
-    table = [
-        ("would be uploaded", synced.to_upload) if is_dry_run else ("uploaded", counts.uploaded),
-        ("already there", counts.already_there),
-        ("not ended yet", counts.open),
-        ("failed", len(counts.failed)),
-    ]
-    lines = [f"Sweep {synced.source.path} -> {synced.target_url or 'no sweep yet'}"]
-    lines += [f"  {name:<18}{count:>6}" for name, count in table if count or name.endswith("uploaded")]
-    lines += [f"    run {run_id}: {reason}" for run_id, reason in counts.failed[:_MOST_SHOWN]]
-    lines += _more(len(counts.failed))
-    if synced.stopped is not None:
-        lines.append(f"  stopped: {synced.stopped}")
-    return lines
-
-
-def _agent_lines(shown: SweepStatus) -> list[str]:
-    return [
-        f"{agent.name:<10} "
-        + (f"job {agent.job} {agent.job_state}" if agent.job is not None else "in its supervisor's process")
-        + (f" on {agent.host}" if agent.host else "")
-        + (f", trial {agent.trial} for {agent.trial_s:.0f} s" if agent.trial is not None else "")
-        + f", {agent.trials} ended"
-        for agent in shown.agents
-        if agent.ended is None
-    ]
-
-
-def _failure_lines(failure: Any) -> list[str]:
-    name = f"trial {failure.trial}" if failure.trial is not None else f"run {failure.run_id}"
-    lines = [f"  {name}: {failure.error}"]
-    if failure.log is not None:
-        lines.append(f"    {failure.log}: {failure.last_line}")
-    return lines
 
 
 if __name__ == "__main__":

@@ -131,9 +131,9 @@ class SweepClient:
             open_access, patience_s=patience_s, session=session, sleep=sleep, clock=clock, is_given_up=is_given_up
         )
 
-    def default_entity(self) -> str:
-        """Return the entity that the login stands for."""
-        viewer = self._transport.graphql(_VIEWER, {}).get("viewer")
+    def default_entity(self, patience_s: float | None = None) -> str:
+        """Return the entity that the login stands for. patience_s: for this request."""
+        viewer = self._transport.graphql(_VIEWER, {}, patience_s).get("viewer")
         if not viewer or not viewer.get("entity"):
             raise ServerError(
                 f"{self._transport.place} doesn't accept the API key. Check WANDB_API_KEY or run `wandb login`.", 401

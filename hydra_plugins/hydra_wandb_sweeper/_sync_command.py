@@ -108,7 +108,9 @@ def sync(
     )
     never = threading.Event()
     with closing(parties.source(never)) as reader, closing(parties.target(never)) as writer:
-        entity = options.entity or writer.default_entity()
+        # A server that has never answered is more likely misnamed than overloaded.
+        login_entity = writer.default_entity(START_PATIENCE_S)
+        entity = options.entity or login_entity
         syncing = _Syncing(Path(server.place), target.open(), entity, options, parties, reader, writer)
         sweeps = [reader.sweep(ref) for ref in refs] if refs is not None else _chosen(reader, options.sweeps)
         return list(_until_one_concerns_all(map(syncing.one, sweeps)))

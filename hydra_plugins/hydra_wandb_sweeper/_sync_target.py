@@ -78,9 +78,9 @@ class Target:
         """Close its connections."""
         self._transport.close()
 
-    def default_entity(self) -> str:
+    def default_entity(self, patience_s: float) -> str:
         """Return the entity that the login stands for."""
-        return self._client.default_entity()
+        return self._client.default_entity(patience_s)
 
     def find_sweep(self, entity: str, project: str, mark: str) -> SweepRef | None:
         """Return the sweep whose description has a mark, None if there is none."""

@@ -200,6 +200,8 @@ def test_a_server_that_is_told_to_end_does_so_cleanly(servers: Servers, number: 
 def test_an_idle_server_ends_but_not_while_a_run_is_alive(servers: Servers, tmp_path: Path) -> None:
     busy = Client(servers.start("--idle-timeout-s", "1"))
     busy.start("p", "r")
+    kept = Servers(tmp_path / "kept")
+    kept.start("--idle-timeout-s", "0")
     # Another one, idle since later on, ends; so the busy one was idle long enough when that has happened.
     idle = Servers(tmp_path / "idle")
     idle.start("--idle-timeout-s", "1")
@@ -209,6 +211,8 @@ def test_an_idle_server_ends_but_not_while_a_run_is_alive(servers: Servers, tmp_
     busy.finish("p", "r")
     assert servers.wait() == 0
     assert "idle" in servers.log()
+    assert kept.processes[-1].poll() is None
+    kept.end()
 
 
 def test_an_idle_server_waits_for_the_agents_of_an_open_sweep_but_not_for_ever(
@@ -402,12 +406,13 @@ def test_how_silence_is_judged_outlives_the_server(servers: Servers) -> None:
 
 def test_the_command_line_of_the_sweeper_passes_these_options_on(servers: Servers) -> None:
     command = [str(Path(sys.executable).with_name("hydra-sweep")), "serve", "--dir", str(servers.directory)]
-    options = ["--port", "0", "--crash-timeout-s", "70", "--max-retries", "2"]
+    options = ["--host", "127.0.0.2", "--crash-timeout-s", "70", "--max-retries", "2"]
     with subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         wait_for(lambda: read_address(servers.directory), "the server has started")
         kept = json.loads((servers.directory / "settings.json").read_text())
+        host = read_address(servers.directory).host
         process.terminate()
-    assert (kept["crash_timeout_s"], kept["max_retries"]) == (70.0, 2)
+    assert (host, kept["crash_timeout_s"], kept["max_retries"]) == ("127.0.0.2", 70.0, 2)
 
 
 # --- size ---
