@@ -37,7 +37,13 @@ from server_load import ENTITY, PROJECT, Connection, create_sweep
 from wandb_sweep_server.launch import ServerAddress
 
 APPS = Path(__file__).resolve().parent / "apps"
-PLUGIN = ["-m", "hydra/sweeper=wandb", "hydra.sweeper.agents=1", f"hydra.sweeper.project={PROJECT}"]
+PLUGIN = [
+    "-m",
+    "hydra/sweeper=wandb",
+    "hydra.sweeper.agents=1",
+    "hydra.sweeper.metric.name=loss",
+    f"hydra.sweeper.project={PROJECT}",
+]
 
 
 @dataclass(frozen=True)
@@ -168,7 +174,6 @@ def measure(peer: Peer, case: Case, address: ServerAddress, trials: int) -> Meas
             "WANDB_BASE_URL": address.url,
             "WANDB_API_KEY": address.api_key,
             "WANDB_PROJECT": PROJECT,
-            "WANDB_SILENT": "true",
         }
         command = peer.command(place, trials)
         started_s = time.monotonic()

@@ -180,8 +180,14 @@ class SweepClient:
 
     def sweep_runs(self, ref: SweepRef) -> Iterator[RunInfo]:
         """Yield a sweep's runs, oldest first."""
-        filters = json.dumps({"sweep": ref.sweep_id})
-        variables = {"entity": ref.entity, "project": ref.project, "filters": filters, "cursor": None}
+        return self._runs(ref, {"sweep": ref.sweep_id})
+
+    def get_run(self, ref: SweepRef, run_id: str) -> RunInfo | None:
+        """Return a run of the sweep's project, None if the server shows none (yet)."""
+        return next(self._runs(ref, {"name": run_id}), None)
+
+    def _runs(self, ref: SweepRef, filters: Mapping[str, str]) -> Iterator[RunInfo]:
+        variables = {"entity": ref.entity, "project": ref.project, "filters": json.dumps(filters), "cursor": None}
         while True:
             runs = self._transport.graphql(_GET_RUNS, variables)["project"]["runs"]
             for node in (edge["node"] for edge in runs["edges"]):

@@ -18,6 +18,8 @@ from hydra.core.utils import JobReturn, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from ._client import RunInfo, SweepClient
+from ._errors import ServerError, ServerUnreachableError
 from ._files import write_whole
 from ._ledger import SweepRecord, Trial
 from ._notice import Notice, preempt_signal
@@ -75,7 +77,9 @@ def run_trial(
         outcome.fail(error)
     try:
         if not context.rank:
-            outcome.summary = record_and_finish(outcome.metrics, outcome.error_line, outcome.exit_code)
+            outcome.summary = record_and_finish(
+                outcome.metrics, outcome.error_line, outcome.exit_code, lambda: _find_run(sweep, trial)
+            )
     except Exception as error:  # noqa: BLE001 (a run that W&B can't record must not look like a success)
         if outcome.error is None:  # else that came first, and says more
             outcome.fail(error)
@@ -95,6 +99,16 @@ def _compose(context: TaskContext, sweep: SweepRecord, trial: Trial) -> DictConf
         config.hydra.job.id = f"{sweep.sweep.sweep_id}_{trial.number}"
         config.hydra.job.num = trial.number
     return config
+
+
+def _find_run(sweep: SweepRecord, trial: Trial) -> RunInfo | None:
+    """The trial's run at the server, None if it can't be told: then it is opened again, which says why."""
+    if trial.attempt:
+        return None  # what is there may be of an earlier attempt
+    try:
+        return SweepClient(sweep.server.open, patience_s=0).get_run(sweep.sweep, trial.run_id)
+    except (ServerError, ServerUnreachableError):
+        return None
 
 
 def _output_dir(config: DictConfig) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from ._client import RunInfo
 from ._ledger import SweepRecord, Trial
 from ._transport import ServerAccess
 
@@ -204,13 +205,25 @@ def _was_opened_here() -> bool:
     return any(directory.glob(f"run-*-{os.environ['WANDB_RUN_ID']}"))
 
 
-def record_and_finish(metrics: Mapping[str, float], error: str | None, exit_code: int) -> dict[str, Any]:
+def record_and_finish(
+    metrics: Mapping[str, float], error: str | None, exit_code: int, find_run: Callable[[], RunInfo | None]
+) -> dict[str, Any]:
     """Record the task's metrics (and error) in the trial's run, finish it, and return the run's scalar summary.
 
     Whatever the task did with its run, this ends with one finished run: it may be open still, or finished already.
+    find_run: asks the server for the run.
     """
     import wandb
 
+    if (
+        wandb.run is None
+        and error is None
+        and exit_code == 0
+        and (found := find_run())
+        and has_recorded(found, metrics)
+    ):
+        # To open it again would take as long as a short trial.
+        return _scalars(found.summary)
     run = wandb.run if wandb.run is not None else open_run()
     logged = _summary(run)
     if new := {name: value for name, value in metrics.items() if name not in logged}:
@@ -222,4 +235,15 @@ def record_and_finish(metrics: Mapping[str, float], error: str | None, exit_code
         run.summary[_ERROR_KEY] = error
     summary = _summary(run)
     run.finish(exit_code=exit_code)
+    return _scalars(summary)
+
+
+def has_recorded(run: RunInfo, metrics: Mapping[str, float]) -> bool:
+    """True if a run that the task has finished itself, well, has these metrics as its last word already."""
+    if run.state != "finished" or run.summary.get(_ERROR_KEY) is not None:
+        return False
+    return all(type(run.summary.get(name)) in (int, float) and run.summary[name] == metrics[name] for name in metrics)
+
+
+def _scalars(summary: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in summary.items() if isinstance(v, int | float | str) and not k.startswith("_")}

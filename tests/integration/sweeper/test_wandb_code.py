@@ -40,6 +40,10 @@ BODIES: dict[str, tuple[str, str]] = {
         "import wandb",
         "with wandb.init() as run:\n    run.log({'seen': cfg.x})\nreturn cfg.x + 0.5",
     ),
+    "has said everything itself": (
+        "import wandb",
+        "with wandb.init() as run:\n    run.log({'objective': cfg.x + 0.5})\nreturn cfg.x + 0.5",
+    ),
     "imports wandb inside of the task": (
         "",
         "import wandb\nwith wandb.init(config={'mine': 1}) as run:\n    run.log({'seen': cfg.x})\nreturn cfg.x + 0.5",

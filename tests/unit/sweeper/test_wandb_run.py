@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from hydra_plugins.hydra_wandb_sweeper._client import RunInfo
 from hydra_plugins.hydra_wandb_sweeper._ledger import Trial
 from hydra_plugins.hydra_wandb_sweeper._server import ServerRef
 from hydra_plugins.hydra_wandb_sweeper._transport import ServerAccess
-from hydra_plugins.hydra_wandb_sweeper._wandb_run import beside_swept, run_name, trial_environment
+from hydra_plugins.hydra_wandb_sweeper._wandb_run import beside_swept, has_recorded, run_name, trial_environment
 from tests.unit.sweeper.test_ledger import RECORD
 
 ACCESS = ServerAccess("http://127.0.0.1:1", "http://127.0.0.1:1", "local-key")
@@ -70,3 +72,27 @@ def test_swept_keys_stay_as_the_sweep_has_them(
     config: dict[str, object], swept: dict[str, object], expected: dict[str, object]
 ) -> None:
     assert beside_swept(config, swept) == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "summary", "is_recorded"),
+    [
+        ("finished", {"loss": 0.5, "acc": 1}, True),
+        ("finished", {"loss": 0.5, "acc": 1, "more": "x", "trial_error": None}, True),
+        ("finished", {"loss": 0.5}, False),
+        ("finished", {"loss": 0.25, "acc": 1}, False),
+        ("finished", {"loss": {"min": 0.5}, "acc": 1}, False),
+        ("finished", {"loss": 0.5, "acc": True}, False),
+        ("finished", {"loss": 0.5, "acc": 1, "trial_error": "KeyError: 'a'"}, False),
+        ("failed", {"loss": 0.5, "acc": 1}, False),
+        ("running", {"loss": 0.5, "acc": 1}, False),
+    ],
+)
+def test_a_run_is_opened_again_unless_all_is_in_it(state: str, summary: dict[str, Any], is_recorded: bool) -> None:
+    run = RunInfo("run3", state, {}, summary)
+    assert has_recorded(run, {"loss": 0.5, "acc": 1.0}) == is_recorded
+
+
+def test_what_is_no_number_is_recorded_by_ourselves() -> None:
+    assert not has_recorded(RunInfo("run3", "finished", {}, {"loss": "NaN"}), {"loss": float("nan")})
+    assert has_recorded(RunInfo("run3", "finished", {}, {"loss": 0.5}), {})
