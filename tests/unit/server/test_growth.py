@@ -12,10 +12,27 @@ import pytest
 from tests.unit.server.support import Server
 from wandb_sweep_server.filters import Condition
 from wandb_sweep_server.listing import RunLists
-from wandb_sweep_server.records import Agent, Sweep
+from wandb_sweep_server.records import Agent, Run, Sweep
 from wandb_sweep_server.run_states import FINISHED, PENDING
 
 FEW, MANY = 100, 3_000
+
+
+def steps_of(server: Server, work: Callable[[], object]) -> int:
+    """How many hundreds of steps SQLite takes."""
+    count = 0
+
+    def step() -> None:
+        nonlocal count
+        count += 1
+
+    connection = server.store.database._connection
+    connection.set_progress_handler(step, 100)
+    try:
+        work()
+    finally:
+        connection.set_progress_handler(None, 0)
+    return count
 
 
 class Grown:
@@ -37,20 +54,7 @@ class Grown:
             self.server.store.runs.create(project, None, self.sweep.id, other)
 
     def steps(self, work: Callable[[], object]) -> int:
-        """How many hundreds of steps SQLite takes."""
-        count = 0
-
-        def step() -> None:
-            nonlocal count
-            count += 1
-
-        connection = self.server.store.database._connection
-        connection.set_progress_handler(step, 100)
-        try:
-            work()
-        finally:
-            connection.set_progress_handler(None, 0)
-        return count
+        return steps_of(self.server, work)
 
     def page(self, scope: Condition, filters: str | None = None, order: str | None = None) -> None:
         assert len(self.lists.page(scope, filters, order, None, 20).items) == 20
@@ -84,5 +88,31 @@ def test_a_question_takes_no_more_steps_with_thirty_times_the_runs(
         grown = Grown(tmp_path / str(count), count, columns)
         steps.append(grown.steps(lambda grown=grown: QUESTIONS[question](grown)))
         grown.server.store.close()
+    few, many = steps
+    assert many <= few + 5
+
+
+HISTORIES: dict[str, Callable[[RunLists, Run], list[str]]] = {
+    "a page in the middle": lambda lists, run: lists.history_lines(run, 500, 520),
+    "the last page": lambda lists, run: lists.history_lines(run, run.history_lines - 20, None),
+}
+
+
+@pytest.mark.parametrize("read", HISTORIES.values(), ids=HISTORIES)
+def test_a_page_of_history_takes_no_more_steps_with_thirty_times_the_lines(
+    tmp_path: Path, read: Callable[[RunLists, Run], list[str]]
+) -> None:
+    steps = []
+    for count in (1_000, 30_000):
+        directory = tmp_path / str(count)
+        directory.mkdir()
+        server = Server(directory)
+        run = server.start("r1")
+        content = [json.dumps({"_step": step}) for step in range(count)]
+        run = server.post(run.name, {"files": {"wandb-history.jsonl": {"offset": 0, "content": content}}})
+        lists = RunLists(server.store.database, server.store.runs)
+        assert len(read(lists, run)) == 20
+        steps.append(steps_of(server, lambda lists=lists, run=run: read(lists, run)))
+        server.store.close()
     few, many = steps
     assert many <= few + 5
