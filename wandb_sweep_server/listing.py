@@ -12,9 +12,9 @@ from typing import Any, Generic, TypeVar
 from . import jsontext
 from .database import Database
 from .errors import ClientError
-from .filters import Condition, parse_filters, parse_order
+from .filters import Condition, parse_filters, parse_order, sweep_named_in
 from .history import Histories, row_of, step_of
-from .records import Run
+from .records import Project, Run
 from .runs import Runs
 
 T = TypeVar("T")
@@ -95,6 +95,16 @@ class RunLists:
         sql = f"SELECT COUNT(*) FROM runs WHERE {scope.sql} AND ({wanted.sql})"  # noqa: S608
         return int(self._db.value(sql, (*scope.parameters, *wanted.parameters)))
 
+    def page_of_project(
+        self, project: Project, filters: str | None, order: str | None, after: str | None, first: int | None
+    ) -> Page[Run]:
+        """A project's runs that satisfy a client's filters. Raises: ClientError, as `page` does."""
+        return self.page(_scope(project, filters), filters, order, after, first)
+
+    def count_of_project(self, project: Project, filters: str | None) -> int:
+        """How many runs `page_of_project` would list in all."""
+        return self.count(_scope(project, filters), filters)
+
     def sampled_lines(self, run: Run, stream: str, samples: int | None) -> list[str]:
         """At most `samples` lines of a stream, evenly spread."""
         numbers = getattr(run, f"{stream}_lines")
@@ -128,6 +138,14 @@ class RunLists:
             if _ABSENT not in values.values() and wanted.min_step <= step_of(row) < wanted.max_step:
                 rows.append(jsontext.finite(values))
         return list(_spread(rows, wanted.samples))
+
+
+def _scope(project: Project, filters: str | None) -> Condition:
+    name = sweep_named_in(filters)
+    if name is None:
+        return Condition("project_id = ?", (project.id,))
+    # Without the project, which the sweep implies: SQLite might take its index, and look at all other runs too.
+    return Condition("sweep_id = (SELECT id FROM sweeps WHERE project_id = ? AND name = ?)", (project.id, name))
 
 
 @dataclass(frozen=True)

@@ -36,18 +36,23 @@ def steps_of(server: Server, work: Callable[[], object]) -> int:
 
 
 class Grown:
-    """A server whose sweep has many runs that have ended, or wait in the queue; and who asks."""
+    """A server whose sweep has many runs that have ended, or wait in the queue; and who asks. A second sweep has the
+    20 oldest runs."""
 
     def __init__(self, directory: Path, count: int, columns: dict[str, Any]) -> None:
         directory.mkdir()
         self.server = Server(directory)
         self.sweep: Sweep = self.server.sweep({"a": {"values": list(range(10))}})
+        self.small_sweep: Sweep = self.server.sweep()
         self.agent: Agent = self.server.agent(self.sweep)
         self.lists = RunLists(self.server.store.database, self.server.store.runs)
         self.server.do(lambda: self._fill(count, columns))
 
     def _fill(self, count: int, columns: dict[str, Any]) -> None:
         project = self.server.project_row()
+        for _ in range(20):
+            self.server.time.pass_s(1.0)
+            self.server.store.runs.create(project, None, self.small_sweep.id, {"state": FINISHED})
         for number in range(count):
             self.server.time.pass_s(1.0)
             other = {"args": json.dumps({"a": {"value": number}}), "agent_id": self.agent.id, **columns}
@@ -56,8 +61,12 @@ class Grown:
     def steps(self, work: Callable[[], object]) -> int:
         return steps_of(self.server, work)
 
-    def page(self, scope: Condition, filters: str | None = None, order: str | None = None) -> None:
-        assert len(self.lists.page(scope, filters, order, None, 20).items) == 20
+    def page(self, scope: Condition, order: str | None = None) -> None:
+        assert len(self.lists.page(scope, None, order, None, 20).items) == 20
+
+    def page_by_name(self, sweep: Sweep, order: str | None = None) -> None:
+        project, filters = self.server.project_row(), json.dumps({"$and": [{"sweep": sweep.name}]})
+        assert len(self.lists.page_of_project(project, filters, order, None, 20).items) == 20
 
 
 of_sweep, of_agent, of_project = (
@@ -70,8 +79,12 @@ QUESTIONS: dict[str, Callable[[Grown], object]] = {
     "the newest runs of a sweep": lambda grown: grown.page(of_sweep),
     "the oldest runs of a sweep": lambda grown: grown.page(of_sweep, order="+created_at"),
     "the newest runs of an agent": lambda grown: grown.page(of_agent),
-    "the oldest runs, by the sweep's name": lambda grown: grown.page(
-        of_project, json.dumps({"sweep": grown.sweep.name}), "+created_at"
+    "the newest runs of a project": lambda grown: grown.page(of_project),
+    "the oldest runs, by the sweep's name": lambda grown: grown.page_by_name(grown.sweep, "+created_at"),
+    "the newest runs of another sweep, by its name": lambda grown: grown.page_by_name(grown.small_sweep),
+    "the best runs of another sweep": lambda grown: grown.page_by_name(grown.small_sweep, "+summary_metrics.loss"),
+    "how many runs another sweep has": lambda grown: grown.lists.count_of_project(
+        grown.server.project_row(), json.dumps({"sweep": grown.small_sweep.name})
     ),
 }
 
