@@ -5,8 +5,8 @@ Three measurements against the real server process, on loopback, each of its ans
 - growth: sweeps that have 10^2 to 10^5 finished trials in the directory. How long a claim, a heartbeat, a post of
   history and the end of a run take one after another; how many whole trials per second eight agents in a row get;
   how much memory the server has; how long a restart takes. All of it should be flat.
-- load: 1,000 agents heartbeat while 200 of their runs stream history, on top of the finished trials. How long a claim
-  takes is what an agent, and so a GPU, waits for.
+- load: 1,000 agents heartbeat while 200 of their runs stream history and somebody pages through the sweep's runs and
+  a long history, on top of the finished trials. How long a claim takes is what an agent, and so a GPU, waits for.
 - grids: creating a sweep of 10^2 to 10^6 trials and claiming its first one.
 
     python benchmarks/server.py            # about 8 minutes
@@ -29,7 +29,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from server_load import ENTITY, PROJECT, Connection, Latencies, Load, SimulatedAgent, apply_load, create_sweep
+from server_load import (
+    ENTITY,
+    PROJECT,
+    Connection,
+    Latencies,
+    Load,
+    SimulatedAgent,
+    apply_load,
+    create_sweep,
+    log_long_run,
+)
 
 from wandb_sweep_server.launch import ServerAddress, ensure_running
 
@@ -49,7 +59,14 @@ class Scale:
     grids: tuple[int, ...] = (100, 10_000, 100_000, 1_000_000)
 
 
-QUICK = Scale((50, 100), 20, 1.0, Load(agents=50, streaming=10, trial_s=2, duration_s=3), 100, (100, 1_000_000))
+QUICK = Scale(
+    (50, 100),
+    20,
+    1.0,
+    Load(agents=50, streaming=10, trial_s=2, duration_s=3, read_lines=2_000),
+    100,
+    (100, 1_000_000),
+)
 
 
 def grid_config(trials: int) -> dict[str, Any]:
@@ -197,6 +214,7 @@ def measure_load(folder: Path, scale: Scale) -> dict[str, float]:
     directory = folder / f"growth-{scale.load_after}"
     with Server(directory) as address:
         sweep = asyncio.run(_new_sweep(address, grid_config(1_000_000)))
+        asyncio.run(log_long_run(address, sweep, scale.load.read_lines))
         before_s = cpu_s(address.pid)
         latencies = asyncio.run(apply_load(address, sweep, scale.load))
         figures: dict[str, float] = {
@@ -208,7 +226,7 @@ def measure_load(folder: Path, scale: Scale) -> dict[str, float]:
             "cpu_share": (cpu_s(address.pid) - before_s) / (scale.load.duration_s + scale.load.heartbeat_every_s),
             "memory_mb": memory_mb(address.pid),
         }
-        for kind in (*KINDS, "announce"):
+        for kind in (*KINDS, "announce", "read"):
             figures |= {f"{kind}_p{p}_ms": latencies.quantile(kind, p / 100) * 1000 for p in (50, 99)}
     print(f"load: {figures}", flush=True)
     return figures

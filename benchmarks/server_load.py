@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import json
 import random
 import time
@@ -41,12 +42,38 @@ mutation UpsertBucket($name: String, $entity: String, $project: String, $sweep: 
   }
 }"""
 
+RUNS = """
+query Runs($entity: String!, $project: String!, $filters: JSONString, $cursor: String) {
+  project(name: $project, entityName: $entity) {
+    runs(filters: $filters, after: $cursor, first: 50, order: "+created_at") {
+      edges { node { name state config summaryMetrics } }
+      pageInfo { endCursor hasNextPage }
+    }
+  }
+}"""
+HISTORY = """
+query HistoryPage($entity: String!, $project: String!, $run: String!, $minStep: Int64!, $maxStep: Int64!) {
+  project(name: $project, entityName: $entity) {
+    run(name: $run) { history(minStep: $minStep, maxStep: $maxStep) }
+  }
+}"""
+LONG_RUN = "long-run"
+READ_EVERY_S = 1.0
+STEPS_PER_PAGE = 1_000  # as `scan_history` has them
+
 
 @dataclass
 class Latencies:
     """Seconds per request, by what was asked for."""
 
     by_kind: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    async def timed(self, kind: str, request: Awaitable[Any]) -> Any:
+        """The answer to a request, whose time is noted."""
+        started_s = time.perf_counter()
+        answer = await request
+        self.by_kind[kind].append(time.perf_counter() - started_s)
+        return answer
 
     def quantile(self, kind: str, share: float) -> float:
         """The value that `share` of the requests of a kind stayed below, in seconds; NaN if there were none."""
@@ -86,6 +113,16 @@ class Connection:
             raise RuntimeError(f"{path}: {head.splitlines()[0]}: {answer.decode()}")
         return json.loads(answer)
 
+    async def stream(self, run: str, first_line: int, lines: int) -> None:
+        """Lines of a run's history, and its summary."""
+        numbers = range(first_line, first_line + lines)
+        rows = [json.dumps({"loss": 1 / (n + 1), "_step": n, "_timestamp": 1e9 + n}) for n in numbers]
+        files = {
+            "wandb-history.jsonl": {"offset": first_line, "content": rows},
+            "wandb-summary.json": {"offset": 0, "content": [rows[-1]]},
+        }
+        await self.post(stream_path(run), {"files": files})
+
     async def graphql(self, query: str, **variables: Any) -> dict[str, Any]:
         """The data of a GraphQL answer."""
         answer: dict[str, Any] = await self.post("/graphql", {"query": query, "variables": variables})
@@ -98,6 +135,11 @@ class Connection:
         """Drop the connection."""
         if self._streams is not None:
             self._streams[1].close()
+
+
+def stream_path(run: str) -> str:
+    """Where the process of a run posts what it logs."""
+    return f"/files/{ENTITY}/{PROJECT}/{run}/file_stream"
 
 
 async def create_sweep(connection: Connection, config: dict[str, Any]) -> str:
@@ -126,10 +168,7 @@ class SimulatedAgent:
 
     async def timed(self, kind: str, request: Awaitable[Any]) -> Any:
         """The answer to a request, whose time is noted."""
-        started_s = time.perf_counter()
-        answer = await request
-        self.latencies.by_kind[kind].append(time.perf_counter() - started_s)
-        return answer
+        return await self.latencies.timed(kind, request)
 
     async def heartbeat(self, kind: str = "heartbeat") -> list[dict[str, Any]]:
         """Say what is alive; the commands in the answer."""
@@ -156,21 +195,62 @@ class SimulatedAgent:
 
     async def stream(self, first_line: int, lines: int) -> None:
         """Lines of history and the summary."""
-        rows = [json.dumps({"loss": 1 / (n + 1), "_step": n, "_timestamp": 1e9 + n}) for n in range(lines)]
-        files = {
-            "wandb-history.jsonl": {"offset": first_line, "content": rows},
-            "wandb-summary.json": {"offset": 0, "content": [rows[-1]]},
-        }
-        await self.timed("stream", self._connection.post(self._stream_path, {"files": files}))
+        if self.run is None:
+            raise RuntimeError("an agent without a trial has nothing to stream")
+        await self.timed("stream", self._connection.stream(self.run, first_line, lines))
 
     async def finish(self) -> None:
         """The trial ends well."""
-        await self.timed("finish", self._connection.post(self._stream_path, {"complete": True, "exitcode": 0}))
+        if self.run is None:
+            raise RuntimeError("an agent without a trial has nothing to finish")
+        request = self._connection.post(stream_path(self.run), {"complete": True, "exitcode": 0})
+        await self.timed("finish", request)
         self.run = None
 
-    @property
-    def _stream_path(self) -> str:
-        return f"/files/{ENTITY}/{PROJECT}/{self.run}/file_stream"
+    def close(self) -> None:
+        """Go away."""
+        self._connection.close()
+
+
+async def log_long_run(address: ServerAddress, sweep: str, lines: int) -> None:
+    """Give the sweep a run with a history of so many lines, in whole pages."""
+    connection = Connection(address)
+    await connection.graphql(ANNOUNCE, name=LONG_RUN, entity=ENTITY, project=PROJECT, sweep=sweep)
+    for line in range(0, lines, STEPS_PER_PAGE):
+        await connection.stream(LONG_RUN, line, STEPS_PER_PAGE)
+    connection.close()
+
+
+class Reader:
+    """Somebody who looks on: pages through the runs of a sweep and through the history of its long run, in turn."""
+
+    def __init__(self, address: ServerAddress, sweep: str, history_lines: int) -> None:
+        self._connection = Connection(address)
+        self._sweep = sweep
+        self._history_lines = history_lines
+
+    async def read(self, latencies: Latencies, end_s: float) -> None:
+        """One request after another until then, by `time.perf_counter`; begins again where a list ends."""
+        cursor: str | None = None
+        steps = itertools.cycle(range(0, self._history_lines, STEPS_PER_PAGE))
+        while time.perf_counter() < end_s:
+            cursor = await self._read_runs(latencies, cursor)
+            await asyncio.sleep(READ_EVERY_S)
+            await self._read_history(latencies, next(steps))
+            await asyncio.sleep(READ_EVERY_S)
+
+    async def _read_runs(self, latencies: Latencies, cursor: str | None) -> str | None:
+        filters = json.dumps({"sweep": self._sweep})
+        request = self._connection.graphql(RUNS, entity=ENTITY, project=PROJECT, filters=filters, cursor=cursor)
+        page = (await latencies.timed("read", request))["project"]["runs"]["pageInfo"]
+        return page["endCursor"] if page["hasNextPage"] else None
+
+    async def _read_history(self, latencies: Latencies, step: int) -> None:
+        bounds = {"minStep": step, "maxStep": step + STEPS_PER_PAGE}
+        request = self._connection.graphql(HISTORY, entity=ENTITY, project=PROJECT, run=LONG_RUN, **bounds)
+        lines = (await latencies.timed("read", request))["project"]["run"]["history"]
+        if len(lines) != STEPS_PER_PAGE:
+            raise RuntimeError(f"{len(lines)} lines of history in place of {STEPS_PER_PAGE}")
 
     def close(self) -> None:
         """Go away."""
@@ -182,7 +262,7 @@ class Load:
     """A cluster at work. Times in seconds.
 
     `heartbeat_every_s` is the fixed poll of W&B's own agents; `stream_every_s` that of the SDK's oldest uploader
-    (newer ones send every 15 s).
+    (newer ones send every 15 s). `read_lines`: of the history that somebody reads meanwhile, in whole pages.
     """
 
     agents: int = 1000
@@ -190,6 +270,7 @@ class Load:
     heartbeat_every_s: float = 5.0
     stream_every_s: float = 2.0
     lines_per_post: int = 20
+    read_lines: int = 100_000
     trial_s: float = 50.0
     duration_s: float = 60.0
     seed: int = 0
@@ -199,28 +280,31 @@ async def apply_load(address: ServerAddress, sweep: str, load: Load) -> Latencie
     """Let agents work for a while.
 
     Each has a trial at almost any time, whose length varies evenly around `trial_s`, and claims the next one as
-    soon as one has ended. The first trials of all begin within one heartbeat; that time is not measured.
+    soon as one has ended. The first trials of all begin within one heartbeat; that time is not measured. A reader
+    looks on; it needs `log_long_run`.
     """
     latencies = Latencies()
     warm_up = Latencies()
     agents = [SimulatedAgent(address, sweep, warm_up) for _ in range(load.agents)]
+    reader = Reader(address, sweep, load.read_lines)
     rng = random.Random(load.seed)
     for start in range(0, load.agents, 50):
         await asyncio.gather(*(agent.join() for agent in agents[start : start + 50]))
     begin_s = time.perf_counter() + load.heartbeat_every_s
 
-    async def start_measuring() -> None:
+    async def measure() -> None:
         await asyncio.sleep(begin_s - time.perf_counter())
         for agent in agents:
             agent.latencies = latencies
+        await reader.read(latencies, begin_s + load.duration_s)
 
     lives = [
         _live(agent, load, random.Random(rng.random()), begin_s + load.duration_s, streams=index < load.streaming)
         for index, agent in enumerate(agents)
     ]
-    await asyncio.gather(start_measuring(), *lives)
-    for agent in agents:
-        agent.close()
+    await asyncio.gather(measure(), *lives)
+    for client in (reader, *agents):
+        client.close()
     return latencies
 
 

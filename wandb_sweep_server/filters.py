@@ -70,16 +70,39 @@ def parse_filters(text: str | None) -> Condition:
     Raises:
         ClientError: It is no JSON object, or names a key or operator that this server doesn't know.
     """
-    if not text:
-        return ALWAYS
-    try:
-        filters = jsontext.loads(text)
-    except ValueError as error:
-        raise ClientError(f"filters is not valid JSON: {error}") from error
-    condition = _all_of(filters or {}, 0)
+    condition = _all_of(_read(text), 0)
     if len(condition.parameters) > _MAX_PARAMETERS:
         raise ClientError("filters: too many conditions; to look for one of many values use $in")
     return condition
+
+
+def sweep_named_in(text: str | None) -> str | None:
+    """The name of a sweep that every run which satisfies a `filters` argument belongs to, if it is plain to see.
+
+    Raises:
+        ClientError: It is no JSON.
+    """
+    return _sweep_of(_read(text), 0)
+
+
+def _read(text: str | None) -> Any:
+    if not text:
+        return {}
+    try:
+        return jsontext.loads(text) or {}
+    except ValueError as error:
+        raise ClientError(f"filters is not valid JSON: {error}") from error
+
+
+def _sweep_of(filters: Any, depth: int) -> str | None:
+    if not isinstance(filters, Mapping) or depth > _MAX_DEPTH:
+        return None
+    name = filters.get("sweep")
+    if isinstance(name, str):
+        return name
+    parts = filters.get("$and")
+    names = (_sweep_of(part, depth + 1) for part in parts) if isinstance(parts, list) else ()
+    return next((name for name in names if name is not None), None)
 
 
 def parse_order(text: str | None) -> Condition:

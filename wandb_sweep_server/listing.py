@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from . import jsontext
 from .database import Database
 from .errors import ClientError
-from .filters import Condition, parse_filters, parse_order
-from .records import Run
+from .filters import Condition, parse_filters, parse_order, sweep_named_in
+from .history import Histories, row_of, step_of
+from .records import Project, Run
 from .runs import Runs
 
 T = TypeVar("T")
@@ -68,6 +70,7 @@ class RunLists:
     def __init__(self, database: Database, runs: Runs) -> None:
         self._db = database
         self._runs = runs
+        self._histories = Histories(database)
 
     def page(
         self, scope: Condition, filters: str | None, order: str | None, after: str | None, first: int | None
@@ -92,20 +95,32 @@ class RunLists:
         sql = f"SELECT COUNT(*) FROM runs WHERE {scope.sql} AND ({wanted.sql})"  # noqa: S608
         return int(self._db.value(sql, (*scope.parameters, *wanted.parameters)))
 
+    def page_of_project(
+        self, project: Project, filters: str | None, order: str | None, after: str | None, first: int | None
+    ) -> Page[Run]:
+        """A project's runs that satisfy a client's filters. Raises: ClientError, as `page` does."""
+        return self.page(_scope(project, filters), filters, order, after, first)
+
+    def count_of_project(self, project: Project, filters: str | None) -> int:
+        """How many runs `page_of_project` would list in all."""
+        return self.count(_scope(project, filters), filters)
+
     def sampled_lines(self, run: Run, stream: str, samples: int | None) -> list[str]:
         """At most `samples` lines of a stream, evenly spread."""
-        lines = [text for _, text in self._runs.lines(run, stream, 0, getattr(run, f"{stream}_lines"))]
-        return _spread(lines, samples or _DEFAULT_SAMPLES)
+        numbers = getattr(run, f"{stream}_lines")
+        count = self._runs.line_count(run, stream)
+        places = _spread(range(count), samples or _DEFAULT_SAMPLES)
+        if count == numbers:
+            return self._runs.lines_at(run, stream, places)
+        lines = self._runs.lines(run, stream, 0, numbers)
+        return [lines[place][1] for place in places]
 
     def history_lines(self, run: Run, min_step: int | None, max_step: int | None) -> list[str]:
-        """All lines of the history with a step from `min_step` up to but without `max_step`.
-
-        Steps are not line numbers: they may have gaps, and start again where a run was taken up again.
-        """
+        """All lines of the history with a step from `min_step` up to but without `max_step`."""
         low = -math.inf if min_step is None else min_step
         high = math.inf if max_step is None else max_step
-        lines = self._runs.lines(run, "history", 0, run.history_lines)
-        return [text for _, text in lines if low <= _step(_row(text)) < high]
+        lines = self._histories.lines_around(run, low, high)
+        return lines if run.steps_ascend else [text for text in lines if low <= step_of(row_of(text)) < high]
 
     def sampled_history(self, run: Run, spec: str) -> list[dict[str, Any]]:
         """Rows of a run's history that have all keys of a spec `{"keys": […], "samples": n, "minStep": …}`.
@@ -117,12 +132,20 @@ class RunLists:
         if not wanted.keys:
             return []
         rows = []
-        for _, text in self._runs.lines(run, "history", 0, run.history_lines):
-            row = _row(text)
+        for text in self._histories.lines_around(run, wanted.min_step, wanted.max_step):
+            row = row_of(text)
             values = {key: jsontext.value_at(row, key, _ABSENT) for key in wanted.keys}
-            if _ABSENT not in values.values() and wanted.min_step <= _step(row) < wanted.max_step:
+            if _ABSENT not in values.values() and wanted.min_step <= step_of(row) < wanted.max_step:
                 rows.append(jsontext.finite(values))
-        return _spread(rows, wanted.samples)
+        return list(_spread(rows, wanted.samples))
+
+
+def _scope(project: Project, filters: str | None) -> Condition:
+    name = sweep_named_in(filters)
+    if name is None:
+        return Condition("project_id = ?", (project.id,))
+    # Without the project, which the sweep implies: SQLite might take its index, and look at all other runs too.
+    return Condition("sweep_id = (SELECT id FROM sweeps WHERE project_id = ? AND name = ?)", (project.id, name))
 
 
 @dataclass(frozen=True)
@@ -154,21 +177,7 @@ class _HistorySpec:
         )
 
 
-def _row(text: str) -> dict[str, Any]:
-    """A line of history as the process sent it; one that is no JSON object has no keys."""
-    try:
-        row = jsontext.loads(text)
-    except ValueError:
-        return {}
-    return row if isinstance(row, dict) else {}
-
-
-def _step(row: dict[str, Any]) -> float:
-    step = row.get("_step", 0)
-    return step if isinstance(step, int | float) else 0
-
-
-def _spread(items: list[T], samples: int) -> list[T]:
+def _spread(items: Sequence[T], samples: int) -> Sequence[T]:
     if len(items) <= samples:
         return items
     # The last one is always among them: it is the present.

@@ -87,6 +87,7 @@ class Run:
     config: str
     summary: str
     history_lines: int
+    steps_ascend: int
     events_lines: int
     log_lines: int
     created_at: float

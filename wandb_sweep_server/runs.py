@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from .deletion import DeletedRuns
 from .early_stop import Hyperband
 from .errors import ClientError, GoneError, NotFoundError
 from .filestream import Chunk, StreamPost
+from .history import Histories
 from .projects import check_name
 from .records import Project, Run, global_id, record, row_id_of
 from .run_states import Event
@@ -57,6 +58,7 @@ class Runs:
     ) -> None:
         self._db = database
         self._brackets = Brackets(database)
+        self._histories = Histories(database)
         self._clock = clock
         self._liveness = liveness
         self._sweeps = sweeps
@@ -239,6 +241,7 @@ class Runs:
         for chunk in post.chunks:
             if chunk.stream == "history":
                 touched = self._take_in(run, chunk)
+                columns["steps_ascend"] = int(self._histories.ascends_with(run, chunk))
             self._db.executemany(
                 "INSERT OR REPLACE INTO stream_lines (run_id, stream, line, text) VALUES (?, ?, ?, ?)",
                 [(run.id, chunk.stream, chunk.offset + i, line) for i, line in enumerate(chunk.lines)],
@@ -320,6 +323,20 @@ class Runs:
             (run.id, stream, first, count),
         )
         return [(row["line"], row["text"]) for row in rows]
+
+    def line_count(self, run: Run, stream: str) -> int:
+        """How many lines of a stream there are; fewer than their numbers say if some were never sent."""
+        sql = "SELECT COUNT(*) FROM stream_lines WHERE run_id = ? AND stream = ?"
+        return int(self._db.value(sql, (run.id, stream)))
+
+    def lines_at(self, run: Run, stream: str, numbers: Sequence[int]) -> list[str]:
+        """Lines with these numbers, which exist and ascend."""
+        rows = self._db.rows(
+            "SELECT text FROM stream_lines WHERE run_id = ? AND stream = ? "
+            "AND line IN (SELECT value FROM json_each(?)) ORDER BY line",
+            (run.id, stream, jsontext.dumps(list(numbers))),
+        )
+        return [row["text"] for row in rows]
 
     def last_line(self, run: Run, stream: str) -> str | None:
         """The last line of a stream, or None."""

@@ -73,6 +73,7 @@ CREATE TABLE runs (
     config         TEXT NOT NULL DEFAULT '{}', -- strict JSON; NaN and infinities are the strings W&B uses
     summary        TEXT NOT NULL DEFAULT '{}',
     history_lines  INTEGER NOT NULL DEFAULT 0,
+    steps_ascend   INTEGER NOT NULL DEFAULT 1, -- no line of history has a lower step than the one before, or NaN
     events_lines   INTEGER NOT NULL DEFAULT 0,
     log_lines      INTEGER NOT NULL DEFAULT 0,
     created_at     REAL NOT NULL,

@@ -8,7 +8,6 @@ from ariadne import ObjectType
 
 from wandb_sweep_server import jsontext
 from wandb_sweep_server.errors import ClientError, NotFoundError
-from wandb_sweep_server.filters import Condition
 from wandb_sweep_server.listing import page_bounds, page_of
 from wandb_sweep_server.records import Project, Run, Sweep, global_id
 
@@ -30,13 +29,9 @@ _project.set_field("isBenchmark", lambda *_: False)  # wandb 0.31 takes no null 
 _project.set_field("readOnly", lambda *_: False)
 
 
-def _in_project(project: Project) -> Condition:
-    return Condition("project_id = ?", (project.id,))
-
-
 @_project.field("runCount")
 def _run_count(project: Project, info: Info, filters: str | None = None) -> int:
-    return lists_of(info).count(_in_project(project), filters)
+    return lists_of(info).count_of_project(project, filters)
 
 
 @_project.field("runs")
@@ -48,7 +43,7 @@ def _runs_of_project(
     first: int | None = None,
     order: str | None = None,
 ) -> dict[str, Any]:
-    return connection(lists_of(info).page(_in_project(project), filters, order, after, first))
+    return connection(lists_of(info).page_of_project(project, filters, order, after, first))
 
 
 @_project.field("run")

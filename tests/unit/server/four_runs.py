@@ -8,8 +8,10 @@ from typing import Any
 from tests.unit.server.support import Server
 from wandb_sweep_server.filters import ALWAYS
 from wandb_sweep_server.listing import RunLists
+from wandb_sweep_server.records import Project
 
 NAN = float("nan")
+PROJECT = Project(1, "local", "p", 0.0)
 RUNS: dict[str, dict[str, Any]] = {
     "r1": {
         "config": {"lr": 0.1, "opt": "adam", "flag": True, "net": {"depth": 2}, "a.b": "flat", "l": [1, 2]},
@@ -51,4 +53,7 @@ def names(lists: RunLists, filters: Any = None, order: str = "+name") -> list[st
     text = None if filters is None else json.dumps(filters)
     page = lists.page(ALWAYS, text, order, None, None)
     assert lists.count(ALWAYS, text) == len(page.items)
+    # They all are of one project.
+    assert lists.page_of_project(PROJECT, text, order, None, None) == page
+    assert lists.count_of_project(PROJECT, text) == len(page.items)
     return [run.name for run in page.items]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from tests.unit.server.four_runs import NAN, names
 from wandb_sweep_server.errors import ClientError
-from wandb_sweep_server.filters import ALWAYS
+from wandb_sweep_server.filters import ALWAYS, sweep_named_in
 from wandb_sweep_server.listing import RunLists
 
 
@@ -112,6 +113,28 @@ def test_lists_of_thousands_are_within_the_limits_of_sqlite(lists: RunLists) -> 
     assert names(lists, {"name": {"$in": [*many, "r2"]}}) == ["r2"]
     assert names(lists, {"$or": [{"name": name} for name in [*many, "r2"]]}) == ["r2"]
     assert names(lists, {"tags": {"$in": [*many, "y"]}}) == ["r4"]
+
+
+@pytest.mark.parametrize(
+    ("filters", "name"),
+    [
+        ({}, None),
+        ({"sweep": "s1"}, "s1"),
+        ({"sweep": "s1", "state": "running"}, "s1"),
+        ({"$and": [{"state": "running"}, {"$and": [{"sweep": "s1"}]}]}, "s1"),
+        # Runs may belong to another sweep, or to none.
+        ({"sweep": None}, None),
+        ({"sweep": {"$ne": "s1"}}, None),
+        ({"$or": [{"sweep": "s1"}, {"name": "r3"}]}, None),
+        ({"$nor": [{"sweep": "s1"}]}, None),
+        ({"$not": {"sweep": "s1"}}, None),
+        ({"$and": {"sweep": "s1"}}, None),
+        ([{"sweep": "s1"}], None),
+    ],
+    ids=str,
+)
+def test_a_filter_tells_the_one_sweep_that_it_is_about(filters: Any, name: str | None) -> None:
+    assert sweep_named_in(json.dumps(filters)) == name
 
 
 @pytest.mark.parametrize("operator", ["$not", "$nor", "$and", "$or"])

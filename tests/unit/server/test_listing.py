@@ -10,10 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.unit.server.four_runs import store_runs
 from tests.unit.server.support import Server
 from wandb_sweep_server.errors import ClientError
 from wandb_sweep_server.filters import ALWAYS, Condition
 from wandb_sweep_server.listing import RunLists, page_bounds
+from wandb_sweep_server.records import Project
+from wandb_sweep_server.sweeps import SweepChange
 
 RUNS = 23
 
@@ -64,6 +67,24 @@ def test_a_filter_goes_with_the_scope_and_the_pages(lists: RunLists) -> None:
     assert [run.name for run in lists.page(scope, filters, None, None, None).items] == ["r03"]
     assert lists.count(scope, filters) == 1
     assert lists.count(scope, None) == 10
+
+
+def test_a_sweep_of_the_same_name_in_another_project_is_another_sweep(server: Server) -> None:
+    lists = store_runs(server)
+
+    def in_other_project() -> Project:
+        project = server.store.projects.require(None, "q")
+        sweep = server.store.sweeps.create(project, SweepChange(config="{method: grid, parameters: {a: {value: 1}}}"))
+        server.store.database.update("sweeps", sweep.id, {"name": "sweep1"})
+        server.store.runs.create(project, "other", sweep.id, {})
+        return project
+
+    found = []
+    for project in (server.project(), server.do(in_other_project)):
+        page = lists.page_of_project(project, '{"sweep": "sweep1"}', "+name", None, None)
+        assert lists.count_of_project(project, '{"sweep": "sweep1"}') == len(page.items)
+        found.append([run.name for run in page.items])
+    assert found == [["r1", "r2"], ["other"]]
 
 
 @pytest.mark.parametrize(("first", "count"), [(None, 50), (0, 0), (7, 7), (10**9, 10_000)])
