@@ -63,7 +63,8 @@ class Store:
         self.projects = Projects(self.database, clock)
         self.sweeps = Sweeps(self.database, clock, new_name)
         self.runs = Runs(self.database, clock, liveness, self.sweeps, new_name, limits.max_losses)
-        self.suggestions = Suggestions(self.sweeps, Observations(self.database))
+        self.observations = Observations(self.database)
+        self.suggestions = Suggestions(self.sweeps, self.observations)
         self.agents = Agents(
             self.database,
             clock,
@@ -85,9 +86,10 @@ class Store:
         self._writer = Writer(self.database)
 
     def keep_house(self, every_s: float) -> None:
-        """Conclude that silent runs have crashed; to be done every so often."""
+        """Conclude that silent runs have crashed, and forget what is of no use; to be done every so often."""
         self._liveness.attend(every_s)
         self.agents.lose_silent_runs()
+        self.suggestions.forget_ended()
 
     def is_awaited(self) -> bool:
         """Whether somebody may still come: a run is under way, or the agents of an open sweep wait in a queue."""
