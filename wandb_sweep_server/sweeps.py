@@ -21,9 +21,10 @@ _LIVE = ", ".join(f"'{state}'" for state in run_states.LIVE)
 _LIVE_RUNS = "runs INDEXED BY live_runs"
 _IS_LIVE = f"state IN ({_LIVE}) AND queued_at IS NULL"
 
-# Parsed configurations in memory: so many, of so many characters in all. Lists of trials have millions.
+# Parsed configurations in memory: so many, of so many characters in all, each of which takes up to 10 bytes. Lists of
+# trials have millions.
 MOST_CONFIGS = 64
-MOST_CONFIG_CHARS = 64 * 2**20
+MOST_CONFIG_CHARS = 32 * 2**20
 
 
 @dataclass(frozen=True)
