@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from . import jsontext
+from .artifact_files import ArtifactFile, ArtifactFiles
 from .blobs import Blob, Blobs, md5_of_base64
 from .clock import Clock
 from .database import Database
 from .errors import ClientError, NotFoundError
-from .manifests import parse_manifest
+from .manifests import Entry
 from .projects import check_name
 from .records import Project, Run, record, row_id_of
 
 LATEST = "latest"
+DRAFT_TIMEOUT_S = 7 * 86_400.0
+_DRAFTS_AT_ONCE = 5
 _VERSION = re.compile(r"v(0|[1-9]\d{0,15})\Z", re.ASCII)
 
 
@@ -54,17 +58,6 @@ class Artifact:
 
 
 @dataclass(frozen=True)
-class ArtifactFile:
-    """A file of an artifact: a content of ours, or a reference to something elsewhere (a URI)."""
-
-    artifact_id: int
-    name: str
-    blob_id: int | None
-    reference: str | None
-    size_bytes: int
-
-
-@dataclass(frozen=True)
 class NewArtifact:
     """What a client says of an artifact that it is about to log. metadata: JSON text."""
 
@@ -82,10 +75,13 @@ class NewArtifact:
 class Artifacts:
     """Artifacts from their announcement to their deletion."""
 
-    def __init__(self, database: Database, clock: Clock, blobs: Blobs) -> None:
+    def __init__(self, database: Database, clock: Clock, blobs: Blobs, manifest_bytes: int) -> None:
+        """manifest_bytes: how large the list of an artifact's files may be."""
         self._db = database
         self._clock = clock
         self._blobs = blobs
+        self._files = ArtifactFiles(database, blobs)
+        self._manifest_bytes = manifest_bytes
 
     # finding them
 
@@ -165,10 +161,7 @@ class Artifacts:
 
     def files(self, artifact: Artifact) -> list[ArtifactFile]:
         """The files of an artifact that has arrived."""
-        if artifact.version is None:
-            return []
-        sql = "SELECT * FROM artifact_files WHERE artifact_id = ? ORDER BY name"
-        return [ArtifactFile(**dict(row)) for row in self._db.rows(sql, (artifact.id,))]
+        return [] if artifact.version is None else self._files.of_artifact(artifact.id)
 
     # logging them
 
@@ -227,53 +220,62 @@ class Artifacts:
         return known
 
     def announce_manifest(self, artifact: Artifact, md5_base64: str) -> Blob | None:
-        """A place for an artifact's manifest; None as long as the client doesn't know its MD5 sum."""
-        if not md5_base64:
-            return None
-        blob = self._blobs.announce(md5_of_base64("manifest", md5_base64))
-        self._db.update("artifacts", artifact.id, {"manifest_blob_id": blob.id})
-        return blob
-
-    def announce_file(self, artifact: Artifact, name: str, md5_base64: str) -> Blob:
-        """A place for a file of an artifact, which may be there already.
+        """A place for an artifact's manifest; None as long as the client doesn't know its MD5 sum.
 
         Raises:
             ClientError: The MD5 sum is none, or the artifact is finished.
         """
-        if artifact.version is not None:
-            raise ClientError(f"artifact {self.name(artifact)} is finished: log a new version")
-        blob = self._blobs.announce(md5_of_base64(name, md5_base64))
-        self._add_file(ArtifactFile(artifact.id, name, blob.id, None, 0))
+        self._check_unfinished(artifact)
+        if not md5_base64:
+            return None
+        md5 = md5_of_base64("manifest", md5_base64)
+        blob = self._blobs.announce([md5])[md5]
+        self._db.update("artifacts", artifact.id, {"manifest_blob_id": blob.id, "updated_at": self._clock.wall_s()})
+        if artifact.manifest_blob_id is not None:
+            self._blobs.discard_unused([artifact.manifest_blob_id])
         return blob
 
-    def _add_file(self, file: ArtifactFile) -> None:
-        self._db.execute(
-            "INSERT OR REPLACE INTO artifact_files (artifact_id, name, blob_id, reference, size_bytes) "
-            "VALUES (?, ?, ?, ?, ?)",
-            (file.artifact_id, file.name, file.blob_id, file.reference, file.size_bytes),
-        )
+    def announce_files(self, artifact: Artifact, wanted: Sequence[tuple[str, str]]) -> list[Blob]:
+        """Places for files of an artifact (name, MD5 sum in base64), in their order; some may be there already.
 
-    def commit(self, artifact: Artifact) -> Artifact:
+        Raises:
+            ClientError: An MD5 sum is none, or the artifact is finished.
+        """
+        self._check_unfinished(artifact)
+        self._db.update("artifacts", artifact.id, {"updated_at": self._clock.wall_s()})
+        return self._files.announce(artifact.id, wanted)
+
+    def _check_unfinished(self, artifact: Artifact) -> None:
+        if artifact.version is not None:
+            raise ClientError(f"artifact {self.name(artifact)} is finished: log a new version")
+
+    def manifest(self, artifact: Artifact) -> Blob:
+        """The manifest of an artifact that is to be finished, which has arrived and is not too large to be read.
+
+        Raises:
+            ClientError: It hasn't, or is.
+        """
+        blob = self._blobs.by_id(artifact.manifest_blob_id) if artifact.manifest_blob_id is not None else None
+        if blob is None or blob.size_bytes is None:
+            raise ClientError("this artifact can't be finished: its manifest was not uploaded")
+        if blob.size_bytes > self._manifest_bytes:
+            raise ClientError(
+                f"this artifact can't be finished: its manifest has {blob.size_bytes} bytes, and this server "
+                f"reads at most {self._manifest_bytes}; divide its files among several artifacts"
+            )
+        return blob
+
+    def commit(self, artifact: Artifact, entries: Sequence[Entry]) -> Artifact:
         """Finish an artifact whose files and manifest have arrived: it gets its version and aliases.
+
+        entries: what its manifest lists. To read that takes seconds, so it is done outside of the store.
 
         Raises:
             ClientError: Something is missing.
         """
         if artifact.version is not None:
             return artifact
-        manifest = self._blobs.by_id(artifact.manifest_blob_id) if artifact.manifest_blob_id is not None else None
-        if manifest is None or manifest.size_bytes is None:
-            raise ClientError("this artifact can't be finished: its manifest was not uploaded")
-        entries = parse_manifest(self._blobs.path(manifest).read_bytes())
-        announced = self._blobs_of(artifact)
-        self._db.execute("DELETE FROM artifact_files WHERE artifact_id = ?", (artifact.id,))
-        for entry in entries:
-            blob = None if entry.md5 is None else self._blobs.find(entry.md5)
-            if entry.md5 is not None and (blob is None or blob.size_bytes is None):
-                raise ClientError(f"this artifact can't be finished: its file {entry.name!r} was not uploaded")
-            blob_id = None if blob is None else blob.id
-            self._add_file(ArtifactFile(artifact.id, entry.name, blob_id, entry.reference, entry.size_bytes))
-        self._blobs.discard_unused(announced)
+        self._files.settle(artifact.id, entries)
         return self._finish(artifact, len(entries), sum(entry.size_bytes for entry in entries))
 
     def _finish(self, artifact: Artifact, file_count: int, size_bytes: int) -> Artifact:
@@ -361,10 +363,18 @@ class Artifacts:
         for row in self._db.rows("SELECT * FROM artifacts WHERE run_id = ?", (run.id,)):
             self.delete(Artifact(**dict(row)), with_aliases=True)
 
+    def delete_old_drafts(self) -> None:
+        """Remove some of those that were begun and never finished, and of which nothing was heard for 7 days.
+
+        Some: each may have many files, and others wait meanwhile. The next call goes on.
+        """
+        sql = "SELECT * FROM artifacts WHERE version IS NULL AND updated_at < ? ORDER BY updated_at LIMIT ?"
+        for row in self._db.rows(sql, (self._clock.wall_s() - DRAFT_TIMEOUT_S, _DRAFTS_AT_ONCE)):
+            self.delete(Artifact(**dict(row)), with_aliases=True)
+
     def _blobs_of(self, artifact: Artifact) -> list[int]:
-        sql = "SELECT blob_id FROM artifact_files WHERE artifact_id = ? AND blob_id IS NOT NULL"
-        found = [row["blob_id"] for row in self._db.rows(sql, (artifact.id,))]
-        return found + ([artifact.manifest_blob_id] if artifact.manifest_blob_id is not None else [])
+        manifest = [] if artifact.manifest_blob_id is None else [artifact.manifest_blob_id]
+        return self._files.blob_ids(artifact.id) + manifest
 
     def name(self, artifact: Artifact) -> str:
         """As users call it, such as `model:v3`."""

@@ -6,13 +6,17 @@ import base64
 import binascii
 import hashlib
 import secrets
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import jsontext
 from .database import Database
 from .durable import PartialFile
 from .errors import ClientError, NotFoundError
 from .records import record
+
+_WANTED = "FROM json_each(?) CROSS JOIN blobs ON md5 = value AND NOT is_garbage"
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,23 @@ class Blobs:
         row = self._db.row("SELECT * FROM blobs WHERE md5 = ? AND NOT is_garbage", (md5,))
         return record(Blob, row)
 
-    def announce(self, md5: str) -> Blob:
-        """A place for the content with that MD5 sum (hexadecimal); the one it already has, if it has one."""
-        known = self.find(md5)
-        if known is not None:
-            return known
-        return self.by_id(self._db.insert("blobs", {"md5": md5, "token": secrets.token_hex(24)}))
+    def stored_ids(self, sums: Collection[str]) -> dict[str, int]:
+        """The row numbers of those contents that were uploaded, by MD5 sum (hexadecimal)."""
+        sql = f"SELECT md5, blobs.id {_WANTED} AND size_bytes IS NOT NULL"
+        return {row[0]: row[1] for row in self._db.rows(sql, (jsontext.dumps(list(sums)),))}
+
+    def find_all(self, sums: Collection[str]) -> dict[str, Blob]:
+        """The contents with those MD5 sums, by sum; see `find`."""
+        sql = f"SELECT blobs.* {_WANTED}"
+        return {row["md5"]: Blob(**dict(row)) for row in self._db.rows(sql, (jsontext.dumps(list(sums)),))}
+
+    def announce(self, sums: Collection[str]) -> dict[str, Blob]:
+        """Places for the contents with those MD5 sums (hexadecimal), by sum; where one has a place, that one."""
+        known = self.find_all(sums)
+        new = [md5 for md5 in dict.fromkeys(sums) if md5 not in known]
+        sql = "INSERT INTO blobs (md5, token) VALUES (?, ?)"
+        self._db.executemany(sql, [(md5, secrets.token_hex(24)) for md5 in new])
+        return known | self.find_all(new)
 
     def place(self, token: str) -> Blob:
         """The blob that an upload address stands for.
@@ -78,7 +93,7 @@ class Blobs:
         sql = "UPDATE blobs SET size_bytes = ? WHERE id = ? AND NOT is_garbage"
         return self._db.execute(sql, (size_bytes, blob.id)) > 0
 
-    def discard_unused(self, blob_ids: list[int]) -> None:
+    def discard_unused(self, blob_ids: Iterable[int]) -> None:
         """Give up those contents to which nothing refers any more; their files are removed later."""
         self._db.executemany(
             "UPDATE blobs SET is_garbage = 1 WHERE id = ? "

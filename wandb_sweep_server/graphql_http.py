@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from functools import lru_cache
 from typing import Any
 
@@ -18,10 +21,12 @@ from graphql import (
 from starlette.concurrency import run_in_threadpool
 
 from . import jsontext
+from .blobs import Blob
 from .errors import ClientError
+from .manifests import Entry, parse_manifest
 from .query_limits import check_size, parse_query
 from .resolvers import build_schema, client_error
-from .resolvers.context import Context
+from .resolvers.context import Context, UnreadManifestError
 from .store import Store
 from .suggestions import Suggester
 
@@ -43,6 +48,8 @@ class GraphQLEndpoint:
         self._schema = build_schema()
         # SDKs send the same few dozen texts again and again; parsing and checking them is most of the work.
         self._checked = lru_cache(maxsize=512)(self._check)
+        # One manifest at a time: what it lists takes ten times its size in memory.
+        self._manifest_memory = asyncio.Lock()
 
     def _check(self, query: str) -> DocumentNode:
         document = parse_query(query)
@@ -69,7 +76,7 @@ class GraphQLEndpoint:
             return _data(result)
 
         try:
-            data = await self._store.run(work)
+            data = await self._execute(work, context)
             if context.awaited_sweep_id is not None:
                 # Answered at once, the agent would come again by itself; W&B's take 5 s to do so.
                 await self._suggester.wait_for_trial(context.awaited_sweep_id)
@@ -77,6 +84,21 @@ class GraphQLEndpoint:
             return {"data": data}
         except _Failed as failed:
             raise _lasting(failed.errors) from failed
+
+    async def _execute(self, work: Callable[[], dict[str, Any]], context: Context) -> dict[str, Any]:
+        """Do work in the store, and read the manifests that it asks for beside the store, which goes on meanwhile."""
+        async with AsyncExitStack() as stack:
+            while True:
+                try:
+                    return await self._store.run(work)
+                except UnreadManifestError as unread:
+                    if not context.manifests:
+                        await stack.enter_async_context(self._manifest_memory)
+                    entries = await run_in_threadpool(self._read_manifest, unread.blob)
+                    context.manifests[unread.blob.id] = entries
+
+    def _read_manifest(self, blob: Blob) -> list[Entry]:
+        return parse_manifest(self._store.blobs.path(blob).read_bytes())
 
 
 def _absent_operations(schema: GraphQLSchema, document: DocumentNode) -> list[str]:
@@ -108,6 +130,9 @@ def _request(body: bytes) -> tuple[str, dict[str, Any], str | None]:
 
 
 def _data(result: ExecutionResult) -> dict[str, Any]:
+    for error in result.errors or ():
+        if isinstance(error.original_error, UnreadManifestError):
+            raise error.original_error
     if result.errors:
         raise _Failed(list(result.errors))
     return result.data or {}

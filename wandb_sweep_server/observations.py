@@ -8,10 +8,14 @@ from typing import Any
 
 from . import jsontext, run_states
 from .database import Database
+from .recent import Recent
 from .records import Sweep
 from .search.bayes import BayesSearch, Seen
 
 _CHUNK = 500
+
+# Sweeps whose runs are in memory. What is forgotten is read again when it is asked for.
+MOST_SWEEPS = 64
 
 
 @dataclass
@@ -32,12 +36,12 @@ class Observations:
 
     def __init__(self, database: Database) -> None:
         self._db = database
-        self._known: dict[int, _Known] = {}
+        self._known: Recent[int, _Known] = Recent(MOST_SWEEPS)
         self._undone = database.undone_transactions
         database.call_on_change("runs", ("sweep_id", "args", "state", "queued_at", "summary"), self._note)
 
     def _note(self, sweep_id: int | None, run_id: int) -> None:
-        known = self._known.get(sweep_id) if sweep_id is not None else None
+        known = self._known.peek(sweep_id) if sweep_id is not None else None
         if known is not None:
             known.changed.add(run_id)
 
@@ -48,7 +52,8 @@ class Observations:
             self._known.clear()
         known = self._known.get(sweep.id)
         if known is None or known.config != sweep.config:
-            known = self._known[sweep.id] = _Known(sweep.config)
+            known = _Known(sweep.config)
+            self._known.put(sweep.id, known)
             rows = self._db.rows(f"{_SELECT} WHERE sweep_id = ?", (sweep.id,))
         else:
             rows = self._rows(sorted(known.changed))
@@ -60,6 +65,14 @@ class Observations:
             if seen is not None:
                 known.seen[row["id"]] = seen
         return tuple(known.seen[run_id] for run_id in sorted(known.seen))
+
+    def sweep_ids(self) -> list[int]:
+        """Row numbers of the sweeps whose runs are in memory."""
+        return self._known.keys()
+
+    def forget(self, sweep_id: int) -> None:
+        """Give back the memory of a sweep's runs."""
+        self._known.drop(sweep_id)
 
     def _rows(self, ids: list[int]) -> list[sqlite3.Row]:
         rows = []

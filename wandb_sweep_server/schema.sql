@@ -191,6 +191,7 @@ CREATE TABLE artifacts (
 );
 CREATE INDEX artifacts_of_run ON artifacts (run_id);
 CREATE INDEX artifacts_of_manifest ON artifacts (manifest_blob_id);
+CREATE INDEX drafts ON artifacts (updated_at) WHERE version IS NULL;
 
 CREATE TABLE artifact_aliases (
     collection_id INTEGER NOT NULL REFERENCES artifact_collections (id),

@@ -35,7 +35,7 @@ _ALPHABET = string.ascii_lowercase + string.digits
 class Limits:
     """crash_timeout_s: silence after which a run counts as crashed. unstarted_grace_s: how long a run that was handed
     out may take to start. max_losses: how often a lost run is offered again. body_bytes, file_bytes: of requests.
-    artifact_file_bytes: of one file of an artifact.
+    artifact_file_bytes: of one file of an artifact. manifest_bytes: of the list of its files.
     open_sweep_timeout_s: for how long agents of an open sweep may be expected, who may wait in a cluster's queue."""
 
     crash_timeout_s: float = 300.0
@@ -44,6 +44,7 @@ class Limits:
     body_bytes: int = 64 * 2**20
     file_bytes: int = 100 * 2**20
     artifact_file_bytes: int = 2**31
+    manifest_bytes: int = 64 * 2**20
     open_sweep_timeout_s: float = 7 * 86_400.0
 
 
@@ -63,7 +64,8 @@ class Store:
         self.projects = Projects(self.database, clock)
         self.sweeps = Sweeps(self.database, clock, new_name)
         self.runs = Runs(self.database, clock, liveness, self.sweeps, new_name, limits.max_losses)
-        self.suggestions = Suggestions(self.sweeps, Observations(self.database))
+        self.observations = Observations(self.database)
+        self.suggestions = Suggestions(self.sweeps, self.observations)
         self.agents = Agents(
             self.database,
             clock,
@@ -80,14 +82,16 @@ class Store:
         remove_partial_files(incoming)
         self.files = Files(self.database, clock, directory / "files", incoming)
         self.blobs = Blobs(self.database, directory / "artifacts", incoming)
-        self.artifacts = Artifacts(self.database, clock, self.blobs)
+        self.artifacts = Artifacts(self.database, clock, self.blobs, limits.manifest_bytes)
         # One thread: SQLite has one writer anyway, and handing trials out needs no further locks.
         self._writer = Writer(self.database)
 
     def keep_house(self, every_s: float) -> None:
-        """Conclude that silent runs have crashed; to be done every so often."""
+        """Conclude that silent runs have crashed, and forget what is of no use; to be done every so often."""
         self._liveness.attend(every_s)
         self.agents.lose_silent_runs()
+        self.suggestions.forget_ended()
+        self.artifacts.delete_old_drafts()
 
     def is_awaited(self) -> bool:
         """Whether somebody may still come: a run is under way, or the agents of an open sweep wait in a queue."""

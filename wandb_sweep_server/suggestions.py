@@ -86,6 +86,12 @@ class Suggestions:
         for number, args in enumerate(found, order.problem.first):
             chosen[number] = _Chosen(order.config, args)
 
+    def forget_ended(self) -> None:
+        """Give back what is held in memory for sweeps that have ended; one that is opened again is read again."""
+        for sweep_id in self._sweeps.ended_among({*self._chosen, *self._observations.sweep_ids()}):
+            self._chosen.pop(sweep_id, None)
+            self._observations.forget(sweep_id)
+
 
 def suggest(problem: Problem) -> list[Args]:
     """Solve a problem; the first time takes seconds more, for the imports.

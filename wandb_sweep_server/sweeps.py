@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from . import run_states, scheduling
 from .clock import Clock
 from .database import Database
 from .errors import ClientError, NotFoundError
+from .recent import Recent
 from .records import Project, Sweep, record, row_id_of
 from .search.bayes import BayesSearch, is_installed, require_packages
 from .sweep_config import SweepConfig, parse_sweep_config
@@ -19,6 +20,11 @@ _LIVE = ", ".join(f"'{state}'" for state in run_states.LIVE)
 # Without being told SQLite may prefer to go through all of the sweep's runs.
 _LIVE_RUNS = "runs INDEXED BY live_runs"
 _IS_LIVE = f"state IN ({_LIVE}) AND queued_at IS NULL"
+
+# Parsed configurations in memory: so many, of so many characters in all, each of which takes up to 10 bytes. Lists of
+# trials have millions.
+MOST_CONFIGS = 64
+MOST_CONFIG_CHARS = 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,13 @@ class SweepChange:
     description: str | None = None
     controller: str | None = None
     scheduler: str | None = None
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    text: str
+    seed: int
+    config: SweepConfig
 
 
 class Sweeps:
@@ -47,7 +60,7 @@ class Sweeps:
         self._db = database
         self._clock = clock
         self._new_name = new_name
-        self._configs: dict[int, tuple[str, SweepConfig]] = {}
+        self._configs: Recent[int, _Parsed] = Recent(MOST_CONFIGS, MOST_CONFIG_CHARS)
 
     def by_id(self, sweep_id: int) -> Sweep | None:
         """The sweep of a row number, or None."""
@@ -72,17 +85,27 @@ class Sweeps:
         sql = f"SELECT 1 FROM sweeps WHERE state IN ({marks}) AND updated_at > ? LIMIT 1"  # noqa: S608 (question marks)
         return self._db.value(sql, (*scheduling.OPEN, self._clock.wall_s() - within_s)) is not None
 
+    def ended_among(self, sweep_ids: Collection[int]) -> list[int]:
+        """Those of the sweeps (row numbers) that have ended, or are gone."""
+        sql = "SELECT state FROM sweeps WHERE id = ?"
+        return [sweep_id for sweep_id in sweep_ids if self._db.value(sql, (sweep_id,)) not in scheduling.OPEN]
+
     def count(self, project_id: int) -> int:
         """How many sweeps a project has."""
         return int(self._db.value("SELECT COUNT(*) FROM sweeps WHERE project_id = ?", (project_id,)))
 
     def config(self, sweep: Sweep) -> SweepConfig:
-        """The sweep's configuration; parsed once for each text."""
+        """The sweep's configuration; parsed once for each text, and again if it was long out of use."""
         known = self._configs.get(sweep.id)
-        if known is None or known[0] != sweep.config:
-            known = (sweep.config, parse_sweep_config(sweep.config, sweep.seed))
-            self._configs[sweep.id] = known
-        return known[1]
+        # The seed too: a sweep whose creation is undone leaves its number to the next one.
+        if known is None or (known.text, known.seed) != (sweep.config, sweep.seed):
+            known = self._keep(sweep.id, sweep.config, sweep.seed, parse_sweep_config(sweep.config, sweep.seed))
+        return known.config
+
+    def _keep(self, sweep_id: int, text: str, seed: int, config: SweepConfig) -> _Parsed:
+        parsed = _Parsed(text, seed, config)
+        self._configs.put(sweep_id, parsed, len(text))
+        return parsed
 
     def create(self, project: Project, change: SweepChange) -> Sweep:
         """A new sweep.
@@ -113,7 +136,7 @@ class Sweeps:
                 "updated_at": now_s,
             },
         )
-        self._configs[sweep_id] = (change.config, config)
+        self._keep(sweep_id, change.config, seed, config)
         return self._reload(sweep_id)
 
     def _usable(self, text: str, seed: int) -> SweepConfig:

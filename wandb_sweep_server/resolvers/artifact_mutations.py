@@ -87,19 +87,25 @@ def _create_manifest(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any
 @_mutation.field("createArtifactFiles")
 def _create_files(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     artifacts = store_of(info).artifacts
-    places = []
-    for wanted in input["artifactFiles"]:
-        artifact = artifacts.require(wanted["artifactID"])
-        blob = artifacts.announce_file(artifact, wanted["name"], wanted["md5"])
-        places.append(place(info, artifact, wanted["name"], blob))
-    edges = [{"node": node} for node in places]
+    wanted: dict[str, list[tuple[str, str]]] = {}
+    for file in input["artifactFiles"]:
+        wanted.setdefault(file["artifactID"], []).append((file["name"], file["md5"]))
+    found = {id: artifacts.require(id) for id in wanted}
+    blobs = {id: iter(artifacts.announce_files(found[id], files)) for id, files in wanted.items()}
+    edges = [
+        {"node": place(info, found[file["artifactID"]], file["name"], next(blobs[file["artifactID"]]))}
+        for file in input["artifactFiles"]
+    ]
     return {"files": {"edges": edges, "totalCount": len(edges), "pageInfo": {"hasNextPage": False}}}
 
 
 @_mutation.field("commitArtifact")
 def _commit(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     artifacts = store_of(info).artifacts
-    return {"artifact": artifacts.commit(artifacts.require(input["artifactID"]))}
+    artifact = artifacts.require(input["artifactID"])
+    if artifact.version is None:
+        artifact = artifacts.commit(artifact, info.context.entries_of(artifacts.manifest(artifact)))
+    return {"artifact": artifact}
 
 
 @_mutation.field("useArtifact")

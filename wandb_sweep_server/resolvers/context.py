@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from wandb_sweep_server.blobs import Blob
 from wandb_sweep_server.listing import Page, RunLists
+from wandb_sweep_server.manifests import Entry
 from wandb_sweep_server.projects import DEFAULT_ENTITY
 from wandb_sweep_server.records import Sweep, global_id
 from wandb_sweep_server.store import Store
@@ -18,11 +20,19 @@ if TYPE_CHECKING:
     Info: TypeAlias = GraphQLResolveInfo["Context"]  # not generic at run time in graphql-core 3.2
 
 
+class UnreadManifestError(Exception):
+    """A resolver needs a manifest that was not read yet: it is to be read, and the operation to be executed anew."""
+
+    def __init__(self, blob: Blob) -> None:
+        super().__init__(f"the manifest {blob.md5} has yet to be read")
+        self.blob = blob
+
+
 class Context:
     """What resolvers work with.
 
     base_url: as the client sees this server. awaited_sweep_id: row of the sweep that owes the client a trial which is
-    yet to be chosen, None if there is none.
+    yet to be chosen, None if there is none. manifests: what those that were read list, by row of the blob.
     """
 
     def __init__(self, store: Store, base_url: str) -> None:
@@ -30,6 +40,13 @@ class Context:
         self.lists = RunLists(store.database, store.runs)
         self.base_url = base_url
         self.awaited_sweep_id: int | None = None
+        self.manifests: dict[int, list[Entry]] = {}
+
+    def entries_of(self, manifest: Blob) -> list[Entry]:
+        """What a manifest lists. Raises: UnreadManifestError if it was not read yet."""
+        if manifest.id not in self.manifests:
+            raise UnreadManifestError(manifest)
+        return self.manifests[manifest.id]
 
     def await_trial(self, sweep: Sweep) -> None:
         """Note that the sweep owes a trial."""

@@ -6,7 +6,8 @@ import base64
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from wandb_sweep_server.artifacts import Artifact, ArtifactFile
+from wandb_sweep_server.artifact_files import ArtifactFile
+from wandb_sweep_server.artifacts import Artifact
 from wandb_sweep_server.blobs import Blob
 from wandb_sweep_server.records import Run, RunFile, global_id
 

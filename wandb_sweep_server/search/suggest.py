@@ -6,6 +6,7 @@ several are left to Optuna's tree-structured Parzen estimators.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Any
 
@@ -53,7 +54,7 @@ def _sampler(problem: Problem, space: dict[str, BaseDistribution]) -> BaseSample
 def _trials(problem: Problem, space: dict[str, BaseDistribution]) -> Iterable[optuna.trial.FrozenTrial]:
     ended = [seen for seen in problem.seen if not seen.is_running]
     running = [seen for seen in problem.seen if seen.is_running][-MOST_RUNNING:]
-    for point, values in _worth_knowing(_completed(ended)):
+    for point, values in worth_knowing(_completed(ended)):
         yield _trial(point, space, TrialState.COMPLETE, list(values))
     for seen in running:
         yield _trial(seen.point, space, TrialState.RUNNING, None)
@@ -78,9 +79,32 @@ def _completed(ended: list[Seen]) -> list[tuple[Point, tuple[float, ...]]]:
     return [(seen.point, worst if seen.values is None else seen.values) for seen in ended]
 
 
-def _worth_knowing(trials: list[tuple[Point, tuple[float, ...]]]) -> list[tuple[Point, tuple[float, ...]]]:
+def worth_knowing(trials: list[tuple[Point, tuple[float, ...]]]) -> list[tuple[Point, tuple[float, ...]]]:
+    """The trials that a model is made of: all, or the latest and the best of the others. Values are minimised."""
     if len(trials) <= MOST_OBSERVATIONS:
         return trials
     half = MOST_OBSERVATIONS // 2
     earlier, latest = trials[:-half], trials[-half:]
-    return [*sorted(earlier, key=lambda trial: trial[1])[:half], *latest]
+    return [*(earlier[index] for index in _best([values for _, values in earlier], half)), *latest]
+
+
+def _best(values: list[tuple[float, ...]], count: int) -> list[int]:
+    """Which trials are the best: in turn the next one by each objective and by all of them together.
+
+    A fair share keeps both ends of the Pareto front and its middle; to tell who is on the front takes time by the
+    square of the trials. All together is the sum of ranks, since objectives have units of their own.
+    """
+    ranks = list(zip(*(_ranks(column) for column in zip(*values, strict=True)), strict=True))
+    total = [sum(row) for row in ranks]
+    everyone = range(len(values))
+    # Of equals by one objective the one that is better by the others.
+    orders = [sorted(everyone, key=lambda i, n=n: (ranks[i][n], total[i])) for n in range(len(ranks[0]))]  # type: ignore[misc]
+    orders.append(sorted(everyone, key=lambda i: total[i]))
+    in_turn = itertools.chain.from_iterable(zip(*orders, strict=True))
+    return list(dict.fromkeys(itertools.islice(in_turn, count * len(orders))))[:count]
+
+
+def _ranks(column: tuple[float, ...]) -> list[int]:
+    """From the least value on; equal values share a rank."""
+    rank_of = {value: rank for rank, value in enumerate(sorted(set(column)))}
+    return [rank_of[value] for value in column]

@@ -1,10 +1,11 @@
-"""Uploads of artifacts' files against limits that a test can reach."""
+"""Uploads of artifacts' files and manifests against limits that a test can reach."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from wandb_sweep_server.artifact_http import artifact_routes
 from wandb_sweep_server.artifacts import NewArtifact
 from wandb_sweep_server.bodies import Bodies, BodyLimits
 from wandb_sweep_server.errors import ClientError
+from wandb_sweep_server.graphql_http import GraphQLEndpoint
+from wandb_sweep_server.records import global_id
 from wandb_sweep_server.store import Limits
+from wandb_sweep_server.suggestions import Suggester
 
 
 async def put(server: Server, token: str, pieces: list[bytes]) -> None:
@@ -39,7 +43,7 @@ def announce(server: Server, content: bytes) -> str:
     artifacts = server.store.artifacts
     artifact = server.do(lambda: artifacts.create(project, None, NewArtifact("model", "model", "digest")))
     md5 = base64.b64encode(hashlib.md5(content).digest()).decode()
-    return server.do(lambda: artifacts.announce_file(artifact, "a", md5)).token
+    return server.do(lambda: artifacts.announce_files(artifact, [("a", md5)]))[0].token
 
 
 def stored_files(directory: Path) -> list[bytes]:
@@ -61,3 +65,52 @@ def test_a_file_in_many_pieces_is_stored_whole(tmp_path: Path) -> None:
     pieces = [bytes([number]) * 700_000 for number in range(5)]
     asyncio.run(put(server, announce(server, b"".join(pieces)), pieces))
     assert stored_files(tmp_path) == [b"".join(pieces)]
+
+
+MANIFEST = json.dumps({"version": 1, "contents": {"there": {"digest": "an etag", "ref": "s3://b/x"}}}).encode()
+
+
+async def commit(server: Server, manifests: list[bytes], width: int = 1) -> list[Any]:
+    """Artifacts that have arrived are all finished at once, `width` by a request. Returns answers and errors."""
+    project = server.project()
+    artifacts, store = server.store.artifacts, server.store
+    ids = []
+    for number, content in enumerate(manifests):
+        new = NewArtifact(f"model{number}", "model", "digest")
+        artifact = server.do(lambda new=new: artifacts.create(project, None, new))
+        md5 = base64.b64encode(hashlib.md5(content).digest()).decode()
+        blob = server.do(lambda a=artifact, m=md5: artifacts.announce_manifest(a, m))
+        assert blob is not None
+        await put(server, blob.token, [content])
+        ids.append(global_id("Artifact", artifact.id))
+    endpoint = GraphQLEndpoint(store, Suggester(store.run, store.suggestions))
+    field = 'c{}: commitArtifact(input: {{artifactID: "{}"}}) {{ artifact {{ state fileCount }} }}'
+    groups = [ids[start : start + width] for start in range(0, len(ids), width)]
+    queries = ["mutation {" + " ".join(field.format(i, id) for i, id in enumerate(group)) + "}" for group in groups]
+    bodies = [json.dumps({"query": query}).encode() for query in queries]
+    return await asyncio.gather(*(endpoint.answer(body, "") for body in bodies), return_exceptions=True)
+
+
+DONE = {"artifact": {"state": "COMMITTED", "fileCount": 1}}
+
+
+def test_artifacts_are_finished_by_manifests_that_are_read_beside_the_store(server: Server) -> None:
+    manifests = [MANIFEST + b" " * number for number in range(6)]
+    answers = asyncio.run(commit(server, manifests, width=2))
+    assert answers == [{"data": {"c0": DONE, "c1": DONE}}] * 3
+
+
+def test_a_manifest_that_is_none_keeps_its_artifact_from_being_finished_and_no_other(server: Server) -> None:
+    broken, done = asyncio.run(commit(server, [b"{", MANIFEST]))
+    assert isinstance(broken, ClientError)
+    assert str(broken).startswith("artifact manifest: it is not valid JSON")
+    assert done == {"data": {"c0": DONE}}
+
+
+def test_a_manifest_that_is_too_large_is_refused_by_name_and_not_read(tmp_path: Path) -> None:
+    server = Server(tmp_path, Limits(manifest_bytes=len(MANIFEST)))
+    large, done = asyncio.run(commit(server, [MANIFEST + b" ", MANIFEST]))
+    assert isinstance(large, ClientError)
+    assert f"its manifest has {len(MANIFEST) + 1} bytes, and this server reads at most {len(MANIFEST)}" in str(large)
+    assert done == {"data": {"c0": DONE}}
+    server.store.close()

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.unit.server.support import Server
-from wandb_sweep_server.artifacts import Artifact, NewArtifact
+from wandb_sweep_server.artifact_files import ArtifactFile
+from wandb_sweep_server.artifacts import DRAFT_TIMEOUT_S, Artifact, NewArtifact
 from wandb_sweep_server.blobs import Blob, md5_of_base64
 from wandb_sweep_server.errors import ClientError, NotFoundError
 from wandb_sweep_server.manifests import Entry, parse_manifest
@@ -48,7 +49,7 @@ def upload(server: Server, artifact: Artifact, files: dict[str, bytes]) -> list[
     """Upload what isn't there; returns the names of that."""
     uploaded = []
     for name, content in files.items():
-        blob = server.do(lambda n=name, c=content: server.store.artifacts.announce_file(artifact, n, md5(c)))
+        blob = server.do(lambda n=name, c=content: server.store.artifacts.announce_files(artifact, [(n, md5(c))]))[0]
         if blob.size_bytes is None:
             store_content(server, blob, content)
             uploaded.append(name)
@@ -58,7 +59,17 @@ def upload(server: Server, artifact: Artifact, files: dict[str, bytes]) -> list[
 def commit(server: Server, artifact: Artifact, content: bytes) -> Artifact:
     blob = server.do(lambda: server.store.artifacts.announce_manifest(artifact, md5(content)))
     store_content(server, blob, content)
-    return server.do(lambda: server.store.artifacts.commit(server.store.artifacts.require(global_id_of(artifact))))
+    return finish(server, artifact)
+
+
+def finish(server: Server, artifact: Artifact) -> Artifact:
+    artifacts, blobs = server.store.artifacts, server.store.blobs
+
+    def work() -> Artifact:
+        now = artifacts.require(global_id_of(artifact))
+        return artifacts.commit(now, parse_manifest(blobs.path(artifacts.manifest(now)).read_bytes()))
+
+    return server.do(work)
 
 
 def global_id_of(artifact: Artifact) -> str:
@@ -134,9 +145,7 @@ def test_old_content_is_a_new_version_and_is_not_uploaded_again(server: Server) 
     assert upload(server, third, {"a": b"1"}) == []
     before = stored_files(server)
     assert server.do(lambda: server.store.artifacts.announce_manifest(third, md5(manifest({"a": b"1"})))) is not None
-    assert server.do(
-        lambda: server.store.artifacts.commit(server.store.artifacts.require(global_id_of(third)))
-    ).version
+    assert finish(server, third).version == 2
     assert stored_files(server) == before
 
 
@@ -145,34 +154,115 @@ def test_a_client_that_missed_the_answer_gets_the_same_artifact(server: Server) 
     assert first == again
     upload(server, first, {"a": b"1"})
     done = commit(server, first, manifest({"a": b"1"}))
-    assert commit_again(server, done) == done
+    assert finish(server, done) == done
     assert create(server, {"a": b"1"}, client_id="c") == done
-
-
-def commit_again(server: Server, artifact: Artifact) -> Artifact:
-    return server.do(lambda: server.store.artifacts.commit(artifact))
 
 
 def test_an_artifact_is_finished_only_when_all_of_it_has_arrived(server: Server) -> None:
     artifact = create(server, {"a": b"1", "b": b"2"})
     artifacts = server.store.artifacts
     with pytest.raises(ClientError, match="its manifest was not uploaded"):
-        server.do(lambda: artifacts.commit(artifact))
+        finish(server, artifact)
     server.do(lambda: artifacts.announce_manifest(artifact, md5(b"x")))
     with pytest.raises(ClientError, match="its manifest was not uploaded"):
-        server.do(lambda: artifacts.commit(artifacts.require(global_id_of(artifact))))
+        finish(server, artifact)
     upload(server, artifact, {"a": b"1"})
     with pytest.raises(ClientError, match="its file 'b' was not uploaded"):
         commit(server, artifact, manifest({"a": b"1", "b": b"2"}))
     assert find(server, "model") is None
     upload(server, artifact, {"b": b"2"})
-    assert server.do(lambda: artifacts.commit(artifacts.require(global_id_of(artifact)))).version == 0
+    assert finish(server, artifact).version == 0
 
 
 def test_a_finished_artifact_gets_no_more_files(server: Server) -> None:
     artifact = log(server, {"a": b"1"})
     with pytest.raises(ClientError, match="artifact model:v0 is finished: log a new version"):
-        server.do(lambda: server.store.artifacts.announce_file(artifact, "b", md5(b"2")))
+        server.do(lambda: server.store.artifacts.announce_files(artifact, [("b", md5(b"2"))]))
+    with pytest.raises(ClientError, match="artifact model:v0 is finished: log a new version"):
+        server.do(lambda: server.store.artifacts.announce_manifest(artifact, md5(b"2")))
+
+
+def test_an_artifact_consists_of_what_its_manifest_says_whatever_was_announced(server: Server) -> None:
+    log(server, {"x": b"of the version before"})
+    announced = {"a": b"1", "b": b"2", "gone": b"3", "copy": b"1"}
+    artifact = create(server, announced)
+    upload(server, artifact, announced)
+    files = {"a": b"1", "b": b"of the version before", "copy": b"1", "new": b"2"}
+    done = commit(server, artifact, manifest(files))
+    found = server.store.artifacts.files(done)
+    assert {f.name: (contents(server, f), f.size_bytes) for f in found} == {
+        name: (content, len(content)) for name, content in files.items()
+    }
+    remove_garbage(server)
+    assert b"3" not in [path.read_bytes() for path in (server.directory / "artifacts").rglob("*") if path.is_file()]
+
+
+def contents(server: Server, file: ArtifactFile) -> bytes:
+    assert file.blob_id is not None
+    return server.store.blobs.path(server.store.blobs.by_id(file.blob_id)).read_bytes()
+
+
+def test_many_files_are_announced_at_once_and_have_their_places_in_their_order(server: Server) -> None:
+    artifact = create(server, {"a": b"1"})
+    names = [(f"f{number % 700}", md5(b"%d" % (number % 500))) for number in range(1000)]
+    blobs = server.do(lambda: server.store.artifacts.announce_files(artifact, names))
+    assert [blob.md5 for blob in blobs] == [md5_of_base64(*item) for item in names]
+    assert len({blob.token for blob in blobs}) == 500
+    with pytest.raises(ClientError, match="artifact file 'f': md5 'x' must be"):
+        server.do(lambda: server.store.artifacts.announce_files(artifact, [("f", "x")]))
+
+
+def test_what_a_client_announced_and_then_announced_otherwise_is_removed(server: Server) -> None:
+    artifact = create(server, {"a": b"2"})
+    for content in (b"1", b"2"):
+        upload(server, artifact, {"a": content})
+        wanted = md5(b"manifest of " + content)
+        artifact = server.store.artifacts.require(global_id_of(artifact))
+        store_content(
+            server,
+            server.do(lambda a=artifact, w=wanted: server.store.artifacts.announce_manifest(a, w)),
+            b"manifest of " + content,
+        )
+    assert len(stored_files(server)) == 4
+    remove_garbage(server)
+    kept = [path.read_bytes() for path in (server.directory / "artifacts").rglob("*") if path.is_file()]
+    assert sorted(kept) == [b"2", b"manifest of 2"]
+
+
+def test_drafts_of_which_nothing_was_heard_for_a_week_are_removed_with_their_contents(server: Server) -> None:
+    finished = log(server, {"a": b"shared"})
+    old = create(server, {"a": b"shared", "b": b"1"}, run="one")
+    upload(server, old, {"a": b"shared", "b": b"1"})
+    server.do(lambda: server.store.artifacts.announce_manifest(old, md5(b"x")))
+    busy = create(server, {"c": b"2"})
+    server.time.pass_s(DRAFT_TIMEOUT_S)
+    upload(server, busy, {"c": b"2"})
+    keep_house(server)
+    assert server.store.artifacts.find(global_id_of(old)) is not None
+    server.time.pass_s(1.0)
+    keep_house(server)
+    assert server.store.artifacts.find(global_id_of(old)) is None
+    assert commit(server, busy, manifest({"c": b"2"})).version == 1
+    server.time.pass_s(2 * DRAFT_TIMEOUT_S)
+    keep_house(server)
+    assert [file.name for file in server.store.artifacts.files(finished)] == ["a"]
+    assert len(stored_files(server)) == 4  # two contents and their manifests
+    server.reopen()
+
+
+def test_ever_so_many_old_drafts_are_removed_a_few_at_a_time(server: Server) -> None:
+    drafts = [create(server, {"a": b"%d" % number}) for number in range(12)]
+    server.time.pass_s(DRAFT_TIMEOUT_S + 1)
+    left = []
+    while not left or left[-1]:
+        keep_house(server)
+        left.append(sum(server.store.artifacts.find(global_id_of(draft)) is not None for draft in drafts))
+    assert left == [7, 2, 0]
+
+
+def keep_house(server: Server) -> None:
+    server.do(lambda: server.store.keep_house(5.0))
+    remove_garbage(server)
 
 
 def test_references_need_no_content(server: Server) -> None:
@@ -239,7 +329,7 @@ def test_a_content_that_comes_again_after_it_was_given_up_is_kept(server: Server
 
 def test_a_content_that_arrives_after_it_was_given_up_is_not_wanted(server: Server) -> None:
     artifact = create(server, {"a": b"1"})
-    blob = server.do(lambda: server.store.artifacts.announce_file(artifact, "a", md5(b"1")))
+    blob = server.do(lambda: server.store.artifacts.announce_files(artifact, [("a", md5(b"1"))]))[0]
     server.do(lambda: server.store.artifacts.delete(artifact, with_aliases=True))
     assert not server.do(lambda: server.store.blobs.stored(blob, 1))
     with pytest.raises(NotFoundError, match="no content of an artifact has this address"):
@@ -260,7 +350,7 @@ def test_a_deleted_run_leaves_its_artifacts_unless_they_are_to_go_too(server: Se
 
 def test_a_content_is_stored_only_if_it_is_what_was_announced(server: Server) -> None:
     artifact = create(server, {"a": b"right"})
-    blob = server.do(lambda: server.store.artifacts.announce_file(artifact, "a", md5(b"right")))
+    blob = server.do(lambda: server.store.artifacts.announce_files(artifact, [("a", md5(b"right"))]))[0]
     writer = server.store.blobs.writer(blob)
     writer.write(b"wrong")
     with pytest.raises(ClientError, match=f"not {blob.md5} as announced"):
@@ -271,7 +361,7 @@ def test_a_content_is_stored_only_if_it_is_what_was_announced(server: Server) ->
 
 def test_what_was_coming_in_when_the_server_was_killed_is_removed_at_its_next_start(server: Server) -> None:
     artifact = create(server, {"a": b"right"})
-    blob = server.do(lambda: server.store.artifacts.announce_file(artifact, "a", md5(b"right")))
+    blob = server.do(lambda: server.store.artifacts.announce_files(artifact, [("a", md5(b"right"))]))[0]
     writer = server.store.blobs.writer(blob)
     writer.write(b"ri")
     assert stored_files(server)

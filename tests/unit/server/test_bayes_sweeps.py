@@ -13,6 +13,7 @@ import pytest
 from tests.unit.server.support import Server
 from wandb_sweep_server.clock import Clock
 from wandb_sweep_server.errors import ClientError
+from wandb_sweep_server.observations import MOST_SWEEPS
 from wandb_sweep_server.records import Agent, Sweep, global_id
 from wandb_sweep_server.runs import RunFields
 from wandb_sweep_server.search.bayes import BayesSearch, Problem, Seen
@@ -197,6 +198,37 @@ def test_an_undone_change_is_not_seen(server: Server) -> None:
     with pytest.raises(ZeroDivisionError):
         server.do(fail)
     assert seen(server, sweep) == before
+
+
+def test_what_is_known_of_an_ended_sweep_is_given_back_and_read_again_if_it_is_reopened(server: Server) -> None:
+    sweeps = [bayes(server), bayes(server)]
+    for sweep in sweeps:
+        finish(server, claim(server, sweep, server.agent(sweep), 0.5), '{"loss": 1}')
+    before = [seen(server, sweep) for sweep in sweeps]
+    ready(server, sweeps[0], 0.75)
+    server.set_sweep(sweeps[0], "PAUSED")
+    assert is_kept(server, sweeps) == [True, True]
+    server.set_sweep(sweeps[0], "STOPPED")
+    assert is_kept(server, sweeps) == [False, True]
+    server.set_sweep(sweeps[0], "RUNNING")
+    assert [seen(server, sweep) for sweep in sweeps] == before
+
+
+def is_kept(server: Server, sweeps: list[Sweep]) -> list[bool]:
+    """Whether the runs of each sweep are in memory after housekeeping."""
+    server.do(lambda: server.store.keep_house(5.0))
+    return [sweep.id in server.store.observations.sweep_ids() for sweep in sweeps]
+
+
+def test_of_many_open_sweeps_only_those_in_use_have_their_runs_in_memory(server: Server) -> None:
+    server.project()
+    sweeps = [bayes(server) for _ in range(MOST_SWEEPS + 1)]
+    finish(server, claim(server, sweeps[0], server.agent(sweeps[0]), 0.5), '{"loss": 1}')
+    before = seen(server, sweeps[0])
+    for sweep in sweeps[1:]:
+        seen(server, sweep)
+    assert is_kept(server, sweeps) == [False] + [True] * MOST_SWEEPS
+    assert seen(server, sweeps[0]) == before
 
 
 # --- restarts and the search's next trial ---

@@ -16,7 +16,7 @@ from wandb_sweep_server.search.bayes import BayesSearch, Problem, Seen, read_obj
 from wandb_sweep_server.search.space import parse_parameters
 
 pytest.importorskip("optuna", reason="comes with the extra [optuna]")
-from wandb_sweep_server.search.suggest import MOST_OBSERVATIONS, MOST_RUNNING, suggest
+from wandb_sweep_server.search.suggest import MOST_OBSERVATIONS, MOST_RUNNING, suggest, worth_knowing
 
 PLANE = {"x": {"min": 0.0, "max": 1.0}, "y": {"min": 0.0, "max": 1.0}}
 MIXED = {
@@ -200,3 +200,26 @@ def test_of_a_long_sweep_the_best_and_the_latest_trials_are_known_and_the_rest_c
     whole = suggest(Problem(found, (*many[:5000], best, *many[5000:], *others, *latest), 12_101, 1))
     kept = [best, *many[: MOST_OBSERVATIONS // 2 - 1]]
     assert whole == suggest(Problem(found, (*kept, *latest, *others[:MOST_RUNNING]), 12_101, 1))
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_of_many_trials_with_two_metrics_both_ends_of_the_front_and_its_middle_are_known(turn: int) -> None:
+    front = [(float(i), float(300 - i)) for i in range(301)][::turn]
+    dominated = [(500.0 + i, 500.0 + i) for i in range(1000)]
+    knee = (20.0, 20.0)
+    latest = [(9e9, 9e9)] * (MOST_OBSERVATIONS // 2)
+    known = [values for _, values in worth_knowing([((0.0,), v) for v in (*dominated, *front, knee, *latest)])]
+    assert len(known) == MOST_OBSERVATIONS
+    assert known[-len(latest) :] == latest
+    best = set(known[: -len(latest)])
+    assert {(0.0, 300.0), (300.0, 0.0), knee} <= best
+    for end in (0, 1):
+        assert sum(values[end] < 40 for values in best) >= MOST_OBSERVATIONS // 2 // 3 - 1
+    assert not best & set(dominated)
+
+
+def test_of_trials_that_are_equal_by_one_metric_those_are_known_that_are_better_by_the_other() -> None:
+    tied = [((0.0,), (1.0, 1000.0 - i)) for i in range(500)]
+    latest = [((0.0,), (2e3, 2e3))] * (MOST_OBSERVATIONS // 2)
+    kept = tied[::-1][: MOST_OBSERVATIONS // 2]
+    assert worth_knowing([*tied, *latest]) == [*kept, *latest]

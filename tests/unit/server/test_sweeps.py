@@ -9,7 +9,7 @@ import pytest
 from tests.unit.server.support import GRID_OF_FOUR, Server
 from wandb_sweep_server.errors import ClientError, NotFoundError
 from wandb_sweep_server.records import Sweep, global_id
-from wandb_sweep_server.sweeps import SweepChange
+from wandb_sweep_server.sweeps import MOST_CONFIGS, SweepChange
 
 EXIT = [{"type": "exit"}]
 
@@ -175,3 +175,34 @@ def test_projects_come_into_being_when_first_used(server: Server) -> None:
     default = server.do(lambda: server.store.projects.require(None, None))
     assert (default.entity, default.name) == ("local", "uncategorized")
     assert server.store.projects.page(None, 0, 10) == [default]
+
+
+def test_of_many_sweeps_only_those_in_use_have_their_configurations_in_memory(server: Server) -> None:
+    server.project()
+    used, unused, *others = (server.sweep() for _ in range(MOST_CONFIGS + 1))
+    config = server.store.sweeps.config
+    known = [config(sweep) for sweep in (used, unused)]
+    for sweep in others:
+        config(sweep)
+        assert config(used) is known[0]
+    assert config(unused) is not known[1]
+    assert repr(config(unused).parameters) == repr(known[1].parameters)
+
+
+def test_a_sweep_that_takes_the_number_of_an_undone_one_has_its_own_seed(server: Server) -> None:
+    parameters = {"a": {"min": 0.0, "max": 1.0}}
+    server.project()
+    undone: list[Sweep] = []
+
+    def create_and_fail() -> None:
+        config = json.dumps({"method": "random", "parameters": parameters, "program": "train.py"})
+        undone.append(server.store.sweeps.create(server.project_row(), SweepChange(config=config)))
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        server.do(create_and_fail)
+    sweep = server.sweep(parameters, method="random")
+    assert (sweep.id, sweep.config) == (undone[0].id, undone[0].config)
+    before = server.store.sweeps.config(sweep).search.args(0)
+    server.reopen()
+    assert server.store.sweeps.config(sweep).search.args(0) == before
