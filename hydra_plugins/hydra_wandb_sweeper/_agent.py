@@ -18,7 +18,7 @@ from ._client import Command, SweepClient
 from ._control import Control
 from ._errors import ServerError, ServerUnreachableError
 from ._files import read_json
-from ._isolation import Isolation, TrialProcess, Wakeup
+from ._isolation import Isolation, TrialProcess
 from ._ledger import Ledger, SweepRecord, Trial, finished_durations_s
 from ._notice import preempt_signal
 from ._outcome import FINISHED, PREEMPTED, STOPPED
@@ -33,6 +33,7 @@ from ._settle import (
     stopped_result,
 )
 from ._slurm import node_name, own_job_id, restart_count
+from ._wakeup import Wakeup
 from ._walltime import UNLIMITED, WallTime, expected_trial_s, grace_s, too_short
 
 log = logging.getLogger(__name__)

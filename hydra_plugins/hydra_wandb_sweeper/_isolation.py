@@ -7,63 +7,23 @@ so that a trial that another agent takes over can't still be running somewhere.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
-import select
-import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
 import cloudpickle
 
+from ._child import ChildProcess, begin_child, ignore_early_warnings, lead_group_and_die_with
 from ._ledger import SweepRecord, Trial
-from ._notice import Notice, preempt_signal
+from ._notice import Notice
 from ._trial import TaskContext, run_trial
-
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_POLL_S = 0.05
-_LONGEST_WAIT_S = 5.0
-
-
-class Wakeup:
-    """An event that a signal handler may set and that a wait on file descriptors notices.
-
-    on_wait: called before every wait. Whatever an agent waits for, it waits for here, and not for long at a time.
-    """
-
-    def __init__(self, on_wait: Callable[[], None] = lambda: None) -> None:
-        self._on_wait = on_wait
-        self._read, self._write = os.pipe()
-        os.set_blocking(self._write, False)
-
-    def set(self) -> None:
-        """Wake whoever waits, now and from now on."""
-        with contextlib.suppress(BlockingIOError):
-            os.write(self._write, b"!")
-
-    def wait(self, timeout_s: float) -> bool:
-        """Wait until set; False after timeout_s."""
-        self._on_wait()
-        return bool(select.select([self._read], [], [], timeout_s)[0])
-
-    def sleep(self, seconds: float) -> None:
-        """Wait until set, for `seconds` at most."""
-        self.wait(seconds)
-
-    def wait_with(self, descriptor: int, timeout_s: float) -> None:
-        """Wait until set, until `descriptor` is readable, or for timeout_s."""
-        self._on_wait()
-        select.select([self._read, descriptor], [], [], timeout_s)
-
-    def wait_for(self, descriptor: int, timeout_s: float) -> None:
-        """Wait until `descriptor` is readable, set or not, or for timeout_s."""
-        self._on_wait()
-        select.select([descriptor], [], [], timeout_s)
+from ._wakeup import Wakeup
+from ._wandb_run import server_environment
+from ._wandb_service import SharedService, may_share_service
 
 
 class TrialProcess(Protocol):
@@ -93,6 +53,9 @@ class Isolation(Protocol):
     def start(self, trial: Trial, result_path: Path) -> TrialProcess:
         """Start an attempt; its result will be at result_path."""
 
+    def close(self) -> None:
+        """No more attempts will be started."""
+
 
 def make_isolation(kind: str, context: TaskContext, sweep: SweepRecord, wakeup: Wakeup, scratch: Path) -> Isolation:
     """Return the isolation for `hydra.sweeper.isolation` (fork | spawn | none).
@@ -104,7 +67,19 @@ def make_isolation(kind: str, context: TaskContext, sweep: SweepRecord, wakeup: 
         return InlineIsolation(context, sweep)
     if kind == "spawn":
         return SpawnIsolation(context, sweep, wakeup, scratch)
-    return ForkIsolation(context, sweep, wakeup)
+    # Only rank 0 has W&B runs.
+    is_shared = context.rank == 0 and may_share_service(context.config.hydra.job.env_set)
+    return ForkIsolation(context, sweep, wakeup, _service(sweep) if is_shared else None)
+
+
+def _service(sweep: SweepRecord) -> SharedService:
+    agent_pid = os.getpid()
+
+    def prepare() -> None:
+        begin_child(agent_pid)
+        os.environ.update(server_environment(sweep.server.open(), sweep))
+
+    return SharedService(prepare)
 
 
 def fork_hazard() -> str | None:
@@ -121,37 +96,66 @@ def fork_hazard() -> str | None:
 
 
 class ForkIsolation:
-    """A process per trial, forked from the agent: it starts with the user's code imported."""
+    """A process per trial, forked from the agent: it starts with the user's code imported.
 
-    def __init__(self, context: TaskContext, sweep: SweepRecord, wakeup: Wakeup) -> None:
+    service: for all the trials' W&B runs; None has each trial start its own.
+    """
+
+    def __init__(
+        self, context: TaskContext, sweep: SweepRecord, wakeup: Wakeup, service: SharedService | None = None
+    ) -> None:
         self._context = context
         self._sweep = sweep
         self._wakeup = wakeup
+        self._service = service
+        self._last: ChildProcess | None = None
         # Half a second that every trial would pay. Importing starts neither a thread nor W&B's service process.
         import wandb  # noqa: F401
 
+        if service is not None:
+            service.start()
+
     def start(self, trial: Trial, result_path: Path) -> TrialProcess:
         """See Isolation.start."""
+        environment = self._service_environment()
         for stream in (sys.stdout, sys.stderr):
             stream.flush()  # else the child would write what the parent has buffered a second time
         agent_pid = os.getpid()
         notice = Notice()
         pid = os.fork()
         if pid == 0:
-            self._in_child(trial, result_path, agent_pid, notice)
+            self._in_child(trial, result_path, agent_pid, notice, environment)
         # Also done by the child; whoever is first, the group exists before anyone signals it.
         with contextlib.suppress(PermissionError, ProcessLookupError):
             os.setpgid(pid, pid)
-        return _ChildProcess(pid, self._wakeup, notice)
+        self._last = ChildProcess(pid, self._wakeup, notice)
+        return self._last
 
-    def _in_child(self, trial: Trial, result_path: Path, agent_pid: int, notice: Notice) -> None:
+    def close(self) -> None:
+        """See Isolation.close."""
+        if self._service is not None:
+            self._service.stop()
+
+    def _service_environment(self) -> Mapping[str, str]:
+        if self._service is None:
+            return {}
+        if self._last is not None and self._last.exit_code != 0:
+            # Of a trial that died, the service keeps a run open, which would stand in the way of its next attempt.
+            self._service.stop()
+        environment = self._service.environment()
+        self._service.warm_up()
+        return environment
+
+    def _in_child(
+        self, trial: Trial, result_path: Path, agent_pid: int, notice: Notice, environment: Mapping[str, str]
+    ) -> None:
         code = 70  # EX_SOFTWARE: our own code failed before or after the trial's
         try:
-            _lead_group_and_die_with(agent_pid)
-            _reset_signals()
+            begin_child(agent_pid)
             # A background process group that reads the terminal would be stopped by it.
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             notice.read_only()
+            os.environ.update(environment)
             code = run_trial(self._context, self._sweep, trial, result_path, notice)
         finally:
             # Not sys.exit: the agent's frames, exit handlers and `finally` blocks aren't the child's to run.
@@ -181,7 +185,10 @@ class SpawnIsolation:
         assert process.stdin is not None
         with process.stdin:
             process.stdin.write(cloudpickle.dumps(trial))
-        return _ChildProcess(process.pid, self._wakeup, notice)
+        return ChildProcess(process.pid, self._wakeup, notice)
+
+    def close(self) -> None:
+        """See Isolation.close."""
 
 
 def run_spawned(payload: Path, result_path: Path, notice_descriptor: int) -> int:
@@ -214,6 +221,9 @@ class InlineIsolation:
             os.environ.clear()
             os.environ.update(before)
 
+    def close(self) -> None:
+        """See Isolation.close."""
+
 
 class _Ended:
     failure: str | None = None
@@ -231,111 +241,6 @@ class _Ended:
         """It has ended."""
 
 
-class _ChildProcess:
-    """A child that leads its own process group."""
-
-    failure: str | None = None
-
-    def __init__(self, pid: int, wakeup: Wakeup, notice: Notice, clock: Callable[[], float] = time.monotonic) -> None:
-        self._pid = pid
-        self._notice = notice
-        self._wakeup = wakeup
-        self._clock = clock
-        self._exit_code: int | None = None
-        # Linux has a descriptor that becomes readable when the child ends; elsewhere its end is polled for.
-        self._descriptor = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
-
-    @property
-    def exit_code(self) -> int:
-        assert self._exit_code is not None, "still running"
-        return self._exit_code
-
-    def wait(self, timeout_s: float) -> bool:
-        if not self._has_ended():
-            if self._descriptor is not None:
-                self._wakeup.wait_with(self._descriptor, timeout_s)
-            else:
-                self._wakeup.wait(min(timeout_s, _POLL_S))
-        return self._has_ended()
-
-    def terminate(self, grace_s: float) -> None:
-        self._notice.give()
-        self._signal_group(signal.SIGTERM)
-        self._end_within(grace_s)
-
-    def preempt(self, grace_s: float) -> None:
-        self._notice.give()
-        if not self._has_ended():
-            # Not to its group: data loaders and the like know nothing of preemption and would die of the signal.
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGUSR2)
-        self._end_within(grace_s)
-
-    def _end_within(self, grace_s: float) -> None:
-        deadline = self._clock() + grace_s
-        while not self._has_ended() and (left_s := deadline - self._clock()) > 0:
-            # Not wait(): an agent that is being woken would return from it at once, again and again.
-            if self._descriptor is not None:
-                self._wakeup.wait_for(self._descriptor, min(left_s, _LONGEST_WAIT_S))
-            else:
-                time.sleep(_POLL_S)
-        if not self._has_ended():
-            self._signal_group(signal.SIGKILL)
-            while not self._has_ended():
-                time.sleep(_POLL_S)
-
-    def _has_ended(self) -> bool:
-        if self._exit_code is not None:
-            return True
-        if os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-            return False
-        # Before the pid is given back to the system: what the trial left running in its group ends with it.
-        self._signal_group(signal.SIGKILL)
-        _, status = os.waitpid(self._pid, 0)
-        self._exit_code = os.waitstatus_to_exitcode(status)
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-        self._notice.close()
-        return True
-
-    def _signal_group(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._pid, number)
-
-
-def die_with(parent_pid: int) -> None:
-    """In a child: be killed when its parent is gone, however that ended (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent_pid:  # it died before the line above
-            os._exit(70)
-
-
-def _lead_group_and_die_with(agent_pid: int) -> None:
-    with contextlib.suppress(PermissionError):
-        os.setpgid(0, 0)
-    die_with(agent_pid)
-
-
 def _prepare_spawned(agent_pid: int) -> None:
-    _lead_group_and_die_with(agent_pid)
-    _ignore_early_warnings()  # outlives the exec
-
-
-def _reset_signals() -> None:
-    """Forget the agent's signal handlers: submitit's, among others, would requeue the job from within a trial."""
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        # OSError: numbers that the C library keeps for itself. SIGPIPE is ignored by Python on purpose.
-        if number != signal.SIGPIPE:
-            with contextlib.suppress(OSError, ValueError):
-                signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    _ignore_early_warnings()
-    signal.set_wakeup_fd(-1)
-
-
-def _ignore_early_warnings() -> None:
-    """Until the task begins (see _trial), SLURM's warning must not kill the trial: the agent knows when it is due."""
-    for number in {signal.SIGUSR2, preempt_signal()}:
-        signal.signal(number, signal.SIG_IGN)
+    lead_group_and_die_with(agent_pid)
+    ignore_early_warnings()  # outlives the exec

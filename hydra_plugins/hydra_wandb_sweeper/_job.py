@@ -23,9 +23,10 @@ from omegaconf import DictConfig
 
 from . import _slurm
 from ._agent import Agent
+from ._child import die_with
 from ._client import SweepClient
 from ._history import History
-from ._isolation import Wakeup, die_with, fork_hazard, make_isolation
+from ._isolation import fork_hazard, make_isolation
 from ._ledger import DIRECTORY, EventReader, Ledger
 from ._notice import preempt_signal
 from ._ranks import LeadingIsolation, Ranks, follow
@@ -37,6 +38,7 @@ from ._signs import SignOfLife, Signs
 from ._slurm import SlurmCallError
 from ._takeover import take_over
 from ._trial import TaskContext
+from ._wakeup import Wakeup
 from ._walltime import UNLIMITED, WallTime
 from ._watch import Watch
 
@@ -136,8 +138,7 @@ class AgentJob:
             with _on_stop_signals(agent.on_signal):
                 return asdict(agent.run())
         finally:
-            if leading is not None:
-                leading.close()
+            (leading or isolation).close()
 
     def _safe_isolation(self) -> str:
         hazard = fork_hazard() if self.isolation == "fork" else None

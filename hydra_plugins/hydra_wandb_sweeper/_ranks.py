@@ -70,6 +70,7 @@ class LeadingIsolation:
     def close(self) -> None:
         """Let the other ranks end."""
         self._ranks.end.touch()
+        self._inner.close()
 
 
 class _LeadingProcess:

@@ -60,11 +60,7 @@ def trial_environment(
 
     environ: the present environment; a run group that the user set in it is kept.
     """
-    env = {
-        "WANDB_BASE_URL": access.url,
-        "WANDB_API_KEY": access.api_key,
-        # Clusters without internet have WANDB_MODE=offline in many a profile; the sweep's server can be reached.
-        "WANDB_MODE": "online",
+    env = server_environment(access, sweep) | {
         "WANDB_ENTITY": sweep.sweep.entity,
         "WANDB_PROJECT": sweep.sweep.project,
         "WANDB_SWEEP_ID": sweep.sweep.sweep_id,
@@ -82,8 +78,19 @@ def trial_environment(
     if "SLURM_JOB_NAME" in environ and environ.get("SLURM_NTASKS", "1") == "1":
         # Lightning's word for a job that it must not requeue, which it would do behind the agent's back.
         env["SLURM_JOB_NAME"] = "interactive"
+    return env
+
+
+def server_environment(access: ServerAccess, sweep: SweepRecord) -> dict[str, str]:
+    """Return the variables by which W&B's SDK talks to a sweep's server, and to nobody else."""
+    env = {
+        "WANDB_BASE_URL": access.url,
+        "WANDB_API_KEY": access.api_key,
+        # Clusters without internet have WANDB_MODE=offline in many a profile; the sweep's server can be reached.
+        "WANDB_MODE": "online",
+    }
     if sweep.server.is_local:
-        # wandb 0.19 and 0.22 report errors to W&B's Sentry otherwise: nothing leaves the machine without a login.
+        # W&B's SDK reports errors and its own use to W&B otherwise: nothing leaves the machine without a login.
         env["WANDB_ERROR_REPORTING"] = "false"
     return env
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,25 +14,6 @@ from tests.integration.server.client import Client
 from tests.integration.server.processes import Servers
 from tests.integration.server.sdk import Sdk, User
 from wandb_sweep_server.launch import ServerAddress, ensure_running
-
-_ROOT = Path(__file__).parents[3]
-# The oldest, a middle one, and the newest: that of the interpreter that runs the tests.
-_VERSIONS = ("newest", "0.22.3", "0.19.11")
-
-
-@pytest.fixture(scope="session", params=_VERSIONS)
-def sdk(request: pytest.FixtureRequest) -> Sdk:
-    """The SDK in each version."""
-    if request.param == "newest":
-        return Sdk((0, 31), Path(sys.executable))
-    python = _ROOT / f".venv-wandb-{request.param}" / "bin" / "python"
-    if not python.exists():
-        reason = f"{python} does not exist; `make sdk-venvs` makes it"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    major, minor, *_ = request.param.split(".")
-    return Sdk((int(major), int(minor)), python)
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,9 @@ from hydra_plugins.hydra_wandb_sweeper._client import Command, SweepRef
 from hydra_plugins.hydra_wandb_sweeper._errors import ServerError, ServerUnreachableError
 from hydra_plugins.hydra_wandb_sweeper._files import write_whole
 from hydra_plugins.hydra_wandb_sweeper._history import History
-from hydra_plugins.hydra_wandb_sweeper._isolation import Wakeup
 from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger, Trial
 from hydra_plugins.hydra_wandb_sweeper._settle import AgentSettings, AgentSummary, Settler
+from hydra_plugins.hydra_wandb_sweeper._wakeup import Wakeup
 from hydra_plugins.hydra_wandb_sweeper._walltime import UNLIMITED, WallTime
 from tests.unit.sweeper.test_ledger import RECORD
 

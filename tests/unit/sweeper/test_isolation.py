@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from hydra_plugins.hydra_wandb_sweeper import _isolation
-from hydra_plugins.hydra_wandb_sweeper._isolation import ForkIsolation, Wakeup, fork_hazard
+from hydra_plugins.hydra_wandb_sweeper._isolation import ForkIsolation, fork_hazard
 from hydra_plugins.hydra_wandb_sweeper._ledger import Trial
+from hydra_plugins.hydra_wandb_sweeper._wakeup import Wakeup
 from tests.waiting import wait_for
 
 TRIAL = Trial(0, 0, "run")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hydra_plugins.hydra_wandb_sweeper._isolation import Wakeup
 from hydra_plugins.hydra_wandb_sweeper._signs import SignOfLife, Signs
+from hydra_plugins.hydra_wandb_sweeper._wakeup import Wakeup
 
 LIMIT_S = 600.0
 
