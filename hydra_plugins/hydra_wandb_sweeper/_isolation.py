@@ -24,6 +24,7 @@ import cloudpickle
 from ._ledger import SweepRecord, Trial
 from ._notice import Notice, preempt_signal
 from ._trial import TaskContext, run_trial
+from ._warm_up import warm_up
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _POLL_S = 0.05
@@ -104,6 +105,7 @@ def make_isolation(kind: str, context: TaskContext, sweep: SweepRecord, wakeup: 
         return InlineIsolation(context, sweep)
     if kind == "spawn":
         return SpawnIsolation(context, sweep, wakeup, scratch)
+    warm_up(context, sweep)
     return ForkIsolation(context, sweep, wakeup)
 
 
@@ -127,8 +129,6 @@ class ForkIsolation:
         self._context = context
         self._sweep = sweep
         self._wakeup = wakeup
-        # Half a second that every trial would pay. Importing starts neither a thread nor W&B's service process.
-        import wandb  # noqa: F401
 
     def start(self, trial: Trial, result_path: Path) -> TrialProcess:
         """See Isolation.start."""
@@ -207,10 +207,9 @@ class InlineIsolation:
         try:
             return _Ended(run_trial(self._context, self._sweep, trial, result_path, None))
         finally:
-            import wandb
-
-            # W&B reads its environment once per process; the next trial has another run id.
-            wandb.teardown()
+            if "wandb" in sys.modules:
+                # W&B reads its environment once per process; the next trial has another run id.
+                sys.modules["wandb"].teardown()
             os.environ.clear()
             os.environ.update(before)
 
