@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 _OPEN_PATHS = ("/healthz", "/upload/", "/blob/", "/sdk/otel/")
 
 _DISK_AGAIN_S = 5.0
+# What a run uploads is data, whatever a browser would make of it.
+_ATTACHMENT = {"Content-Disposition": "attachment", "Content-Type": "application/octet-stream"}
 
 
 @dataclass(frozen=True)
@@ -193,19 +195,23 @@ class _Endpoints:
 
     async def file_stream(self, request: Request) -> Response:
         post = parse_post(await self._bodies.whole(request, self._store.limits.body_bytes))
-        run = await self._store.run(lambda: self._store.runs.post(self._run(request), post))
+        run = await self._store.run(lambda: self._store.take_post(self._run(request), post))
         return JSONResponse({"stopped": True} if run.stop_requested else {})
 
     async def download(self, request: Request) -> Response:
-        def find() -> Path:
+        name = request.path_params["name"]
+
+        def find() -> Path | bytes:
             run = self._run(request)
+            content = self._store.files.kept(run, name)
             project = self._store.projects.by_id(run.project_id)
-            return self._store.files.path(project, run, request.path_params["name"])
+            return self._store.files.path(project, run, name) if content is None else content
 
         path = await self._store.run(find)
+        if isinstance(path, bytes):
+            return Response(path, headers=_ATTACHMENT)
         if not path.is_file():
-            raise NotFoundError(f"file {request.path_params['name']!r} does not exist")
-        # As an attachment of no type: what a run uploads is data, whatever a browser would make of it.
+            raise NotFoundError(f"file {name!r} does not exist")
         return FileResponse(path, media_type="application/octet-stream", filename=path.name)
 
     async def upload(self, request: Request) -> Response:

@@ -67,8 +67,21 @@ class Files:
         """A file for content that comes in, to be finished at its place. Raises: OSError."""
         return PartialFile(self._incoming)
 
+    def keep(self, run: Run, name: str, content: bytes) -> None:
+        """Store a small file at once, in place of what was there. Raises: ClientError, as `announce` does."""
+        (file,) = self.announce(run, [name])
+        self.stored(file, len(content))
+        self._db.insert("small_files", {"file_id": file.id, "content": content})
+
+    def kept(self, run: Run, name: str) -> bytes | None:
+        """The content of a file that was stored by `keep`, None of any other."""
+        sql = "SELECT content FROM small_files JOIN files ON files.id = file_id WHERE run_id = ? AND name = ?"
+        content: bytes | None = self._db.value(sql, (run.id, name))
+        return content
+
     def stored(self, file: RunFile, size_bytes: int) -> bool:
         """Its content has arrived. Returns False if its run was deleted meanwhile."""
+        self._db.execute("DELETE FROM small_files WHERE file_id = ?", (file.id,))
         changed = self._db.execute(
             "UPDATE files SET size_bytes = ?, updated_at = ? WHERE id = ?",
             (size_bytes, self._clock.wall_s(), file.id),

@@ -12,6 +12,10 @@ from .errors import ClientError
 _STREAMS = {"wandb-history.jsonl": "history", "wandb-events.jsonl": "events", "output.log": "log"}
 STREAMS = tuple(_STREAMS.values())
 _SUMMARY = "wandb-summary.json"
+# An extension of ours: texts of small files of the run, by name. W&B's clients put each file at an address of its
+# own, which takes more requests and syncs of the disk than all the rest of a short run.
+_RUN_FILES = "run_files"
+_MAX_RUN_FILE_BYTES = 2**16
 # SQLite's largest integer; also far above any real line number.
 _MAX_OFFSET = 2**62
 
@@ -33,7 +37,7 @@ class StreamPost:
     """One request. `exit_code` is None while the process runs.
 
     `digest` tells the last words of processes apart. It is "" where they need not differ: without the summary, in
-    which the SDK states how long the process ran.
+    which the SDK states how long the process ran. `run_files`: names and contents of files.
     """
 
     chunks: tuple[Chunk, ...] = ()
@@ -41,6 +45,7 @@ class StreamPost:
     preempting: bool = False
     exit_code: int | None = None
     digest: str = field(default="", compare=False)
+    run_files: tuple[tuple[str, bytes], ...] = ()
 
 
 def parse_post(body: bytes) -> StreamPost:
@@ -65,7 +70,21 @@ def parse_post(body: bytes) -> StreamPost:
         preempting=message.get("preempting") is True,
         exit_code=_exit_code(message),
         digest=hashlib.sha256(body).hexdigest() if _SUMMARY in files else "",
+        run_files=_run_files(message.get(_RUN_FILES) or {}),
     )
+
+
+def _run_files(texts: Any) -> tuple[tuple[str, bytes], ...]:
+    if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
+        raise ClientError(f"file_stream: {_RUN_FILES} must be a JSON object of texts")
+    contents = tuple((name, text.encode(errors="replace")) for name, text in texts.items())
+    for name, content in contents:
+        if len(content) > _MAX_RUN_FILE_BYTES:
+            raise ClientError(
+                f"file_stream: {_RUN_FILES}: {name!r} has {len(content)} bytes; more than {_MAX_RUN_FILE_BYTES} are "
+                "uploaded (createRunFiles)"
+            )
+    return contents
 
 
 def _exit_code(message: dict[str, Any]) -> int | None:

@@ -232,9 +232,7 @@ class Runs:
 
     def post(self, run: Run, post: StreamPost) -> Run:
         """Store what a process streamed about its run, and stop whoever is too bad by that."""
-        if post.exit_code is not None and post.digest and post.digest == run.preempted_by:
-            # The process that was preempted missed the answer and says it again. All of it is stored, and by now
-            # another process may have the run, of which this says nothing.
+        if self.has_heard(run, post):
             return run
         columns: dict[str, Any] = {}
         touched: set[int] = set()
@@ -268,6 +266,13 @@ class Runs:
                 self._db.update("runs", run.id, {"preempted_by": post.digest})
         # Not before: a process that has ended by itself isn't stopped by its last value.
         return self.by_id(run.id) if self._stop_early(run.sweep_id, touched) else run
+
+    def has_heard(self, run: Run, post: StreamPost) -> bool:
+        """True if the process that was preempted missed the answer and says it again.
+
+        All of it is stored, and by now another process may have the run, of which this says nothing.
+        """
+        return post.exit_code is not None and bool(post.digest) and post.digest == run.preempted_by
 
     def _early_stop_rule(self, sweep_id: int | None) -> Hyperband | None:
         sweep = None if sweep_id is None else self._sweeps.by_id(sweep_id)

@@ -120,6 +120,12 @@ CREATE TABLE files (
     UNIQUE (run_id, name)
 );
 
+-- Contents of files that came with a run's last words; all others are below the directory "files".
+CREATE TABLE small_files (
+    file_id INTEGER PRIMARY KEY REFERENCES files (id) ON DELETE CASCADE,
+    content BLOB NOT NULL
+);
+
 -- Early stopping (early_stop.py, brackets.py). A loss is a value of the sweep's metric, negated if that is maximized.
 CREATE TABLE early_stop_rules (
     sweep_id INTEGER PRIMARY KEY REFERENCES sweeps (id),

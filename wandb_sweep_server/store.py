@@ -18,9 +18,10 @@ from .clock import Clock, Liveness
 from .database import Database
 from .durable import remove_partial_files
 from .files import Files, remove_run
+from .filestream import StreamPost
 from .observations import Observations
 from .projects import Projects
-from .records import RunFile
+from .records import Run, RunFile
 from .runs import Runs
 from .suggestions import Suggestions
 from .sweeps import Sweeps
@@ -96,6 +97,13 @@ class Store:
     def is_awaited(self) -> bool:
         """Whether somebody may still come: a run is under way, or the agents of an open sweep wait in a queue."""
         return bool(self.runs.live()) or self.sweeps.is_any_open(self.limits.open_sweep_timeout_s)
+
+    def take_post(self, run: Run, post: StreamPost) -> Run:
+        """Store what a process streamed about its run. Raises: ClientError, as Files.keep does."""
+        if not self.runs.has_heard(run, post):
+            for name, content in post.run_files:
+                self.files.keep(run, name, content)
+        return self.runs.post(run, post)
 
     def file_arrived(self, file: RunFile, size_bytes: int) -> bool:
         """Note that a file's content was stored. Returns False if its run was deleted meanwhile."""

@@ -20,10 +20,11 @@ import cloudpickle
 from ._child import ChildProcess, begin_child, ignore_early_warnings, lead_group_and_die_with
 from ._ledger import SweepRecord, Trial
 from ._notice import Notice
-from ._trial import TaskContext, run_trial
+from ._trial import TaskContext, records_directly, run_trial
 from ._wakeup import Wakeup
 from ._wandb_run import server_environment
 from ._wandb_service import SharedService, may_share_service
+from ._warm_up import warm_up
 
 
 class TrialProcess(Protocol):
@@ -67,8 +68,10 @@ def make_isolation(kind: str, context: TaskContext, sweep: SweepRecord, wakeup: 
         return InlineIsolation(context, sweep)
     if kind == "spawn":
         return SpawnIsolation(context, sweep, wakeup, scratch)
+    warm_up(context, sweep)
     # Only rank 0 has W&B runs.
-    is_shared = context.rank == 0 and may_share_service(context.config.hydra.job.env_set)
+    uses_sdk = context.rank == 0 and not records_directly(context, sweep)
+    is_shared = uses_sdk and may_share_service(context.config.hydra.job.env_set)
     return ForkIsolation(context, sweep, wakeup, _service(sweep) if is_shared else None)
 
 
@@ -109,9 +112,6 @@ class ForkIsolation:
         self._wakeup = wakeup
         self._service = service
         self._last: ChildProcess | None = None
-        # Half a second that every trial would pay. Importing starts neither a thread nor W&B's service process.
-        import wandb  # noqa: F401
-
         if service is not None:
             service.start()
 
@@ -214,10 +214,9 @@ class InlineIsolation:
         try:
             return _Ended(run_trial(self._context, self._sweep, trial, result_path, None))
         finally:
-            import wandb
-
-            # W&B reads its environment once per process; the next trial has another run id.
-            wandb.teardown()
+            if "wandb" in sys.modules:
+                # W&B reads its environment once per process; the next trial has another run id.
+                sys.modules["wandb"].teardown()
             os.environ.clear()
             os.environ.update(before)
 

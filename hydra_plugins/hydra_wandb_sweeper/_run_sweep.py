@@ -15,6 +15,7 @@ from ._job import AgentJob
 from ._ledger import DIRECTORY, Ledger, SweepRecord
 from ._plan import START_PATIENCE_S, Plan, make_plan
 from ._results import SweepResults
+from ._settings import Settings
 from ._settle import AgentSettings
 from ._snapshot import current_sys_path, record_code, snapshot_code, snapshot_configs
 from ._submission import Submission
@@ -33,7 +34,7 @@ def run_sweep(
     """See wandb_sweeper.WandbSweeper.sweep."""
     plan = make_plan(hydra_context, config, arguments)
     directory = _prepare_directory(config)
-    job = _job(plan, _task_context(hydra_context, task_function, config, directory), directory)
+    job = _job(plan, _task_context(hydra_context, task_function, config, directory, plan.settings), directory)
     overrides = tuple(first_overrides(plan.template, plan.config))
     submission = Submission(
         job,
@@ -67,7 +68,7 @@ def _prepare_directory(config: DictConfig) -> Path:
 
 
 def _task_context(
-    hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig, directory: Path
+    hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig, directory: Path, settings: Settings
 ) -> TaskContext:
     copied_context, copied_config = snapshot_configs(hydra_context, config, directory)
     return TaskContext(
@@ -76,6 +77,8 @@ def _task_context(
         copied_config,
         Singleton.get_state(),
         opens_run=uses_wandb(task_function),
+        sdk_after_s=settings.sdk_after_s,
+        server_patience_s=settings.server_patience_min * 60,
     )
 
 

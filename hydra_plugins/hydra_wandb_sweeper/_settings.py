@@ -30,6 +30,7 @@ _TAKEN_AS_THEY_ARE = (
     "agents_per_job",
     "trials_per_agent",
     "isolation",
+    "sdk_after_s",
     "snapshot_code",
     "wait",
     "max_retries",
@@ -85,6 +86,7 @@ class Settings:
     agents_per_job: int
     trials_per_agent: int | None
     isolation: str
+    sdk_after_s: float
     snapshot_code: bool
     wait: bool
     max_retries: int
@@ -266,6 +268,10 @@ _RULES: Mapping[str, _Rule] = {
     "server_job": _Rule(lambda v: isinstance(v, bool), "must be true or false"),
     "agents_per_job": _POSITIVE,
     "isolation": _one_of("fork", "spawn", "none"),
+    "sdk_after_s": _Rule(
+        lambda v: isinstance(v, int | float) and not isinstance(v, bool) and 0 <= v < math.inf,
+        "must be a number of seconds >= 0",
+    ),
     "snapshot_code": _Rule(lambda v: isinstance(v, bool), "must be true or false"),
     "wait": _Rule(lambda v: isinstance(v, bool), "must be true or false"),
     "max_retries": _Rule(_is_int(0), "must be an integer >= 0"),

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,11 +20,14 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ._client import RunInfo, SweepClient
+from ._composing import Composer
+from ._direct_run import DirectRun, Order, needs_sdk
 from ._errors import ServerError, ServerUnreachableError
 from ._files import write_whole
 from ._ledger import SweepRecord, Trial
 from ._notice import Notice, preempt_signal
 from ._outcome import Outcome, TrialPreempted
+from ._run_client import RunClient
 from ._sweep_config import flat_args
 from ._wandb_run import open_run, prepare_run, record_and_finish, resolved_config, trial_environment
 
@@ -33,7 +37,8 @@ class TaskContext:
     """What Hydra hands to a launcher, as far as trials need it; the same for all trials of a sweep.
 
     opens_run: the task opens its W&B run itself. rank: of this process among those that run each trial together;
-    only rank 0 has a W&B run.
+    only rank 0 has a W&B run. sdk_after_s: as in config.WandbSweeperConf. server_patience_s: for how long a trial
+    asks a server that can't be reached.
     """
 
     hydra_context: HydraContext
@@ -42,6 +47,16 @@ class TaskContext:
     singleton_state: Mapping[Any, Any]
     opens_run: bool
     rank: int = 0
+    sdk_after_s: float = 5.0
+    server_patience_s: float = 300.0
+
+    @cached_property
+    def composer(self) -> Composer:
+        """Composes the trials' configs; what it knows is inherited by forked processes."""
+        return Composer(self.hydra_context.config_loader, self.config)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "composer"}
 
     def restore(self) -> None:
         """Put Hydra's global state into a process that didn't inherit it."""
@@ -59,11 +74,14 @@ def run_trial(
     """
     tee = _Output(notice is not None)
     outcome = Outcome()
+    run: DirectRun | None = None
     try:
         config = _compose(context, sweep, trial)
         output_dir = _output_dir(config)
         tee.to(output_dir / (f"trial.rank{context.rank}.log" if context.rank else "trial.log"))
-        _enter_run(context, sweep, trial, config, output_dir)
+        run = _enter_run(context, sweep, trial, config, output_dir)
+        if run is not None:
+            run.begin()
         outcome.output_dir = str(output_dir)
         with _preemptible(notice):
             outcome.take(_run_task(context, config), sweep.metric_name)
@@ -76,10 +94,11 @@ def run_trial(
     except Exception as error:  # noqa: BLE001 (whatever the user's code or its config raises is the trial's failure)
         outcome.fail(error)
     try:
-        if not context.rank:
-            outcome.summary = record_and_finish(
-                outcome.metrics, outcome.error_line, outcome.exit_code, lambda: _find_run(sweep, trial)
-            )
+        end = outcome.metrics, outcome.error_line, outcome.exit_code
+        if run is not None:
+            outcome.summary = run.finish(*end)
+        elif not context.rank:
+            outcome.summary = record_and_finish(*end, lambda: _find_run(sweep, trial))
     except Exception as error:  # noqa: BLE001 (a run that W&B can't record must not look like a success)
         if outcome.error is None:  # else that came first, and says more
             outcome.fail(error)
@@ -89,9 +108,13 @@ def run_trial(
     return outcome.exit_code
 
 
+def overrides_of(sweep: SweepRecord, args: Mapping[str, Any]) -> list[str]:
+    """Return the Hydra overrides of a trial. args: as claimed. Errors: as of Template.overrides."""
+    return sweep.template.overrides(flat_args(args, {"parameters": sweep.parameters}))
+
+
 def _compose(context: TaskContext, sweep: SweepRecord, trial: Trial) -> DictConfig:
-    overrides = sweep.template.overrides(flat_args(trial.args, {"parameters": sweep.parameters}))
-    config = context.hydra_context.config_loader.load_sweep_config(context.config, overrides)
+    config = context.composer.compose(overrides_of(sweep, trial.args))
     if OmegaConf.is_list(config.hydra.sweeper.get("trials")):
         with open_dict(config.hydra.sweeper):
             config.hydra.sweeper.trials = None  # else each trial's .hydra/hydra.yaml would list all trials
@@ -122,15 +145,30 @@ def _output_dir(config: DictConfig) -> Path:
     return path.absolute()
 
 
-def _enter_run(context: TaskContext, sweep: SweepRecord, trial: Trial, config: DictConfig, output_dir: Path) -> None:
+def records_directly(context: TaskContext, sweep: SweepRecord) -> bool:
+    """True if trials begin without W&B's SDK. Ask in the environment that the user gave."""
+    may = sweep.server.is_local and not context.opens_run and context.sdk_after_s > 0
+    return may and needs_sdk(os.environ, Path.cwd()) is None
+
+
+def _enter_run(
+    context: TaskContext, sweep: SweepRecord, trial: Trial, config: DictConfig, output_dir: Path
+) -> DirectRun | None:
+    """Make any W&B run of this process the trial's; returns the one that is yet to be begun, if the SDK isn't to."""
     if context.rank:
         os.environ["WANDB_MODE"] = "disabled"
-        return
+        return None
+    is_direct = records_directly(context, sweep)
     env = trial_environment(sweep.server.open_patiently(), sweep, trial, output_dir, os.environ)
     os.environ.update(env)
+    if is_direct:
+        order = Order(trial, env, resolved_config(config), output_dir, context.sdk_after_s)
+        client = RunClient(sweep.sweep, sweep.server.open, patience_s=context.server_patience_s)
+        return DirectRun(order, client, lambda: _find_run(sweep, trial))
     prepare_run(env, trial.args, resolved_config(config))
     if not context.opens_run:
         open_run()
+    return None
 
 
 def _run_task(context: TaskContext, config: DictConfig) -> JobReturn:

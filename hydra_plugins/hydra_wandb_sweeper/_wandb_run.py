@@ -206,10 +206,25 @@ def _summary(run: wandb.Run) -> dict[str, Any]:
     return {name: summary.get(name) for name in summary.keys()}  # noqa: SIM118 (no mapping, though it looks like one)
 
 
+def open_later() -> None:
+    """Open the trial's run beside the running task, when it was begun without W&B's SDK.
+
+    Its console log goes on without the SDK, which couldn't know what it has missed; and it says nothing, since what
+    it prints would be among the task's words.
+    """
+    import wandb
+
+    wandb.init(resume="allow", settings=wandb.Settings(console="off", silent=True))
+
+
+def run_directories(environ: Mapping[str, str]) -> set[Path]:
+    """Return the directories that W&B's SDK has made for the trial's run: one each time that it was opened."""
+    return set((Path(environ["WANDB_DIR"]) / "wandb").glob(f"run-*-{environ['WANDB_RUN_ID']}"))
+
+
 def _was_opened_here() -> bool:
     """True if a run of this trial has been opened in this attempt's or an earlier one's process."""
-    directory = Path(os.environ["WANDB_DIR"]) / "wandb"
-    return any(directory.glob(f"run-*-{os.environ['WANDB_RUN_ID']}"))
+    return bool(run_directories(os.environ))
 
 
 def record_and_finish(
@@ -230,7 +245,7 @@ def record_and_finish(
         and has_recorded(found, metrics)
     ):
         # To open it again would take as long as a short trial.
-        return _scalars(found.summary)
+        return scalars(found.summary)
     run = wandb.run if wandb.run is not None else open_run()
     logged = _summary(run)
     if new := {name: value for name, value in metrics.items() if name not in logged}:
@@ -242,7 +257,7 @@ def record_and_finish(
         run.summary[_ERROR_KEY] = error
     summary = _summary(run)
     run.finish(exit_code=exit_code)
-    return _scalars(summary)
+    return scalars(summary)
 
 
 def has_recorded(run: RunInfo, metrics: Mapping[str, float]) -> bool:
@@ -252,5 +267,6 @@ def has_recorded(run: RunInfo, metrics: Mapping[str, float]) -> bool:
     return all(type(run.summary.get(name)) in (int, float) and run.summary[name] == metrics[name] for name in metrics)
 
 
-def _scalars(summary: Mapping[str, Any]) -> dict[str, Any]:
+def scalars(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the numbers and texts of a summary that aren't W&B's own."""
     return {k: v for k, v in summary.items() if isinstance(v, int | float | str) and not k.startswith("_")}

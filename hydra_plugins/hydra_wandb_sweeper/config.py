@@ -81,6 +81,9 @@ class WandbSweeperConf:
     # How trials are kept apart. fork: a process each, forked from the agent that has imported your code; spawn: a new
     # interpreter each (code that has initialised CUDA on import needs it); none: inside the agent (for debuggers).
     isolation: str = "fork"
+    # For how many seconds a task that opens no W&B run itself is recorded without W&B's SDK, whose start takes longer
+    # than many a trial (embedded server only). From then on it has system metrics too. 0 = the SDK from the start.
+    sdk_after_s: float = 5.0
     # Run the code from a copy of what git tracks, made now; config files are always copied (submitit launchers only).
     snapshot_code: bool = False
     # Wait for the end of the sweep and report. false: submit the agents and return (submitit launchers only).

@@ -209,17 +209,22 @@ class Sweep:
         return [yaml.safe_load(path.read_text()) for path in files]
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
-    """A project with the app above; the server that it starts is stopped at the end."""
-    directory = tmp_path / "project"
+def make_project(parent: Path) -> Project:
+    """A project with the app above, in a directory below `parent`."""
+    directory = parent / "project"
     for name, text in CONFIG.items():
         path = directory / "conf" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     (directory / "app.py").write_text(APP)
     env = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
-    env |= {"HOME": str(tmp_path), "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1", "WANDB_SILENT": "true"}
-    project = Project(directory, env)
+    env |= {"HOME": str(parent), "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1", "WANDB_SILENT": "true"}
+    return Project(directory, env)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    """A project with the app above; the server that it starts is stopped at the end."""
+    project = make_project(tmp_path)
     yield project
     project.end()

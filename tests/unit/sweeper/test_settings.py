@@ -46,6 +46,9 @@ from tests.unit.sweeper.settings import make_settings, raw_settings
         ("max_failure_rate", float("nan")),
         ("max_consecutive_failures", 0),
         ("server_patience_min", -1),
+        ("sdk_after_s", -0.5),
+        ("sdk_after_s", True),
+        ("sdk_after_s", float("inf")),
     ],
 )
 def test_a_bad_value_is_refused_with_its_field_and_the_rule(field: str, value: Any) -> None:

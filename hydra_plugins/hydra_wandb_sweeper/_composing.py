@@ -1,0 +1,117 @@
+"""Composing trials' configs without doing again what is the same for all of them.
+
+Hydra composes in two steps: the defaults list, which the choices of config groups decide, and then the other
+overrides on top of what it gave. The first takes 30 ms, the second one. So the first is done once for each choice, by
+Hydra itself, and forked trials find the result in their memory. Where an override is anything but a plain choice or
+value, Hydra does it all.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """overrides: all of a trial's. choices: the texts of those that choose from config groups. values: the others."""
+
+    overrides: Sequence[Override]
+    choices: tuple[str, ...]
+    values: Sequence[Override]
+
+
+class Composer:
+    """Composes the configs of one sweep's trials, exactly as loader.load_sweep_config(master, overrides) does.
+
+    master: the sweep's own config.
+    """
+
+    def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
+        self._loader = loader
+        self._master = master
+        self._bases: dict[tuple[str, ...], DictConfig] = {}
+        self._groups: dict[str, bool] = {}
+
+    def prepare(self, overrides: Sequence[str]) -> None:
+        """Do beforehand what is the same for all trials with such overrides. Errors are left to `compose`."""
+        try:
+            plan = self._plan(overrides)
+            if plan is not None and plan.choices not in self._bases:
+                self._bases[plan.choices] = self._loader.load_sweep_config(self._master, list(plan.choices))
+        except Exception:  # noqa: BLE001 (the trial's failure, which it will report in Hydra's words)
+            return
+
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        """Return a trial's config. Errors: Hydra's."""
+        try:
+            plan = self._plan(overrides)
+            base = self._bases.get(plan.choices) if plan is not None else None
+            if plan is not None and base is not None:
+                return self._on_top(copy.deepcopy(base), plan)
+        except Exception:  # noqa: BLE001, S110 (Hydra says it better)
+            pass
+        return self._loader.load_sweep_config(self._master, list(overrides))
+
+    def _plan(self, overrides: Sequence[str]) -> _Plan | None:
+        """Tell choices from values; None if there are other things among the overrides."""
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        choices, values = [], []
+        for override in parsed:
+            key = override.key_or_group
+            is_plain = not override.is_delete() and not override.is_sweep_override() and override.package is None
+            if not is_plain or re.match(r"hydra($|[./@])", key):
+                return None
+            if isinstance(override.value(), dict) or not self._is_group(key):
+                values.append(override)
+            else:
+                choices.append(str(override.input_line))
+        return _Plan(parsed, tuple(choices), values)
+
+    def _is_group(self, key: str) -> bool:
+        if key not in self._groups:
+            hydra = self._master.hydra
+            self._groups[key] = any(s.available() and s.is_group(key) for s in self._loader.get_sources()) or bool(
+                # These know of hydra.searchpath too.
+                self._loader.get_group_options(key, None, hydra.job.config_name, list(hydra.overrides.hydra))
+            )
+        return self._groups[key]
+
+    def _on_top(self, config: DictConfig, plan: _Plan) -> DictConfig:
+        """The rest of a composition: what Hydra does with values, and what it notes of all overrides."""
+        for override in plan.values:
+            _apply(override, config)
+        hydra = config.hydra
+        hydra.overrides.task = [override.input_line for override in plan.overrides]
+        with open_dict(hydra):
+            for key in hydra.job.env_copy:
+                hydra.job.env_set[key] = os.environ[key]
+        hydra.runtime.cwd = os.getcwd()
+        how = hydra.job.config.override_dirname
+        hydra.job.override_dirname = _dirname(plan.overrides, how)
+        return config
+
+
+def _apply(override: Override, config: DictConfig) -> None:
+    key, value = override.key_or_group, override.value()
+    if override.is_add():
+        if OmegaConf.select(config, key, throw_on_missing=False) is not None and not isinstance(value, dict | list):
+            raise ValueError(f"{key} is there already")
+        OmegaConf.update(config, key, value, merge=True, force_add=True)
+    else:
+        OmegaConf.update(config, key, value, merge=True, force_add=override.is_force_add())
+
+
+def _dirname(overrides: Sequence[Override], how: Any) -> str:
+    """hydra.job.override_dirname. how: hydra.job.config.override_dirname."""
+    lines = sorted(str(o.input_line) for o in overrides if o.key_or_group not in how.exclude_keys)
+    return re.sub("[=]", how.kv_sep, how.item_sep.join(lines))

@@ -1,0 +1,174 @@
+"""What W&B's SDK notes of where and by what a run is made: program, git, machine, packages.
+
+The same for all trials of an agent, so it is gathered once. Names and forms are those of the SDK's
+wandb-metadata.json and requirements.txt (wandb 0.31).
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+_COMMAND_S = 20.0
+_NVIDIA_QUERY = ("nvidia-smi", "--query-gpu=name,memory.total,uuid", "--format=csv,noheader,nounits")
+
+# Runs a command and returns what it prints, None if it can't be run or fails.
+Ask = Callable[[Sequence[str]], str | None]
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What is the same for all runs of a process.
+
+    program: as W&B names it, "" if unknown. commit, remote: of the git repository of the working directory, None if
+    there is none. wandb_version: of the SDK that is installed. requirements: the text of requirements.txt. metadata:
+    the rest of wandb-metadata.json.
+    """
+
+    host: str
+    program: str
+    commit: str | None
+    remote: str | None
+    wandb_version: str
+    requirements: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@lru_cache(maxsize=1)
+def run_facts() -> RunFacts:
+    """Return the facts of this process, gathered when first asked for; forked processes inherit them."""
+    return gather(_ask, os.environ)
+
+
+def gather(ask: Ask, environ: Mapping[str, str]) -> RunFacts:
+    """Gather the facts of this process. environ: its environment."""
+    root, commit, remote = _git(ask)
+    program = _program()
+    metadata: dict[str, Any] = {
+        "os": platform.platform(aliased=True),
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "args": sys.argv[1:],
+        "program": program or None,
+        "codePath": _relative(program, root or Path.cwd()),
+        "codePathLocal": _relative(program, Path.cwd()),
+        "git": {"remote": remote, "commit": commit} if remote else {"commit": commit} if commit else None,
+        "host": socket.gethostname(),
+        "executable": sys.executable,
+        **_machine(),
+        **_gpus(ask),
+        "slurm": _slurm(environ),
+    }
+    return RunFacts(
+        host=socket.gethostname(),
+        program=program,
+        commit=commit,
+        remote=remote,
+        wandb_version=importlib.metadata.version("wandb"),
+        requirements=_requirements(),
+        metadata={name: value for name, value in metadata.items() if value not in (None, {}, [])},
+    )
+
+
+def disks() -> dict[str, Any]:
+    """Return how full the disk is, in bytes, as texts: so W&B has it."""
+    usage = shutil.disk_usage("/")
+    return {"/": {"total": str(usage.total), "used": str(usage.used)}}
+
+
+def _program() -> str:
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    return f"-m {spec.name}" if spec is not None else str(getattr(main, "__file__", ""))
+
+
+def _relative(program: str, root: Path) -> str | None:
+    path = Path.cwd() / program
+    if not program or not path.exists():
+        return None
+    relative = os.path.relpath(path, root)
+    return None if relative.startswith("..") else relative
+
+
+def _git(ask: Ask) -> tuple[Path | None, str | None, str | None]:
+    """The repository's directory, its commit, and its remote without a password."""
+    known = (ask(["git", "rev-parse", "--show-toplevel", "HEAD"]) or "").split("\n")
+    if len(known) < 2:
+        return None, None, None
+    remote = (ask(["git", "config", "--get", "remote.origin.url"]) or "").strip()
+    return Path(known[0]), known[1], without_password(remote) or None
+
+
+def without_password(url: str) -> str:
+    """Return a git remote's address without the password or token in it."""
+    parts = urlsplit(url)
+    if parts.hostname is None:
+        return url
+    place = parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
+    # A name that comes with a password stays; one alone may be a token.
+    return urlunsplit(parts._replace(netloc=f"{parts.username}:@{place}" if parts.password is not None else place))
+
+
+def _machine() -> dict[str, Any]:
+    logical = os.cpu_count() or 1
+    cores: set[tuple[str, str]] = set()
+    model = ""
+    try:
+        blocks = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n")
+        pages, page_bytes = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):  # not on Linux
+        return {"cpu_count": logical, "cpu_count_logical": logical}
+    for block in blocks:
+        lines = dict(line.partition(":")[::2] for line in block.splitlines())
+        about = {name.strip(): value.strip() for name, value in lines.items()}
+        model = model or about.get("model name", "")
+        if "core id" in about:
+            cores.add((about.get("physical id", ""), about["core id"]))
+    return {
+        "cpu_count": len(cores) or logical,
+        "cpu_count_logical": logical,
+        "memory": {"total": str(pages * page_bytes)},
+        "cpu": {"model": model} if model else None,
+    }
+
+
+def _gpus(ask: Ask) -> dict[str, Any]:
+    if shutil.which(_NVIDIA_QUERY[0]) is None:
+        return {}
+    rows = [line.split(", ") for line in (ask(_NVIDIA_QUERY) or "").splitlines()]
+    gpus = [
+        {"name": row[0], "memoryTotal": str(int(row[1]) << 20), "uuid": row[2]}
+        for row in rows
+        if len(row) == 3 and row[1].isdigit()
+    ]
+    return {"gpu": gpus[0]["name"], "gpu_count": len(gpus), "gpu_nvidia": gpus} if gpus else {}
+
+
+def _slurm(environ: Mapping[str, str]) -> dict[str, str]:
+    prefix = "SLURM_"
+    return {n.removeprefix(prefix).lower(): value for n, value in environ.items() if n.startswith(prefix)}
+
+
+def _requirements() -> str:
+    found = ((d.metadata["Name"], d.version) for d in importlib.metadata.distributions())
+    return "".join(f"{name}=={version}\n" for name, version in found if name)
+
+
+def _ask(command: Sequence[str]) -> str | None:
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=_COMMAND_S, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,38 @@
+"""What an agent does once, before it forks its trials, so that none of them has to do it."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Mapping
+from typing import Any
+
+from ._errors import SweepError
+from ._ledger import SweepRecord
+from ._run_facts import run_facts
+from ._trial import TaskContext, overrides_of, records_directly
+
+
+def warm_up(context: TaskContext, sweep: SweepRecord) -> None:
+    """Import and gather what every forked trial needs. Starts neither a thread nor W&B's service process."""
+    with contextlib.suppress(SweepError):  # it has been edited; its trials say so
+        context.composer.prepare(overrides_of(sweep, sample_args(sweep.parameters)))
+    if records_directly(context, sweep):
+        run_facts()
+    else:
+        import wandb  # noqa: F401 (half a second)
+    # What is there now stays: trials needn't look through it for garbage, nor copy its pages by doing so.
+    gc.freeze()
+
+
+def sample_args(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments as a trial might have them. parameters: of the sweep config."""
+    sample: dict[str, Any] = {}
+    for name, spec in parameters.items():
+        if "parameters" in spec:
+            sample[name] = sample_args(spec["parameters"])
+        elif spec.get("values"):
+            sample[name] = spec["values"][0]
+        else:
+            sample[name] = next((spec[key] for key in ("value", "min", "mu") if key in spec), None)
+    return sample
