@@ -53,8 +53,8 @@ service = SharedService(lambda: None)
 service.start()
 
 def trial(number):
-    environment = service.environment()
-    assert environment, "no service"
+    while not (environment := service.environment()):
+        pass
     pid = os.fork()
     if pid == 0:
         os.environ.update(environment)
@@ -126,6 +126,11 @@ def test_trials_that_set_what_a_service_reads_start_their_own(noting: Project) -
     assert {run["state"] for run in noting.runs()} == {"finished"}
 
 
+def found(service: SharedService) -> str:
+    """The service's address, once it is there."""
+    return wait_for(service.environment, "the service runs")[SERVICE_VARIABLE]
+
+
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> SharedService:
     monkeypatch.setenv("WANDB_MODE", "online")
@@ -135,29 +140,27 @@ def service(monkeypatch: pytest.MonkeyPatch) -> SharedService:
 
 
 def test_a_service_that_has_ended_is_replaced(service: SharedService) -> None:
-    before = service.environment()[SERVICE_VARIABLE]
+    before = found(service)
     keeper = int(before.split("-")[1])
     os.kill(keeper, signal.SIGKILL)
-    wait_for(lambda: not is_alive(keeper), "its keeper is gone")
-    assert service.environment() == {}  # a trial that starts now has its own
-    assert service.environment()[SERVICE_VARIABLE] != before
+    wait_for(lambda: service.environment() == {}, "its end is noticed")  # a trial that starts now has its own
+    assert found(service) != before
     service.stop()
 
 
 def test_a_service_whose_process_dies_is_replaced(service: SharedService) -> None:
-    before = service.environment()[SERVICE_VARIABLE]
+    before = found(service)
     keeper = int(before.split("-")[1])
     (core,) = (Path(f"/proc/{keeper}/task/{keeper}/children").read_text()).split()
     wait_for(service.warm_up, "it is ready")
     os.kill(int(core), signal.SIGKILL)
-    wait_for(lambda: not is_alive(keeper), "its keeper is gone")
-    assert service.environment() == {}
-    assert service.environment()[SERVICE_VARIABLE] != before
+    wait_for(lambda: service.environment() == {}, "its end is noticed")
+    assert found(service) != before
     service.stop()
 
 
 def test_a_keeper_leaves_signals_that_end_a_job_to_the_agent(service: SharedService) -> None:
-    keeper = int(service.environment()[SERVICE_VARIABLE].split("-")[1])
+    keeper = int(found(service).split("-")[1])
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
         os.kill(keeper, number)
     assert service.environment()
