@@ -75,7 +75,7 @@ def gather(ask: Ask, environ: Mapping[str, str]) -> RunFacts:
         commit=commit,
         remote=remote,
         wandb_version=importlib.metadata.version("wandb"),
-        requirements=_requirements(),
+        requirements=requirements(),
         metadata={name: value for name, value in metadata.items() if value not in (None, {}, [])},
     )
 
@@ -159,7 +159,9 @@ def _slurm(environ: Mapping[str, str]) -> dict[str, str]:
     return {n.removeprefix(prefix).lower(): value for n, value in environ.items() if n.startswith(prefix)}
 
 
-def _requirements() -> str:
+@lru_cache(maxsize=1)
+def requirements() -> str:
+    """Return the text of requirements.txt; like run_facts it is made once."""
     found = ((d.metadata["Name"], d.version) for d in importlib.metadata.distributions())
     return "".join(f"{name}=={version}\n" for name, version in found if name)
 

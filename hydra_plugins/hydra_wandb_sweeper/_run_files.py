@@ -13,6 +13,7 @@ import yaml
 from ._run_facts import RunFacts
 
 OUTPUT = "output.log"
+REQUIREMENTS = "requirements.txt"
 SUMMARY = "wandb-summary.json"
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
@@ -62,7 +63,7 @@ def contents(
     """Return the text of every file but output.log."""
     return {
         "wandb-metadata.json": json.dumps(metadata(facts, writer), indent=2),
-        "requirements.txt": facts.requirements,
+        REQUIREMENTS: facts.requirements,
         "config.yaml": config_yaml(config),
         SUMMARY: json.dumps(summary),
     }

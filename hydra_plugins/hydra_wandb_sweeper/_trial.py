@@ -28,6 +28,8 @@ from ._ledger import SweepRecord, Trial
 from ._notice import Notice, preempt_signal
 from ._outcome import Outcome, TrialPreempted
 from ._run_client import RunClient
+from ._run_facts import requirements
+from ._run_files import REQUIREMENTS
 from ._sweep_config import flat_args
 from ._wandb_run import open_run, prepare_run, record_and_finish, resolved_config, trial_environment
 
@@ -161,11 +163,14 @@ def _enter_run(
     is_direct = records_directly(context, sweep)
     env = trial_environment(sweep.server.open_patiently(), sweep, trial, output_dir, os.environ)
     os.environ.update(env)
+    client = RunClient(sweep.sweep, sweep.server.open, patience_s=context.server_patience_s)
     if is_direct:
         order = Order(trial, env, resolved_config(config), output_dir, context.sdk_after_s)
-        client = RunClient(sweep.sweep, sweep.server.open, patience_s=context.server_patience_s)
         return DirectRun(order, client, lambda: _find_run(sweep, trial))
-    prepare_run(env, trial.args, resolved_config(config))
+    prepare_run(env, trial.args, resolved_config(config), lists_packages=not sweep.server.is_local)
+    if sweep.server.is_local:
+        # All trials of an agent have the same packages.
+        client.stream(trial.run_id, {"run_files": {REQUIREMENTS: requirements()}})
     if not context.opens_run:
         open_run()
     return None

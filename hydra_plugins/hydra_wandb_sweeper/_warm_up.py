@@ -9,7 +9,7 @@ from typing import Any
 
 from ._errors import SweepError
 from ._ledger import SweepRecord
-from ._run_facts import run_facts
+from ._run_facts import requirements, run_facts
 from ._trial import TaskContext, overrides_of, records_directly
 
 
@@ -21,6 +21,9 @@ def warm_up(context: TaskContext, sweep: SweepRecord) -> None:
         run_facts()
     else:
         import wandb  # noqa: F401 (half a second)
+
+        if sweep.server.is_local:
+            requirements()
     # What is there now stays: trials needn't look through it for garbage, nor copy its pages by doing so.
     gc.freeze()
 
