@@ -1,0 +1,1 @@
+"""A cluster, its jobs and what runs in them, in simulated time; see ../simulate.py."""
