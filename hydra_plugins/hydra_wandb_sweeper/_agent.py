@@ -16,10 +16,11 @@ from typing import Any
 
 from ._client import Command, SweepClient
 from ._control import Control
+from ._durations import Durations
 from ._errors import ServerError, ServerUnreachableError
 from ._files import read_json
 from ._isolation import Isolation, TrialProcess
-from ._ledger import Ledger, SweepRecord, Trial, finished_durations_s
+from ._ledger import Ledger, SweepRecord, Trial
 from ._notice import preempt_signal
 from ._outcome import FINISHED, PREEMPTED, STOPPED
 from ._processes import process_start
@@ -73,7 +74,7 @@ class Agent:
     ) -> None:
         self._wall_time = wall_time
         self._job_number = job_number
-        self._durations_s: list[float] | None = None
+        self._durations = Durations(ledger.reader())
         self._sweep = sweep
         self._settings = settings
         self._client = client
@@ -182,11 +183,10 @@ class Agent:
 
         The first one always may: no later job will have more time for it.
         """
-        if self._summary.trials == 0 or self._settings.resumable or self._wall_time.left_s() is None:
+        left_s = self._wall_time.left_s()
+        if self._summary.trials == 0 or self._settings.resumable or left_s is None:
             return None
-        if self._durations_s is None:
-            self._durations_s = finished_durations_s(self._ledger.directory)
-        expected_s = expected_trial_s(self._durations_s, self._settings.trial_time_min)
+        expected_s = expected_trial_s(self._durations.so_far_s(left_s), self._settings.trial_time_min)
         return too_short(self._wall_time, expected_s)
 
     # --- claim ---
@@ -374,5 +374,5 @@ class Agent:
     def _settle(self, trial: Trial, result: dict[str, Any], duration_s: float) -> None:
         stop_reason = self._settler.settle(trial, result, duration_s)
         self._stop_reason = self._stop_reason or stop_reason
-        if self._durations_s is not None and result["state"] == FINISHED:
-            self._durations_s.append(duration_s)
+        if result["state"] == FINISHED:
+            self._durations.add(duration_s)

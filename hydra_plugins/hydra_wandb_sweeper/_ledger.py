@@ -321,6 +321,10 @@ class Ledger:
 
     # --- events ---
 
+    def reader(self) -> EventReader:
+        """Return a reader of all that was recorded so far and will be."""
+        return EventReader(self.directory)
+
     def record(self, event: str, trial: Trial | None = None, **details: Any) -> None:
         """Append an event; it is on disk when this returns."""
         line: dict[str, Any] = {"event": event, "time": self.clock(), "by": self.writer}
@@ -360,9 +364,3 @@ class EventReader:
         self._offsets[name] = offset + len(complete)
         for line in complete.splitlines():
             yield json.loads(line)
-
-
-def finished_durations_s(directory: Path) -> list[float]:
-    """Return how long the trials took that have finished so far. directory: the sweep directory."""
-    ends = (event for event in EventReader(directory).new_events() if event["event"] == "ended")
-    return [float(e["duration_s"]) for e in ends if e["state"] == "finished" and e["duration_s"]]

@@ -1,0 +1,38 @@
+"""How long a sweep's trials take, as one agent knows: those of its own, and what the ledger tells of the others'."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ._ledger import EventReader
+from ._outcome import FINISHED
+
+
+class Durations:
+    """Of the trials that have finished. reader: of the sweep's events.
+
+    The ledger is read again only when it matters more than before: each time that half of the job's remaining time
+    has passed. What was read at an agent's start says little: only the shortest trials had finished by then.
+    """
+
+    def __init__(self, reader: EventReader) -> None:
+        self._reader = reader
+        self._known_s: list[float] = []
+        self._looked_left_s = math.inf
+
+    def add(self, duration_s: float) -> None:
+        """A trial of this agent's own has finished."""
+        self._known_s.append(duration_s)
+
+    def so_far_s(self, left_s: float) -> Sequence[float]:
+        """Return them, in seconds; a trial may be listed twice. left_s: until the end of the agent's job."""
+        if left_s <= self._looked_left_s / 2:
+            self._looked_left_s = left_s
+            self._known_s += [float(event["duration_s"]) for event in self._reader.new_events() if _tells(event)]
+        return self._known_s
+
+
+def _tells(event: Mapping[str, Any]) -> bool:
+    return event["event"] == "ended" and event["state"] == FINISHED and bool(event["duration_s"])
