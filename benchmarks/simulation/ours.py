@@ -117,6 +117,36 @@ class Server:
     def mark_preempting(self, ref: SweepRef, run_id: str) -> None: ...
 
 
+class SharedLedger(Ledger):
+    """An agent's. What it asks for how long trials took is read from memory, not by each agent from all files."""
+
+    def __init__(
+        self, directory: Path, writer: str, clock: Callable[[], float], events: list[dict[str, Any]]
+    ) -> None:
+        super().__init__(directory, writer, clock)
+        self._events = events
+
+    def record(self, event: str, trial: Trial | None = None, **details: Any) -> None:
+        super().record(event, trial, **details)
+        self._events.append({"event": event, **details})
+
+    def reader(self) -> EventReader:
+        return SharedReader(self._events)  # type: ignore[return-value]
+
+
+@dataclass
+class SharedReader:
+    """See _ledger.EventReader."""
+
+    events: list[dict[str, Any]]
+    _read: int = 0
+
+    def new_events(self) -> list[dict[str, Any]]:
+        new = self.events[self._read :]
+        self._read += len(new)
+        return new
+
+
 @dataclass
 class Wakeup:
     """An agent's, in simulated time."""
@@ -253,6 +283,7 @@ class Sweep:
     supervisor: Supervisor = field(init=False)
     process: Process = field(init=False)
     _has_news: bool = False
+    _events: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.server = Server(self.scenario.trials)
@@ -326,7 +357,7 @@ class Sweep:
         process.wait(self.scenario.import_s)
         # What SLURM tells a job.
         os.environ.update(SLURM_RESTART_COUNT=str(job.restarts), SLURMD_NODENAME=f"node{job.node}")
-        ledger = Ledger(self.directory, name, process.stamp)
+        ledger = SharedLedger(self.directory, name, process.stamp, self._events)
         if job.restarts and name == agent_names(number, self.scenario.gpus_per_job, job.restarts)[0]:
             self._take_over_from_before(ledger, number)
         wakeup = Wakeup(process)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 
 class Killed(BaseException):
-    """Raised in a process that was killed, by whatever it does next that needs time: a dead process reads no clock."""
+    """Raised in a process that was killed by whatever it does next that needs time: the dead read no clock."""
 
 
 @dataclass(order=True)

@@ -103,8 +103,10 @@ class Attempt:
 
 @dataclass
 class Workload:
-    """All trials, and the accounts. worked_s: time in which a trial's own code ran; useful_s: of trials that finished,
-    each counted once. last_end_s: when the last trial ended.
+    """All trials, and the accounts.
+
+    worked_s: time in which a trial's own code ran. useful_s: of trials that finished, each counted once. last_end_s:
+    when the last trial ended.
     """
 
     scenario: Scenario
