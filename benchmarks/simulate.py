@@ -194,8 +194,8 @@ NOTES = {
     "policies": "Median (least to largest) over seeds. A policy that loses trials has less to do: compare makespans "
     "with that in mind.",
     "expectations": "No failures, and not resumable unless it says so.",
-    "queues": "Median wait of a job. A wait that begins when a GPU is free: as where running jobs are limited and those "
-    "above the limit gain no priority meanwhile.",
+    "queues": "Median wait of a job. It begins when a GPU is free where running jobs are limited, and those above "
+    "the limit gain no priority meanwhile.",
     "failures": "A trial of mean length crashes with probability 0.1, nodes die ten times as often.",
 }
 

@@ -61,8 +61,8 @@ class User:
         self.handed_out += 1
         return self.handed_out - 1
 
-    def run_trial(self, process: Process, trial: int, start_up_s: float, *, returns: bool) -> None:
-        """Run a trial to its end; one that crashes never finishes. returns: it comes back if its job does.
+    def run_trial(self, process: Process, trial: int, start_up_s: float, job: Job | None = None) -> None:
+        """Run a trial to its end; one that crashes never finishes. job: that it comes back with, None if it doesn't.
 
         Errors: Killed with its job.
         """
@@ -71,7 +71,7 @@ class User:
             process.wait(attempt.ends_s - process.clock())
         except Killed:
             self.workload.leave(attempt)
-            if not returns:
+            if job is None or self.timeline.now_s >= job.begun_s + self.scenario.limit_s:
                 self.workload.fail(trial)
             raise
         if not self.workload.leave(attempt):
@@ -94,7 +94,7 @@ def job_per_trial(scenario: Scenario) -> tuple[Workload, Cluster]:
     """The n-th job runs the n-th trial."""
 
     def work(user: User, process: Process, number: int, job: Job) -> None:
-        user.run_trial(process, number, scenario.import_s, returns=True)
+        user.run_trial(process, number, scenario.import_s, job)
 
     return simulate(scenario, work, lambda _, submitted, __: submitted < scenario.trials)
 
@@ -108,12 +108,12 @@ def wandb_agent(scenario: Scenario, count: int | None) -> tuple[Workload, Cluste
     def work(user: User, process: Process, number: int, job: Job) -> None:
         done = 0
         while done != count and (trial := user.next_trial()) is not None:
-            user.run_trial(process, trial, POLL_S + scenario.import_s, returns=False)
+            user.run_trial(process, trial, POLL_S + scenario.import_s)
             done += 1
 
     def wants_more(user: User, submitted: int, present: int) -> bool:
         if count is not None:
-            return submitted * count < scenario.trials
+            return submitted * count < scenario.trials or (not present and user.handed_out < scenario.trials)
         return present < scenario.gpus and user.handed_out < scenario.trials
 
     return simulate(scenario, work, wants_more)

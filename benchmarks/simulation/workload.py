@@ -51,6 +51,8 @@ class Scenario:
     @property
     def mean_s(self) -> float:
         """Mean of log-uniform durations."""
+        if self.shortest_s == self.longest_s:
+            return self.longest_s
         return (self.longest_s - self.shortest_s) / math.log(self.longest_s / self.shortest_s)
 
     def duration_s(self, trial: int) -> float:
@@ -71,7 +73,7 @@ class Scenario:
 
     def wait_s(self, submission: int) -> float:
         """How long a job waits in the queue. submission: how many were submitted before it."""
-        return self.random("wait", submission).lognormvariate(math.log(self.wait_median_s), self.wait_sigma)
+        return self.wait_median_s * self.random("wait", submission).lognormvariate(0.0, self.wait_sigma)
 
     def until_death_s(self, start: int) -> float:
         """How long a job's node lives. start: how many jobs have begun before."""
