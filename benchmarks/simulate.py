@@ -43,9 +43,11 @@ from simulation.workload import DAY_S, HOUR_S, Scenario, Workload
 
 PLUGIN = "this plugin"
 PACKED = "this plugin, 4 agents per job"
+MORE = "this plugin, 5 agents for 4 GPUs"
 POLICIES: dict[str, Callable[[Scenario], tuple[Workload, Cluster]]] = {
     PLUGIN: ours.simulate,
     PACKED: lambda scenario: ours.simulate(replace(scenario, gpus_per_job=4)),
+    MORE: lambda scenario: ours.simulate(replace(scenario, agents=scenario.gpus * 5 // 4)),
     "a job per trial": peers.job_per_trial,
     "wandb agent --count 1 per job": lambda scenario: peers.wandb_agent(scenario, 1),
     "wandb agent --count 4 per job": lambda scenario: peers.wandb_agent(scenario, 4),
@@ -131,7 +133,7 @@ def policies(large: Scenario, agents: Sequence[int]) -> list[Case]:
             replace(large, gpus=count, resumable=resumable),
         )
         for count, resumable, policy in itertools.product(agents, (False, True), POLICIES)
-        if policy != PACKED or count > large.max_submit_jobs
+        if policy != MORE and (policy != PACKED or count > large.max_submit_jobs)
     ]
 
 
@@ -195,7 +197,7 @@ NOTES = {
     "with that in mind.",
     "expectations": "No failures, and not resumable unless it says so.",
     "queues": "Median wait of a job. It begins when a GPU is free where running jobs are limited, and those above "
-    "the limit gain no priority meanwhile.",
+    "the limit gain no priority meanwhile. With more agents than GPUs there are always jobs whose wait has passed.",
     "failures": "A trial of mean length crashes with probability 0.1, nodes die ten times as often.",
 }
 

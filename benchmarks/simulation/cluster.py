@@ -15,7 +15,7 @@ REQUEUE_HOLD_S = 120.0
 DEAD_NODE_S = 300.0
 
 
-@dataclass
+@dataclass(eq=False)
 class Job:
     """run: what it does when it has begun: starts processes and has them end it. restarts: how often it came back.
 

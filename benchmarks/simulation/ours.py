@@ -131,7 +131,8 @@ class Sweep:
             sleep=self._sleep,
             clock=process.clock,
         )
-        self.supervisor.see_through(-(-min(self.scenario.gpus, self.scenario.trials) // agents_per_job))
+        agents = min(self.scenario.agents or self.scenario.gpus, self.scenario.trials)
+        self.supervisor.see_through(-(-agents // agents_per_job))
 
     def _sleep(self, _poll_s: float) -> None:
         """Until there may be something to see: a job's end, or the time of a job that is due."""

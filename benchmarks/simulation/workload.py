@@ -17,7 +17,8 @@ class Scenario:
 
     trials: how many. durations: log-uniform | lognormal, between shortest_s and longest_s. resumable: trials write a
     checkpoint every checkpoint_s, and one when they are told that their job ends.
-    gpus: how many the user may have at a time, an agent each. gpus_per_job: those of one job, all on one node.
+    gpus: how many the user may have at a time. agents: that this plugin is asked for; None = as many. gpus_per_job:
+    those of one job, all on one node, an agent each.
     limit_s: time limit of jobs. warning_s: how long before it SLURM sends its signal. max_submit_jobs: jobs that wait
     or run at a time. wait_median_s, wait_sigma: of the lognormal time that a job waits in the queue.
     ages_in_line: jobs wait side by side; else each begins to wait when one of the user's GPUs is free for it.
@@ -33,6 +34,7 @@ class Scenario:
     resumable: bool = False
     checkpoint_s: float = 900.0
     gpus: int = 80
+    agents: int | None = None
     gpus_per_job: int = 1
     limit_s: float = 2 * DAY_S
     warning_s: float = 120.0

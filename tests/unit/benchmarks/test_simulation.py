@@ -253,6 +253,7 @@ scenarios = st.builds(
     durations=st.sampled_from(["log-uniform", "lognormal"]),
     resumable=st.booleans(),
     gpus=st.sampled_from([4, 8]),
+    agents=st.sampled_from([None, 4, 12]),
     gpus_per_job=st.sampled_from([1, 2, 4]),
     limit_s=st.sampled_from([DAY_S / 4, DAY_S / 2, DAY_S]),
     max_submit_jobs=st.integers(1, 9),
