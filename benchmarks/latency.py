@@ -1,7 +1,7 @@
 """What a user waits for before the first trial begins and after the last one has ended.
 
-All times are from outside, by the clock that all processes share: from the start of the command to the moment at which
-the first trial's task function begins, and from the end of the last one's to the prompt.
+All times are from outside, by the clock that all processes share: from the start of the command to the moment at
+which the first trial's task function begins, and from the end of the last one's to the prompt.
 
 - start: a sweep of two trials by the local launcher, against `python app.py` of the same app and against Hydra's own
   multirun. "server runs": the project's embedded server is there; "server starts": it is started by the command, as
