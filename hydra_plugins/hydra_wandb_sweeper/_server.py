@@ -145,4 +145,4 @@ def _open_local(directory: Path) -> ServerAccess:
             f"The embedded sweep server of {directory} isn't running. Start the sweep again with the same "
             f"command, or run `hydra-sweep serve --dir {directory}`."
         )
-    return ServerAccess(address.url, address.url, address.api_key)
+    return ServerAccess(address.url, address.url, address.api_key, is_local=True)
