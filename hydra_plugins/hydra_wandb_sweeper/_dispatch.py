@@ -90,6 +90,11 @@ class LauncherTraits:
         """True if jobs can be submitted without waiting for them."""
         return self.kind.startswith("submitit_")
 
+    @property
+    def server_host(self) -> str:
+        """The address on which an embedded server has to listen, for agents to reach it."""
+        return "0.0.0.0" if self.kind == "submitit_slurm" else "127.0.0.1"  # noqa: S104 (jobs run elsewhere)
+
 
 def launcher_traits(config: DictConfig) -> LauncherTraits:
     """Tell the launcher in use from `hydra.launcher._target_`; a subclass is what its base is."""
