@@ -21,6 +21,7 @@ import uvicorn
 
 from .address import ServerAddress, api_key, keep_port, last_port, remove_address, write_address
 from .app import Activity, build_app
+from .attendance import Attendant, take_place
 from .connections import Connections
 from .database import SchemaVersionError
 from .durable import make_directory, remove_partial_files
@@ -38,12 +39,17 @@ _OTHER_FILES = 128  # the database, the log, and what is being up- and downloade
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0 after a clean end, STATUS_OWNED or 1 if the directory can't be served."""
     options = parse_options(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     directory: Path = options.dir.absolute()
+    attendant = Attendant() if options.attended else None
     try:
+        if attendant is not None:
+            if not attendant.wait_for_word():
+                return 0
+            take_place(directory)
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         make_directory(directory, 0o700)
         with DirectoryLock(directory) as lock:
-            _run(directory, lock, options)
+            _run(directory, lock, options, attendant)
     except DirectoryOwnedError as error:
         print(error, file=sys.stderr)
         return STATUS_OWNED
@@ -56,14 +62,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _run(directory: Path, lock: DirectoryLock, options: argparse.Namespace) -> None:
+def _run(directory: Path, lock: DirectoryLock, options: argparse.Namespace, attendant: Attendant | None) -> None:
     store = _store(directory, options)
     listener = _listen(options.host, options.port or last_port(directory))
     instance = secrets.token_hex(8)
     url = _url(options.host, listener)
     address = ServerAddress(url, api_key(directory), directory, os.getpid(), options.host, instance)
     keep_port(directory, listener.getsockname()[1])
-    asyncio.run(_serve(store, address, listener, lock, options.idle_timeout_s or math.inf))
+    asyncio.run(_serve(store, address, listener, lock, options.idle_timeout_s or math.inf, attendant))
 
 
 def _store(directory: Path, options: argparse.Namespace) -> Store:
@@ -105,7 +111,12 @@ def _own_name() -> str:
 
 
 async def _serve(
-    store: Store, address: ServerAddress, listener: socket.socket, lock: DirectoryLock, idle_timeout_s: float
+    store: Store,
+    address: ServerAddress,
+    listener: socket.socket,
+    lock: DirectoryLock,
+    idle_timeout_s: float,
+    attendant: Attendant | None,
 ) -> None:
     activity = Activity()
     connections = Connections(most=_most_connections())
@@ -124,6 +135,8 @@ async def _serve(
     housekeeping = asyncio.create_task(_keep_house(store, server, activity, lock, idle_timeout_s))
     # Connections wait in the listener's queue until the app is up: whoever reads the address may connect.
     write_address(address)
+    if attendant is not None:
+        attendant.say_ready()
     log.info("serving %s at %s", address.directory, address.url)
     try:
         await server.serve(sockets=[listener])

@@ -45,6 +45,8 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--idle-timeout-s", type=_number, default=3600.0, help="end after so long without requests (0: never)"
     )
+    # See attendance: for starters only.
+    parser.add_argument("--attended", action="store_true", help=argparse.SUPPRESS)
     kept = parser.add_argument_group("kept in the directory for its next server")
     kept.add_argument("--crash-timeout-s", type=_positive, help="a run silent for so long has crashed (300)")
     kept.add_argument(

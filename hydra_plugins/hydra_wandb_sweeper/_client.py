@@ -11,13 +11,14 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import requests
+from typing import TYPE_CHECKING, Any
 
 from ._errors import ServerError
 from ._sweep_config import from_yaml
 from ._transport import ServerAccess, Transport
+
+if TYPE_CHECKING:
+    import requests
 
 log = logging.getLogger(__name__)
 

@@ -45,17 +45,32 @@ class Plan:
     existing: SweepRef | None = None
 
 
-def make_plan(hydra_context: HydraContext, config: DictConfig, arguments: Sequence[str]) -> Plan:
-    """Read and check everything that can be checked before something is created.
+@dataclass(frozen=True)
+class Basis:
+    """What a plan is made on."""
 
-    Errors: SettingError, SearchSpaceError, and Hydra's own for overrides that don't compose.
-    """
+    settings: Settings
+    traits: LauncherTraits
+    server: ServerRef
+
+
+def read_basis(config: DictConfig) -> Basis:
+    """Read settings, and tell launcher and server. Errors: SettingError."""
     settings = read_settings(
         _plain_settings(config.hydra.sweeper), job_name=config.hydra.job.name, load_sweep_file=load_yaml
     )
     traits = launcher_traits(config)
     server = choose_server(settings.server, Path(config.hydra.runtime.cwd))
     check_server_job(settings, server, traits)
+    return Basis(settings, traits, server)
+
+
+def make_plan(basis: Basis, hydra_context: HydraContext, config: DictConfig, arguments: Sequence[str]) -> Plan:
+    """Check everything that can be checked before something is created.
+
+    Errors: SettingError, SearchSpaceError, and Hydra's own for overrides that don't compose.
+    """
+    settings, traits, server = basis.settings, basis.traits, basis.server
     loader = hydra_context.config_loader
     if settings.join is not None:
         job_count(settings, traits, None)  # contradictions first: what follows talks to the server

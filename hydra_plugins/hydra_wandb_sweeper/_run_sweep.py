@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hydra.core.singleton import Singleton
 from hydra.types import HydraContext, TaskFunction
@@ -13,8 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from ._client import SweepClient
 from ._job import AgentJob
 from ._ledger import DIRECTORY, Ledger, SweepRecord
-from ._plan import START_PATIENCE_S, Plan, make_plan
+from ._plan import START_PATIENCE_S, Basis, Plan, make_plan, read_basis
 from ._results import SweepResults
+from ._server import prepared_if_local
 from ._settings import Settings
 from ._settle import AgentSettings
 from ._snapshot import current_sys_path, record_code, snapshot_code, snapshot_configs
@@ -25,6 +28,9 @@ from ._trial import TaskContext
 from ._validate import first_overrides
 from ._wandb_run import uses_wandb
 
+if TYPE_CHECKING:
+    from wandb_sweep_server.launch import PreparedServer
+
 log = logging.getLogger(__name__)
 
 
@@ -32,11 +38,37 @@ def run_sweep(
     hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig, arguments: Sequence[str]
 ) -> SweepResults | None:
     """See wandb_sweeper.WandbSweeper.sweep."""
-    plan = make_plan(hydra_context, config, arguments)
+    basis = read_basis(config)
+    with _prepared_server(basis) as prepared:
+        plan = make_plan(basis, hydra_context, config, arguments)
+        submission = _submission(plan, hydra_context, task_function, config)
+        submission.start_server(plan.server, prepared)
+    client = SweepClient(plan.server.open, patience_s=START_PATIENCE_S)
+    record = _create(plan, client, plan.server.open().app_url)
+    directory = submission.job.directory
+    ledger = Ledger.create(directory, record, writer="supervisor")
+    _announce(plan, record, directory)
+    submission.save()
+    if not plan.settings.wait:
+        run_unattended(submission, ledger, plan.jobs)
+        return None
+    return supervise(submission, ledger, client, lambda supervisor: supervisor.see_through(plan.jobs))
+
+
+def _prepared_server(basis: Basis) -> AbstractContextManager[PreparedServer | None]:
+    """A server's process may get ready while everything else is checked."""
+    if basis.settings.join is not None or basis.settings.server_job:
+        return nullcontext()  # it is needed earlier, or elsewhere
+    return prepared_if_local(basis.server, basis.traits.server_host)
+
+
+def _submission(
+    plan: Plan, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+) -> Submission:
     directory = _prepare_directory(config)
     job = _job(plan, _task_context(hydra_context, task_function, config, directory, plan.settings), directory)
     overrides = tuple(first_overrides(plan.template, plan.config))
-    submission = Submission(
+    return Submission(
         job,
         plan.jobs,
         plan.traits,
@@ -45,16 +77,6 @@ def run_sweep(
         plan.settings.max_failure_rate,
         plan.settings.server_job,
     )
-    submission.start_server(plan.server)
-    client = SweepClient(plan.server.open, patience_s=START_PATIENCE_S)
-    record = _create(plan, client, plan.server.open().app_url)
-    ledger = Ledger.create(directory, record, writer="supervisor")
-    _announce(plan, record, directory)
-    submission.save()
-    if not plan.settings.wait:
-        run_unattended(submission, ledger, plan.jobs)
-        return None
-    return supervise(submission, ledger, client, lambda supervisor: supervisor.see_through(plan.jobs))
 
 
 def _prepare_directory(config: DictConfig) -> Path:

@@ -7,16 +7,21 @@ embedded server's key is in a file that only its owner can read, W&B's in the en
 from __future__ import annotations
 
 import configparser
+import contextlib
 import netrc
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ._errors import ServerUnreachableError, SettingError
 from ._transport import ServerAccess
+
+if TYPE_CHECKING:
+    from wandb_sweep_server.launch import PreparedServer
 
 WANDB_CLOUD_URL = "https://api.wandb.ai"
 LOCAL_DIRECTORY = ".wandb_sweep_server"
@@ -75,16 +80,35 @@ def choose_server(setting: str, project_dir: Path, environ: Mapping[str, str] = 
     raise SettingError("server", setting, _no_login_rule(url))
 
 
-def start_if_local(server: ServerRef, host: str) -> None:
+@contextlib.contextmanager
+def prepared_if_local(server: ServerRef, host: str) -> Iterator[PreparedServer | None]:
+    """While active, a process for the embedded server stands by if it is meant and isn't there; see start_if_local.
+
+    Nothing is created: it begins only if it is used, and has imported by then what it needs.
+    """
+    if not server.is_local:
+        yield None
+        return
+    from wandb_sweep_server.launch import PreparedServer, read_address
+
+    if read_address(Path(server.place)) is not None:
+        yield None
+        return
+    with PreparedServer(Path(server.place), host=host) as prepared:
+        yield prepared
+
+
+def start_if_local(server: ServerRef, host: str, prepared: PreparedServer | None = None) -> None:
     """Start the embedded server if it is meant and doesn't run. host: the address it listens on.
 
-    Errors: ServerUnreachableError with the end of the server's log.
+    prepared: what may be used for it, of the same host. Errors: ServerUnreachableError with the end of the server's
+    log.
     """
     if server.is_local:
         from wandb_sweep_server.launch import ServerStartError, ensure_running
 
         try:
-            ensure_running(Path(server.place), host=host)
+            ensure_running(Path(server.place), host=host, prepared=prepared)
         except ServerStartError as error:
             raise ServerUnreachableError(str(error)) from error
 
@@ -145,4 +169,4 @@ def _open_local(directory: Path) -> ServerAccess:
             f"The embedded sweep server of {directory} isn't running. Start the sweep again with the same "
             f"command, or run `hydra-sweep serve --dir {directory}`."
         )
-    return ServerAccess(address.url, address.url, address.api_key)
+    return ServerAccess(address.url, address.url, address.api_key, is_local=True)

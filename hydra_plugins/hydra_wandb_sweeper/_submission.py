@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cloudpickle
 
@@ -19,6 +20,9 @@ from ._fleet import Fleet
 from ._job import AgentJob
 from ._ledger import Ledger
 from ._server import ServerRef, start_if_local
+
+if TYPE_CHECKING:
+    from wandb_sweep_server.launch import PreparedServer
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +45,11 @@ class Submission:
     max_failure_rate: float
     server_job: bool = False
 
-    def start_server(self, server: ServerRef) -> None:
-        """See to it that an embedded server runs, where the jobs can reach it. Errors: SweepError."""
+    def start_server(self, server: ServerRef, prepared: PreparedServer | None = None) -> None:
+        """See to it that an embedded server runs, where the jobs can reach it. Errors: SweepError.
+
+        prepared: see _server.prepared_if_local.
+        """
         if self.server_job:
             from ._server_job import start_in_job
             from ._submitit import SubmititDispatch
@@ -51,8 +58,7 @@ class Submission:
             assert isinstance(dispatch, SubmititDispatch)
             start_in_job(Path(server.place), dispatch)
             return
-        is_remote = self.traits.kind == "submitit_slurm"
-        start_if_local(server, "0.0.0.0" if is_remote else "127.0.0.1")  # noqa: S104 (jobs run elsewhere)
+        start_if_local(server, self.traits.server_host, prepared)
 
     def save(self) -> None:
         """Write it into the sweep directory, readable by its owner only."""

@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
-import requests
-import tenacity
-
 from ._errors import ServerError, ServerUnreachableError
+from ._local_session import LocalConnectionError, LocalResponse, LocalSession
+
+if TYPE_CHECKING:
+    import requests
 
 log = logging.getLogger(__name__)
 
@@ -28,11 +29,12 @@ _BLOCK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class ServerAccess:
-    """Where a server is and how to be let in. url: of its API; app_url: of its pages."""
+    """Where a server is and how to be let in. url: of its API; app_url: of its pages. is_local: it is embedded."""
 
     url: str
     app_url: str
     api_key: str = field(repr=False)
+    is_local: bool = False
 
 
 class Transport:
@@ -59,15 +61,17 @@ class Transport:
         self._access: ServerAccess | None = None
         self.place = "the sweep server"
         self._patience_s = patience_s
-        self._session = session or requests.Session()
-        self._session.headers["User-Agent"] = "hydra-wandb-sweeper"
+        self._given_session = session
+        self._session: requests.Session | LocalSession | None = None
+        self._connection_errors: tuple[type[Exception], ...] = ()
         self._sleep = sleep
         self._clock = clock
         self._is_given_up = is_given_up
 
     def close(self) -> None:
         """Close its connections."""
-        self._session.close()
+        if self._session is not None:
+            self._session.close()
 
     def graphql(self, query: str, variables: Mapping[str, Any], patience_s: float | None = None) -> dict[str, Any]:
         """Return the data of a GraphQL answer. patience_s: for this request."""
@@ -101,22 +105,23 @@ class Transport:
 
     def _patiently(self, request: Callable[[], T], patience_s: float | None = None) -> T:
         patience_s = self._patience_s if patience_s is None else patience_s
-        retrying = tenacity.Retrying(
-            sleep=self._sleep,
-            stop=_StopAfter(patience_s, self._clock, self._is_given_up),
-            wait=_wait,
-            retry=tenacity.retry_if_exception_type(_Later),
-            before_sleep=_log_wait,
-        )
-        try:
-            return retrying(request)
-        except tenacity.RetryError as error:
-            later = error.last_attempt.exception()
-            within = f" within {patience_s:.0f} s" if patience_s else ""
-            raise ServerUnreachableError(
-                f"No usable answer from {self.place}{within}: {later}. "
-                "Check that the server runs and can be reached from this machine."
-            ) from later
+        deadline = self._clock() + patience_s
+        waits = 0
+        while True:
+            try:
+                return request()
+            except _Later as later:
+                wait_s = _wait_s(later, waits)
+                # A wait beyond the deadline would be for nothing.
+                if self._is_given_up() or self._clock() + wait_s >= deadline:
+                    within = f" within {patience_s:.0f} s" if patience_s else ""
+                    raise ServerUnreachableError(
+                        f"No usable answer from {self.place}{within}: {later}. "
+                        "Check that the server runs and can be reached from this machine."
+                    ) from later
+                log.warning("The sweep server can't answer (%s); trying again in %.1f s.", later, wait_s)
+            waits += 1
+            self._sleep(wait_s)
 
     def _post_once(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         access = self._current_access()
@@ -139,7 +144,7 @@ class Transport:
             try:
                 for block in response.iter_content(_BLOCK_BYTES):
                     into.write(block)
-            except requests.RequestException as error:
+            except self._connection_errors as error:
                 raise _Later(str(error)) from error
 
     def _upload_once(self, url: str, content: BinaryIO, headers: Mapping[str, str]) -> None:
@@ -148,10 +153,11 @@ class Transport:
         # An empty file would be sent in chunks, which stores behind signed addresses refuse.
         self._send("PUT", url, data=content if size else b"", headers=dict(headers), auth=_unsigned)
 
-    def _send(self, method: str, url: str, **options: Any) -> requests.Response:
+    def _send(self, method: str, url: str, **options: Any) -> requests.Response | LocalResponse:
+        session = self._session or self._open_session()
         try:
-            response = self._session.request(method, url, timeout=_TIMEOUT_S, **options)
-        except requests.RequestException as error:
+            response = session.request(method, url, timeout=_TIMEOUT_S, **options)
+        except self._connection_errors as error:
             self._access = None
             # An address of a file has a signature or a token in it; urllib3 tells the address in its errors.
             words = str(error) if method == "POST" else str(error).replace(_path_of(url), "/…")
@@ -164,6 +170,17 @@ class Transport:
                 response.status_code,
             )
         return response
+
+    def _open_session(self) -> requests.Session | LocalSession:
+        if self._given_session is None and self._current_access().is_local:
+            self._session, self._connection_errors = LocalSession(), (LocalConnectionError,)
+        else:
+            import requests
+
+            self._session = self._given_session or requests.Session()
+            self._connection_errors = (requests.RequestException,)
+        self._session.headers["User-Agent"] = "hydra-wandb-sweeper"
+        return self._session
 
     def _current_access(self) -> ServerAccess:
         if self._access is None:
@@ -193,32 +210,15 @@ class _Later(Exception):
         self.after_s = after_s
 
 
-class _StopAfter(tenacity.stop.stop_base):
-    """Stop once the next wait would end after the deadline, or the caller has given up."""
-
-    def __init__(self, patience_s: float, clock: Callable[[], float], is_given_up: Callable[[], bool]) -> None:
-        self._clock = clock
-        self._is_given_up = is_given_up
-        self._deadline = clock() + patience_s
-
-    def __call__(self, state: tenacity.RetryCallState) -> bool:
-        return self._is_given_up() or self._clock() + (state.upcoming_sleep or 0) >= self._deadline
-
-
-def _wait(state: tenacity.RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    if isinstance(error, _Later) and error.after_s is not None:
-        return error.after_s
+def _wait_s(later: _Later, waits: int) -> float:
+    """Return how long to wait after an answer. waits: how often that has been done for this request."""
+    if later.after_s is not None:
+        return later.after_s
     # Jitter, so that 80 agents that lost the server together don't come back together.
-    return min(30.0, 2.0 ** (state.attempt_number - 1)) * random.uniform(0.5, 1.0)
+    return min(30.0, 2.0**waits) * random.uniform(0.5, 1.0)
 
 
-def _log_wait(state: tenacity.RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
-    log.warning("The sweep server can't answer (%s); trying again in %.1f s.", error, state.upcoming_sleep)
-
-
-def retry_after_s(response: requests.Response) -> float | None:
+def retry_after_s(response: requests.Response | LocalResponse) -> float | None:
     """Return how long an answer asks to wait, in seconds; None if it doesn't say."""
     header = response.headers.get("Retry-After")
     if header is None:
@@ -237,7 +237,7 @@ def _messages(answer: Mapping[str, Any]) -> str:
     return "; ".join(str(e.get("message", e)) if isinstance(e, dict) else str(e) for e in answer["errors"])
 
 
-def _messages_of(response: requests.Response) -> str:
+def _messages_of(response: requests.Response | LocalResponse) -> str:
     try:
         answer = response.json()
         return _messages(answer) if answer.get("errors") else response.text[:500]

@@ -13,10 +13,10 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from ._errors import SettingError
+from ._override_text import OverrideReader, ReadOverride
 from ._trial_line import join_line, split_line
 
 _FIELD = "trials"
@@ -53,12 +53,12 @@ def read_trials(
     """
     if setting is None:
         return ()
-    parser = OverridesParser.create(config_loader=config_loader)
+    reader = OverrideReader(OverridesParser.create(config_loader=config_loader))
     entries = _file_entries(setting, read_text) if isinstance(setting, str) else _list_entries(setting)
     lines: list[TrialLine] = []
     places: dict[tuple[str, ...], str] = {}
     for place, entry in entries:
-        line, identity = _parse(parser, place, entry)
+        line, identity = _parse(reader, place, entry)
         if identity in places:
             raise SettingError(
                 _FIELD,
@@ -114,15 +114,15 @@ def _list_entries(entries: Sequence[Any]) -> Iterator[tuple[str, Any]]:
         yield f"entry {number} of the list", entry
 
 
-def _parse(parser: OverridesParser, place: str, entry: Any) -> tuple[TrialLine, tuple[str, ...]]:
+def _parse(reader: OverrideReader, place: str, entry: Any) -> tuple[TrialLine, tuple[str, ...]]:
     """Return a trial, and what is the same for trials that mean the same."""
     texts = _split(place, entry)
-    overrides = [_parse_override(parser, place, text) for text in texts]
-    for text, override in zip(texts, overrides, strict=True):
-        _check(place, text, override)
-    keys = tuple(override.get_key_element().lstrip("+~") for override in overrides)
+    overrides = [_read_override(reader, place, text) for text in texts]
+    for override in overrides:
+        _check(place, override)
+    keys = tuple(override.key_element.lstrip("+~") for override in overrides)
     # By value, so that 1e-3 is 0.001 and 'x' is x, while 1 and 1.0 differ.
-    identity = sorted(f"{override.get_key_element()}={override.value()!r}" for override in overrides)
+    identity = sorted(f"{override.key_element}={override.value!r}" for override in overrides)
     return TrialLine(place, tuple(texts), keys), tuple(identity)
 
 
@@ -145,26 +145,25 @@ def _split(place: str, entry: Any) -> list[str]:
     return texts
 
 
-def _parse_override(parser: OverridesParser, place: str, text: str) -> Override:
+def _read_override(reader: OverrideReader, place: str, text: str) -> ReadOverride:
     try:
-        (override,) = parser.parse_overrides([text])
+        return reader.read(text)
     except HydraException as error:
         raise SettingError(_FIELD, text, f"{place} isn't a Hydra override: {error}") from error
-    return override
 
 
-def _check(place: str, text: str, override: Override) -> None:
-    if override.is_sweep_override():
+def _check(place: str, override: ReadOverride) -> None:
+    if override.is_sweep:
         raise SettingError(
             _FIELD,
-            text,
+            override.text,
             f"{place} sweeps, but a line is one trial; write a line per value, or sweep the key for all lines beside "
             "the list (on the command line); a comma in a text wants quotes within quotes: \"key='a,b'\"",
         )
-    if override.is_hydra_override():
+    if override.is_hydra:
         raise SettingError(
             _FIELD,
-            text,
+            override.text,
             f"{place} changes Hydra's own configuration, which is one for all trials of a sweep; give it on the "
             "command line",
         )

@@ -11,12 +11,12 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ._errors import SweepError
+from ._override_text import OverrideReader, ReadOverride
 from ._sweep_config import flat_parameters
 from ._template import Form, Template
 from ._trial_line import split_line
@@ -40,7 +40,7 @@ def first_overrides(template: Template, config: Mapping[str, Any]) -> list[str]:
 
 def validate(loader: ConfigLoader, master: DictConfig, template: Template, config: Mapping[str, Any]) -> None:
     """Raise Hydra's own error for the first override that doesn't compose."""
-    parser = OverridesParser.create()
+    reader = OverrideReader(OverridesParser.create())
     parameters = dict(flat_parameters(config))
     first = {name: example_values(spec)[0] for name, spec in parameters.items()}
     composed = _compose(loader, master, template, first)
@@ -52,8 +52,9 @@ def validate(loader: ConfigLoader, master: DictConfig, template: Template, confi
         if not values:
             continue
         is_group = bool(loader.get_group_options(slot.key.lstrip("+~").partition("@")[0]))
+        places = Places(composed)
         for value in values:
-            if is_group or not _fits(composed, parser.parse_override(f"{slot.key}={slot.value_text(value)}")):
+            if is_group or not places.take(reader.read(f"{slot.key}={slot.value_text(value)}")):
                 _compose(loader, master, template, {**first, slot.name: value})
 
 
@@ -77,30 +78,60 @@ def _validate_lines(
     lines: Sequence[str],
 ) -> None:
     """Check every line of a list of trials, at the price of composing one of each kind."""
-    parser = OverridesParser.create(config_loader=loader)
+    reader = OverrideReader(OverridesParser.create(config_loader=loader))
 
     @cache
     def is_group(key: str) -> bool:
         return bool(loader.get_group_options(key))
 
-    composed: dict[tuple[str, ...], DictConfig] = {}
+    places: dict[tuple[str, ...], Places] = {}
     for line in lines:
-        overrides = parser.parse_overrides(split_line(line))
+        overrides = [reader.read(text) for text in split_line(line)]
         # What decides which keys there are: chosen groups, and what is added and deleted.
-        kind = tuple(str(o.input_line) if is_group(o.key_or_group) else o.get_key_element() for o in overrides)
-        settable = [o for o in overrides if not is_group(o.key_or_group) and o.type is not OverrideType.DEL]
-        if kind not in composed or not all(_fits(composed[kind], override) for override in settable):
-            composed[kind] = _compose(loader, master, template, {**first, name: line})
+        kind = tuple(o.text if is_group(o.key_or_group) else o.key_element for o in overrides)
+        settable = [o for o in overrides if not is_group(o.key_or_group) and not o.is_deletion]
+        if kind not in places or not all(map(places[kind].take, settable)):
+            places[kind] = Places(_compose(loader, master, template, {**first, name: line}))
 
 
-def _fits(composed: DictConfig, override: Override) -> bool:
-    """True if the value can be set in a config composed with another value of the same key.
+class Places:
+    """A composed config, and which values its keys take."""
 
-    The same check as composing anew for a key that isn't a config group, at a thousandth of the time: without it a
-    range of 10^5 values would take hours. False means: ask Hydra.
+    def __init__(self, composed: DictConfig) -> None:
+        self._composed = composed
+        self._kinds: set[tuple[str, type]] = set()
+
+    def take(self, override: ReadOverride) -> bool:
+        """True if the value can be set in a config composed with another value of the same key.
+
+        The same check as composing anew for a key that isn't a config group, at a thousandth of the time: without it
+        a range of 10^5 values would take hours. False means: ask Hydra.
+        """
+        key, value = override.key_or_group, override.value
+        kind = (key, type(value))
+        if kind in self._kinds and _is_one_of_many(value):
+            return True
+        try:
+            OmegaConf.update(self._composed, key, value, merge=True)
+            stored = OmegaConf.select(self._composed, key) if _is_one_of_many(value) else None
+        except OmegaConfBaseException:
+            return False
+        if _is_number(stored) if _is_number(value) else type(stored) is str:
+            self._kinds.add(kind)
+        return True
+
+
+def _is_one_of_many(value: Any) -> bool:
+    """True for a value for which another one of its type can stand: if a key takes one, it takes all.
+
+    Not so where text is read as something else than text, and where few of a type are allowed (enumerations): what
+    such a key has taken isn't of the value's own kind.
     """
-    try:
-        OmegaConf.update(composed, override.key_or_group, override.value(), merge=True)
-    except OmegaConfBaseException:
-        return False
-    return True
+    if type(value) is str:
+        return "$" not in value and value != "???"
+    return _is_number(value)
+
+
+def _is_number(value: Any) -> bool:
+    # Larger integers don't fit into a float.
+    return type(value) is bool or (type(value) in (int, float) and abs(value) < 2**63)

@@ -85,9 +85,15 @@ def time() -> FakeTime:
     return FakeTime()
 
 
+@pytest.fixture(params=[False, True], ids=["wandb", "embedded"])
+def is_local(request: pytest.FixtureRequest) -> bool:
+    """Of which kind a server is; requests reach them by different ways."""
+    return bool(request.param)
+
+
 @pytest.fixture
-def client(server: ScriptedServer, time: FakeTime) -> SweepClient:
-    access = ServerAccess(server.url, server.url, KEY)
+def client(server: ScriptedServer, time: FakeTime, is_local: bool) -> SweepClient:
+    access = ServerAccess(server.url, server.url, KEY, is_local)
     return SweepClient(lambda: access, patience_s=100, sleep=time.sleep, clock=lambda: time.now)
 
 
@@ -141,22 +147,27 @@ def test_patience_has_an_end_and_the_error_has_the_server_s_words(
     assert time.now <= 100
 
 
-def test_a_server_that_is_not_there_is_named(time: FakeTime) -> None:
+def test_a_server_that_is_not_there_is_named(time: FakeTime, is_local: bool) -> None:
     nowhere = ScriptedServer()
     nowhere.close()
-    access = ServerAccess(nowhere.url, nowhere.url, KEY)
+    access = ServerAccess(nowhere.url, nowhere.url, KEY, is_local)
     client = SweepClient(lambda: access, patience_s=5, sleep=time.sleep, clock=lambda: time.now)
     with pytest.raises(ServerUnreachableError, match=nowhere.url):
         client.default_entity()
 
 
-def test_a_server_that_comes_back_elsewhere_is_found_there(server: ScriptedServer, time: FakeTime) -> None:
+def test_a_server_that_comes_back_elsewhere_is_found_there(
+    server: ScriptedServer, time: FakeTime, is_local: bool
+) -> None:
     gone = ScriptedServer()
     gone.close()
     server.answers = [HEARTBEAT]
     places = [gone.url, gone.url, server.url, "http://never.asked"]
     client = SweepClient(
-        lambda: ServerAccess(url := places.pop(0), url, KEY), patience_s=100, sleep=time.sleep, clock=lambda: time.now
+        lambda: ServerAccess(url := places.pop(0), url, KEY, is_local),
+        patience_s=100,
+        sleep=time.sleep,
+        clock=lambda: time.now,
     )
     assert client.heartbeat("a", ()) == []
     assert client.heartbeat("a", ()) == []

@@ -34,9 +34,9 @@ def time() -> FakeTime:
     return FakeTime()
 
 
-@pytest.fixture
-def transport(server: ScriptedServer, time: FakeTime) -> Transport:
-    access = ServerAccess(server.url, server.url, KEY)
+@pytest.fixture(params=[False, True], ids=["wandb", "embedded"])
+def transport(server: ScriptedServer, time: FakeTime, request: pytest.FixtureRequest) -> Transport:
+    access = ServerAccess(server.url, server.url, KEY, is_local=request.param)
     return Transport(lambda: access, patience_s=100, sleep=time.sleep, clock=lambda: time.now)
 
 
