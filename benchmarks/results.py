@@ -101,16 +101,18 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
     """The options that all benchmarks have; a script adds its own."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="for whether it runs; its figures mean little")
-    parser.add_argument("--repeat", type=int, help="measurements of each figure (default: 5; with --quick 1)")
+    parser.add_argument("--repeat", type=int, help="measurements of each figure (default: at least 5, few if quick)")
     parser.add_argument("--output", type=Path, help="a file for the figures as JSON")
     return parser
 
 
-def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The options, with a number of repetitions in any case."""
+def parse(
+    parser: argparse.ArgumentParser, arguments: Sequence[str] | None, *, repeat: int = 5, quick_repeat: int = 1
+) -> argparse.Namespace:
+    """The options, with `repeat` filled in where it wasn't given."""
     options = parser.parse_args(arguments)
     if options.repeat is None:
-        options.repeat = 1 if options.quick else 5
+        options.repeat = quick_repeat if options.quick else repeat
     if options.repeat < 1:
         parser.error(f"--repeat={options.repeat}: at least one measurement is needed")
     return options
@@ -126,10 +128,21 @@ def report(script: str, doc: str | None, options: argparse.Namespace, tables: Se
             "machine": machine(),
             "quick": options.quick,
             "repeat": options.repeat,
-            "tables": [{"name": t.name, "note": t.note, "rows": [dict(row) for row in t.rows]} for t in tables],
+            "tables": [{"name": t.name, "note": t.note, "rows": _rounded(t.rows)} for t in tables],
         }
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _rounded(value: Any) -> Any:
+    """Figures as they are kept: six significant digits, and None for what isn't a number."""
+    if isinstance(value, Mapping):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    if isinstance(value, float):
+        return None if value != value else float(f"{value:.6g}")
+    return value
 
 
 # --- the machine ---

@@ -4,15 +4,12 @@ Hydra imports every installed plugin at the start of every app. This measures th
 three environments: Hydra alone, with the other plugins that are installed (the launchers, on which this plugin
 depends), and with this plugin as well. Runs alternate, so that a busy moment of the machine hits all alike.
 
-    python benchmarks/startup.py --runs 20
+    python benchmarks/startup.py    # 20 runs of each
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -21,8 +18,9 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
+
+import results
 
 REPO = Path(__file__).resolve().parent.parent
 PLUGINS = "hydra_plugins"
@@ -113,41 +111,27 @@ def measure(num_runs: int) -> dict[str, list[float]]:
     return times
 
 
-def table(times: dict[str, list[float]]) -> str:
-    """One line per environment: its times, and its median beside the one on the line before."""
-    lines = [f"{'':22}{'median':>10}{'min':>10}{'max':>10}{'difference':>13}{'ratio':>8}"]
-    before: float | None = None
+def rows(times: dict[str, list[float]]) -> list[results.Row]:
+    """A row per environment: its times, and how much its median is above the one of the row before."""
+    rows: list[results.Row] = []
+    before_s: float | None = None
     for label, seconds in times.items():
-        median = statistics.median(seconds)
-        line = f"{label:22}" + "".join(f"{value * 1000:7.1f} ms" for value in (median, min(seconds), max(seconds)))
-        if before is not None:
-            line += f"{(median - before) * 1000:+10.1f} ms{median / before:8.3f}"
-        lines.append(line)
-        before = median
-    return "\n".join(lines)
-
-
-def report(times: dict[str, list[float]]) -> dict[str, object]:
-    """The measurement as JSON; the plugin's own cost is the last environment against the one before."""
-    medians = {label: statistics.median(seconds) for label, seconds in times.items()}
-    *_, without, with_plugin = medians.values()
-    return {
-        "python": platform.python_version(),
-        "hydra": version("hydra-core"),
-        "runs": len(next(iter(times.values()))),
-        "median_s": medians,
-        "plugin_difference_s": with_plugin - without,
-        "plugin_ratio": with_plugin / without,
-        "times_s": times,
-    }
+        median_s = statistics.median(seconds)
+        rows.append(
+            {
+                "environment": label,
+                "start (ms)": results.spread([1000 * value for value in seconds]),
+                "more than the row before (ms)": None if before_s is None else 1000 * (median_s - before_s),
+            }
+        )
+        before_s = median_s
+    return rows
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=15, help="runs per environment (default: %(default)s)")
-    times = measure(parser.parse_args(arguments).runs)
-    print(table(times))
-    print(json.dumps(report(times)))
+    options = results.parse(results.parser(__doc__), arguments, repeat=20, quick_repeat=2)
+    tables = [results.Table("Start of an empty Hydra app", rows(measure(options.repeat)))]
+    results.report(__file__, __doc__, options, tables)
 
 
 if __name__ == "__main__":
