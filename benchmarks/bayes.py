@@ -10,8 +10,9 @@ Regret is what the trial that looks best so far really is above the optimum, wit
 method the median over seeds is shown after 25, 50 and 100 trials; a seed is won by whoever has the smaller regret,
 and the share of seeds that `bayes` wins comes with its 95 % interval (Wilson's).
 
-    OMP_NUM_THREADS=1 python benchmarks/bayes.py            # some ten minutes on an idle core
-    OMP_NUM_THREADS=1 python benchmarks/bayes.py --quick
+    python benchmarks/bayes.py                # 5 seeds: some three minutes on an idle core
+    python benchmarks/bayes.py --repeat 20    # 20 seeds, as for docs/searching.md
+    python benchmarks/bayes.py --quick        # one short sweep of each, without W&B's
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+import results
 
 REPO = Path(__file__).resolve().parent.parent
 REFERENCE_PACKAGES = ("sweeps==0.3.0", "numpy==1.26.4")
@@ -242,7 +245,7 @@ def run_reference(seeds: Sequence[int], trials: int) -> list[Course]:
                 error = done.stderr.strip().splitlines()[-1:]
                 print(f"The reference is left out: {' '.join(command[1:])} failed: {error}", file=sys.stderr)
                 return []
-        worker = [str(python), __file__, "--worker", "--seeds", str(len(seeds)), "--first-seed", str(seeds[0])]
+        worker = [str(python), __file__, "--worker", "--repeat", str(len(seeds)), "--first-seed", str(seeds[0])]
         worker += ["--trials", str(trials)]
         out = subprocess.run(worker, check=True, stdout=subprocess.PIPE, text=True, env=alone()).stdout
     return [Course(**json.loads(line)) for line in out.splitlines()]
@@ -264,9 +267,9 @@ def wilson(wins: float, count: int, z: float = 1.96) -> tuple[float, float]:
     return max((middle - half) / scale, 0.0), min((middle + half) / scale, 1.0)
 
 
-def summary(courses: Sequence[Course], trials: int) -> list[dict[str, Any]]:
+def rows(courses: Sequence[Course], trials: int) -> list[results.Row]:
     """A row per function, method and checkpoint."""
-    rows: list[dict[str, Any]] = []
+    rows: list[results.Row] = []
     by_key = {(c.function, c.method, c.seed): c for c in courses}
     methods = list(dict.fromkeys(c.method for c in courses))
     seeds = sorted({c.seed for c in courses})
@@ -276,53 +279,45 @@ def summary(courses: Sequence[Course], trials: int) -> list[dict[str, Any]]:
             asking_ms = 1000 * statistics.mean(c.asking_s for c in of_method) / trials
             for after in [n for n in CHECKPOINTS if n <= trials]:
                 regrets = [c.regret[after - 1] for c in of_method]
-                row = {
-                    "function": name,
-                    "method": method,
-                    "trials": after,
-                    "median_regret": statistics.median(regrets),
-                }
-                if method != "bayes":
-                    ours = [by_key[name, "bayes", seed].regret[after - 1] for seed in seeds]
-                    wins = sum((a < b) + 0.5 * (a == b) for a, b in zip(ours, regrets, strict=True))
-                    row |= {"bayes_wins": wins / len(seeds), "interval": wilson(wins, len(seeds))}
-                rows.append({**row, "asking_ms": asking_ms})
+                ours = [by_key[name, "bayes", seed].regret[after - 1] for seed in seeds]
+                rows.append(
+                    {
+                        "function": name,
+                        "method": method,
+                        "trials": after,
+                        "median regret": statistics.median(regrets),
+                        "`bayes` wins (95 %)": None if method == "bayes" else wins(ours, regrets),
+                        "ms per choice": asking_ms,
+                    }
+                )
     return rows
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    lines = [
-        "| Function | Method | Trials | Median regret | `bayes` wins (95 %) | ms per choice |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        wins = "{:.0%} ({:.0%} to {:.0%})".format(row["bayes_wins"], *row["interval"]) if "bayes_wins" in row else ""
-        lines.append(
-            f"| {row['function']} | {row['method']} | {row['trials']} | {row['median_regret']:.3g} | {wins} "
-            f"| {row['asking_ms']:.0f} |"
-        )
-    return "\n".join(lines)
+def wins(ours: Sequence[float], others: Sequence[float]) -> str:
+    """The share of seeds in which we have the smaller regret, and its interval."""
+    count = sum((a < b) + 0.5 * (a == b) for a, b in zip(ours, others, strict=True))
+    return "{:.0%} ({:.0%} to {:.0%})".format(count / len(ours), *wilson(count, len(ours)))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=20, help="sweeps per function and method (default: %(default)s)")
+    parser = results.parser(__doc__)
     parser.add_argument("--first-seed", type=int, default=0, help="the others follow it (default: %(default)s)")
-    parser.add_argument("--trials", type=int, default=100, help="trials per sweep (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="3 seeds of 30 trials: whether it works, not how well")
+    parser.add_argument("--trials", type=int, help="trials per sweep (default: 100; with --quick 25)")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    count, trials = (3, 30) if options.quick else (options.seeds, options.trials)
-    seeds = range(options.first_seed, options.first_seed + count)
+    options = results.parse(parser, arguments)
+    os.environ["OMP_NUM_THREADS"] = "1"  # as the server has it; before NumPy is imported
+    trials = options.trials or (25 if options.quick else 100)
+    seeds = range(options.first_seed, options.first_seed + options.repeat)
     if options.worker:
         for course in run_here(["sweeps"], seeds, trials):
             print(json.dumps(asdict(course)), flush=True)
         return
     sys.path.insert(0, str(REPO))
-    courses = [*run_here(["bayes", "Optuna's TPE", "random"], seeds, trials), *run_reference(seeds, trials)]
-    rows = summary(courses, trials)
-    print(table(rows))
-    print(json.dumps({"seeds": list(seeds), "trials": trials, "agents": AGENTS, "rows": rows}))
+    courses = run_here(["bayes", "Optuna's TPE", "random"], seeds, trials)
+    reference = [] if options.quick else run_reference(seeds, trials)
+    name = f"Regret of searches with {AGENTS} agents, seeds {seeds[0]} to {seeds[-1]}"
+    table = results.Table(name, rows([*courses, *reference], trials))
+    results.report(__file__, __doc__, options, [table])
 
 
 if __name__ == "__main__":
