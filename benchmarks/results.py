@@ -120,7 +120,7 @@ def parse(
 
 def report(script: str, doc: str | None, options: argparse.Namespace, tables: Sequence[Table]) -> None:
     """Print tables, and write them to the file that was asked for. script: its `__file__`; doc: its docstring."""
-    print("\n\n".join(f"### {table.name}\n\n{markdown(table.rows)}" for table in tables), flush=True)
+    print("\n\n".join(map(section, tables)), flush=True)
     if options.output:
         figures = {
             "benchmark": Path(script).stem,
@@ -132,6 +132,11 @@ def report(script: str, doc: str | None, options: argparse.Namespace, tables: Se
         }
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def section(table: Table) -> str:
+    """A table with its name and note, in Markdown."""
+    return "\n\n".join(filter(None, [f"### {table.name}", table.note, markdown(table.rows)]))
 
 
 def _rounded(value: Any) -> Any:
