@@ -122,15 +122,16 @@ def memory_mb(pid: int) -> float:
 
 
 class Server:
-    """The server of a directory, as a context."""
+    """The server of a directory, as a context. host: what it listens on."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, host: str = "127.0.0.1") -> None:
         self._directory = directory
+        self._host = host
         self.start_s = 0.0
 
     def __enter__(self) -> ServerAddress:
         started_s = time.perf_counter()
-        self._address = ensure_running(self._directory)
+        self._address = ensure_running(self._directory, host=self._host)
         self.start_s = time.perf_counter() - started_s
         return self._address
 
