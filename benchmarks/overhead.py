@@ -4,7 +4,7 @@ All run the same trial (apps/task.py), one at a time, against the same embedded 
 and ends, by the clock that all processes share.
 
 - s per trial: the time from the first trial's begin to the last one's, divided by the trials between. What lies
-  before the first ("first trial after", from pressing return) and after the last ("prompt after") is listed beside it.
+  before the first ("first trial after", from pressing return) and after the last ("prompt after") stands beside it.
 - later trials: the median time from one begin to the next without the first one, in which W&B's service may start.
 - times the loop: "s per trial" by that of the floor, a plain loop in one process. Only where trials log: a bare loop
   without W&B takes no time worth dividing by.
