@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import results
-from peers import LOOP, WANDB_AGENT, Peer, has_cluster, peers
+from peers import APPS, LOOP, WANDB_AGENT, Peer, has_cluster, peers
 from results import Row, Table, median_of, spread
 from server import Server
 from server_load import PROJECT
@@ -88,6 +88,7 @@ def measure(peer: Peer, case: Case, address: ServerAddress, server: Path, trials
             "WANDB_BASE_URL": address.url,
             "WANDB_API_KEY": address.api_key,
             "WANDB_PROJECT": PROJECT,
+            "PYTHONPATH": str(APPS),  # submitit's jobs don't find what stands beside the script
         }
         command = peer.command(address, trials)
         started_s = time.monotonic()
