@@ -134,9 +134,9 @@ def report(script: str, doc: str | None, options: argparse.Namespace, tables: Se
         options.output.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def section(table: Table) -> str:
+def section(table: Table, heading: str = "###") -> str:
     """A table with its name and note, in Markdown."""
-    return "\n\n".join(filter(None, [f"### {table.name}", table.note, markdown(table.rows)]))
+    return "\n\n".join(filter(None, [f"{heading} {table.name}", table.note, markdown(table.rows)]))
 
 
 def _rounded(value: Any) -> Any:
@@ -184,7 +184,11 @@ def package_version(package: str) -> str | None:
 
 
 def commit() -> str | None:
-    """The project's commit, marked if files differ from it; None outside a clone."""
-    command = ["git", "describe", "--always", "--dirty= with changes", "--abbrev=10"]
-    described = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
-    return described.stdout.strip() or None
+    """The project's commit, marked if files differ from it that figures don't stand in; None outside a clone."""
+    head = _git("describe", "--always", "--abbrev=10")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results", ":!docs")
+    return (head + (" with changes" if changed else "")) if head else None
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=REPO, capture_output=True, text=True).stdout.strip()
