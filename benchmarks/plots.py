@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,6 +168,10 @@ def _bars(plot: Plot, series: dict[str, list[tuple[Any, Any]]], axes: Any, figur
     axes.margins(x=0.12)
     if plot.y_log:
         axes.set_xscale("log")
+        least = min(median_of(cell) for points in series.values() for _, cell in points)
+        axes.set_xlim(left=10 ** math.floor(math.log10(least)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("")
     axes.set_xlabel(plot.label)
     if len(series) > 1:
         axes.legend(frameon=False)
@@ -179,6 +184,9 @@ def _lines(plot: Plot, series: dict[str, list[tuple[Any, Any]]], axes: Any, figu
         axes.errorbar(places, medians, label=name, color=COLOURS[index], marker="o", **_errors("y", points))
     if plot.x_log:
         axes.set_xscale("log")
+        axes.set_xticks(sorted({x for points in series.values() for x, _ in points}))
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.xaxis.set_minor_formatter("")
     axes.set_yscale("log" if plot.y_log else "linear")
     if not plot.y_log:
         axes.set_ylim(bottom=0)

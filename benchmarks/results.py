@@ -81,7 +81,7 @@ def markdown(rows: Sequence[Row]) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row))
     cells = [[shown(row.get(name)).replace("|", "\\|") for name in names] for row in rows]
     of_text = [any(isinstance(row.get(name), str) for row in rows) for name in names]
-    widths = [max(len(line[i]) for line in [names, *cells]) for i in range(len(names))]
+    widths = [max(2, *(len(line[i]) for line in [names, *cells])) for i in range(len(names))]
 
     def line(texts: Sequence[str]) -> str:
         padded = (
