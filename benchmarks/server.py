@@ -24,10 +24,10 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import results
 from results import Row, Table, shown, spread
@@ -44,6 +44,9 @@ from server_load import (
 )
 
 from wandb_sweep_server.launch import ServerAddress, ensure_running
+
+if TYPE_CHECKING:
+    from wandb_sweep_server.store import Store
 
 KINDS = ("claim", "heartbeat", "stream", "finish")
 LINES_PER_TRIAL = 5
@@ -87,29 +90,44 @@ def grid_config(trials: int) -> dict[str, Any]:
 
 
 def fill(directory: Path, trials: int) -> None:
-    """Finish so many trials of a sweep of their own, through the server's own code but without HTTP, so that 10^5 of
-    them take minutes. To be run in a process of its own, while no server runs."""
-    from wandb_sweep_server.filestream import Chunk, StreamPost
-    from wandb_sweep_server.records import global_id
-    from wandb_sweep_server.runs import RunFields
+    """Finish so many trials of a sweep of their own. To be run in a process of its own, while no server runs."""
     from wandb_sweep_server.store import Limits, Store
     from wandb_sweep_server.sweeps import SweepChange
 
     store = Store(directory, Limits())
+    with store.database.transaction():
+        project = store.projects.require(ENTITY, PROJECT)
+        sweep = store.sweeps.create(project, SweepChange(config=json.dumps(grid_config(trials))))
+    for _ in finish_trials(store, sweep.name, trials):
+        pass
+    store.close()
+
+
+def finish_trials(store: Store, sweep_name: str, trials: int) -> Iterator[dict[str, Any]]:
+    """Finish so many trials of a sweep, through the server's own code but without HTTP, so that 10^5 of them take
+    minutes. Yields the command by which an agent would have got each."""
+    from wandb_sweep_server.filestream import Chunk, StreamPost
+    from wandb_sweep_server.records import global_id
+    from wandb_sweep_server.runs import RunFields
+
     lines = tuple(json.dumps({"loss": 1 / (n + 1), "_step": n}) for n in range(LINES_PER_TRIAL))
     post = StreamPost((Chunk("history", 0, lines),), {"loss": 0.2, "_step": 4}, exit_code=0)
     with store.database.transaction():
         project = store.projects.require(ENTITY, PROJECT)
-        sweep = store.sweeps.create(project, SweepChange(config=json.dumps(grid_config(trials))))
+        sweep = store.sweeps.by_name(project.id, sweep_name)
+        if sweep is None:
+            raise RuntimeError(f"no sweep {sweep_name} in {ENTITY}/{PROJECT}")
         agent = global_id("Agent", store.agents.register(sweep, "node").id)
     for start in range(0, trials, 1000):
+        commands = []
         with store.database.transaction():
             for _ in range(start, min(trials, start + 1000)):
-                name = store.agents.heartbeat(agent, "{}")[0]["run_id"]
+                commands.append(store.agents.heartbeat(agent, "{}")[0])
+                name = commands[-1]["run_id"]
                 run, _ = store.runs.announce(project, name, sweep.name, RunFields(), starts=True)
                 store.agents.heartbeat(agent, json.dumps({name: True}))
                 store.runs.post(run, post)
-    store.close()
+        yield from commands
 
 
 def memory_mb(pid: int) -> float:
