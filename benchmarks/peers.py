@@ -30,14 +30,16 @@ Command = Callable[[ServerAddress, int], list[str]]
 class Peer:
     """Something that runs trials. command: for a number of them.
 
-    needs_wandb: it can't run trials without W&B. is_slow: seconds lie between its trials whatever they do, so few are
-    enough. missing: why it can't be measured here, None if it can.
+    needs_wandb: it can't run trials without W&B. is_slow: seconds lie between its trials, so few are enough.
+    is_variant: heavy imports are to it what they are to another one. missing: why it can't be measured here, None if
+    it can.
     """
 
     name: str
     command: Command
     needs_wandb: bool = False
     is_slow: bool = False
+    is_variant: bool = False
     missing: str | None = None
 
 
@@ -52,9 +54,9 @@ def peers() -> list[Peer]:
     return [
         Peer(LOOP, _loop),
         Peer("this plugin, fork", plugin("fork")),
-        Peer("this plugin, spawn", plugin("spawn")),
-        Peer("this plugin, none", plugin("none")),
-        Peer("this plugin, fork, in a SLURM job", plugin("fork", *slurm), missing=no_slurm),
+        Peer("this plugin, spawn", plugin("spawn"), is_slow=True),
+        Peer("this plugin, none", plugin("none"), is_variant=True),
+        Peer("this plugin, fork, in a SLURM job", plugin("fork", *slurm), is_variant=True, missing=no_slurm),
         Peer("Hydra's BasicSweeper", _hydra()),
         Peer("hydra-optuna-sweeper", _optuna, missing=_no_optuna_sweeper()),
         Peer(WANDB_AGENT, _cli_agent, needs_wandb=True, is_slow=True),
