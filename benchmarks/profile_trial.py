@@ -29,8 +29,8 @@ from server import Server
 
 AGENT, TRIAL = "agent", "trial's process"
 LEAST_MS = 0.1
-COMPOSITION = re.compile(r"Hydra |compos|output_dir")
-OF_TRIAL = re.compile(r"^Hydra |^_trial\.")
+COMPOSITION = re.compile(r"^Hydra|compos|output_dir")
+OF_TRIAL = re.compile(r"^Hydra|^_trial\.")
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def describe(frame: FrameType | None) -> str:
             if module in PHASES:
                 return (name if name == innermost else f"{name}: {innermost}") + imports
         frame = frame.f_back
-    return (innermost or "Python and Hydra") + imports
+    return (innermost or "Python") + imports
 
 
 class Samples:

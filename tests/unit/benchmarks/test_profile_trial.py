@@ -17,9 +17,9 @@ SAMPLES = [
     Sample(FIRST, 0.3, 0.95, COMPOSES),
     Sample(SECOND, 0.01, 1.4, COMPOSES),
     Sample(SECOND, 0.02, 1.5, "_trial._output_dir"),
-    Sample(THIRD, 0.03, 2.9, COMPOSES),
+    Sample(THIRD, 0.03, 2.9, "Hydra's run_job"),
     Sample(THIRD, 0.0001, 2.95, "_trial.to"),
-    Sample(HELPER, 5.0, 3.0, "Python and Hydra"),
+    Sample(HELPER, 5.0, 3.0, "Python"),
 ]
 
 
@@ -28,8 +28,9 @@ def test_a_profile_is_of_the_time_between_begins_and_of_all_trials_but_the_first
     assert found == {
         (AGENT, "waits"): pytest.approx(300),
         (AGENT, "claims"): pytest.approx(50),
-        (TRIAL, COMPOSES): pytest.approx(20),
+        (TRIAL, COMPOSES): pytest.approx(5),
         (TRIAL, "_trial._output_dir"): pytest.approx(10),
+        (TRIAL, "Hydra's run_job"): pytest.approx(15),
         (TRIAL, "_trial.to"): pytest.approx(0.05),
     }
 
@@ -42,6 +43,7 @@ def test_what_is_short_is_summed_up() -> None:
         (AGENT, "claims"),
         (TRIAL, COMPOSES),
         (TRIAL, "_trial._output_dir"),
+        (TRIAL, "Hydra's run_job"),
         (TRIAL, "all that is shorter"),
     ]
 
