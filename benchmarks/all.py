@@ -29,7 +29,7 @@ HERE = Path(__file__).resolve().parent
 ON_CLUSTER = ("overhead", "utilisation")
 # Beside those that `make test` and people use, if they do.
 CLUSTER_NUMBER = 7
-QUICK_TIMEOUT_S = 300
+QUICK_TIMEOUT_S = 600
 # They mostly wait for one another.
 QUICK_AT_A_TIME = 4
 _IS_BENCHMARK = re.compile(
