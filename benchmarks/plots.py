@@ -155,11 +155,18 @@ def draw(plots: Sequence[Plot], figures: Figures, directory: Path) -> None:
 
 
 def _bars(plot: Plot, series: dict[str, list[tuple[Any, Any]]], axes: Any, figure: Any) -> None:
+    """One peer below the other, its bars of all series together."""
     peers = list(dict.fromkeys(str(x) for points in series.values() for x, _ in points))
+    of_peer = {
+        peer: [name for name, points in series.items() if peer in (str(x) for x, _ in points)] for peer in peers
+    }
     height = 0.8 / len(series)
-    figure.set_size_inches(7, 0.8 + len(peers) * (0.18 + 0.18 * len(series)))
+    figure.set_size_inches(7, 1.1 + len(peers) * (0.18 + 0.18 * len(series)))
     for index, (name, points) in enumerate(series.items()):
-        places = [peers.index(str(x)) + (index - (len(series) - 1) / 2) * height for x, _ in points]
+        places = [
+            peers.index(str(x)) + (of_peer[str(x)].index(name) - (len(of_peer[str(x)]) - 1) / 2) * height
+            for x, _ in points
+        ]
         medians = [median_of(cell) for _, cell in points]
         bars = axes.barh(places, medians, height * 0.9, label=name, color=COLOURS[index], **_errors("x", points))
         axes.bar_label(bars, [f"{value:.3g}" for value in medians], padding=4, fontsize=8)
@@ -173,8 +180,7 @@ def _bars(plot: Plot, series: dict[str, list[tuple[Any, Any]]], axes: Any, figur
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter("")
     axes.set_xlabel(plot.label)
-    if len(series) > 1:
-        axes.legend(frameon=False)
+    _legend(series, figure)
 
 
 def _lines(plot: Plot, series: dict[str, list[tuple[Any, Any]]], axes: Any, figure: Any) -> None:
@@ -192,8 +198,12 @@ def _lines(plot: Plot, series: dict[str, list[tuple[Any, Any]]], axes: Any, figu
         axes.set_ylim(bottom=0)
     axes.set_xlabel(plot.x)
     axes.set_ylabel(plot.label)
+    _legend(series, figure)
+
+
+def _legend(series: dict[str, list[tuple[Any, Any]]], figure: Any) -> None:
     if len(series) > 1:
-        axes.legend(frameon=False)
+        figure.legend(loc="outside lower center", ncols=4, frameon=False)
 
 
 def _errors(axis: str, points: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
