@@ -16,6 +16,9 @@ TEST_INSTALLED := $(VENV)/.test-installed
 SDK_VENVS := .venv-wandb-0.19.11 .venv-wandb-0.22.3
 SDK_STAMP := .installed-with-$(subst /,_,$(PYTHON))
 
+# hydra-optuna-sweeper, which benchmarks compare with, needs another version of Optuna than this project.
+BENCH_VENV := .venv-bench-optuna
+
 ifndef OUTPUT_DIR
 OUTPUT_DIR := multirun/example/$(shell date +%Y-%m-%d_%H-%M-%S)
 endif
@@ -25,10 +28,11 @@ unexport $(filter WANDB_%,$(.VARIABLES))
 export NETRC := /dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help example test test-here test-cluster test-cluster-0 test-cluster-1 lint format types wheel install sdk-venvs clean
+.PHONY: help example test test-here test-cluster test-cluster-0 test-cluster-1 lint format types wheel install sdk-venvs \
+	bench bench-quick bench-venvs clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 example: $(EXAMPLE_INSTALLED) ## sweep 24 configurations of example_app on this machine, without an account
 	@echo "Output directory: $(OUTPUT_DIR)"
@@ -37,9 +41,9 @@ example: $(EXAMPLE_INSTALLED) ## sweep 24 configurations of example_app on this 
 		hydra.sweeper.server=local "hydra.sweep.dir='$(OUTPUT_DIR)'"
 	@echo "Output directory: $(OUTPUT_DIR)"
 
-test: lint types sdk-venvs ## lint, check types and run the tests
-	@# The tests on clusters mostly wait; side by side with the others they cost little time.
-	@$(MAKE) --no-print-directory -j3 --output-sync=target test-here test-cluster-0 test-cluster-1
+test: lint types sdk-venvs ## lint, check types, run the tests, and see whether the benchmarks run
+	@# The tests on clusters mostly wait, and so do benchmarks; side by side with the others they cost little time.
+	@$(MAKE) --no-print-directory -j4 --output-sync=target test-here test-cluster-0 test-cluster-1 bench-quick
 
 test-here: $(TEST_INSTALLED) sdk-venvs ## only the tests that need no SLURM cluster
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/slurm
@@ -55,6 +59,14 @@ test-cluster-0: $(TEST_INSTALLED)
 
 test-cluster-1: $(TEST_INSTALLED)
 	$(BIN)/python -m tests.slurm.cluster --number 1 run -- $(BIN)/python -m pytest $(ON_CLUSTER_1) -o timeout=900
+
+bench: $(TEST_INSTALLED) bench-venvs ## measure, and write docs/benchmarks.md; only some: make bench ONLY="overhead fleet"
+	$(BIN)/python benchmarks/all.py $(ONLY)
+
+bench-quick: $(TEST_INSTALLED) ## only see whether the benchmarks run
+	$(BIN)/python benchmarks/all.py --quick $(ONLY)
+
+bench-venvs: $(BENCH_VENV)/$(SDK_STAMP) ## only install what benchmarks compare this project with
 
 lint: $(TEST_INSTALLED) ## check style
 	$(BIN)/ruff check
@@ -75,7 +87,7 @@ install: $(TEST_INSTALLED) ## only install what the targets above need
 sdk-venvs: $(SDK_VENVS:%=%/$(SDK_STAMP)) ## only install the older versions of W&B's SDK that the tests use
 
 clean: ## remove all environments, built packages and caches
-	rm -rf $(VENV) $(SDK_VENVS) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(SDK_VENVS) $(BENCH_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # --clear: an environment of another interpreter, or a half-made one, goes with its stamps.
 $(CREATED):
@@ -101,4 +113,11 @@ $(TEST_INSTALLED): $(CREATED) pyproject.toml
 $(SDK_VENVS:%=%/$(SDK_STAMP)): .venv-wandb-%/$(SDK_STAMP): $(CREATED)
 	@'$(PYTHON)' -m venv --clear .venv-wandb-$*
 	.venv-wandb-$*/bin/python -m pip install --quiet 'wandb==$*' 'setuptools<81'
+	@touch '$@'
+
+# The same versions of W&B and Hydra as in $(VENV). Where it can't be installed, the benchmark says so.
+$(BENCH_VENV)/$(SDK_STAMP): $(TEST_INSTALLED)
+	@'$(PYTHON)' -m venv --clear $(BENCH_VENV)
+	-$(BENCH_VENV)/bin/python -m pip install --quiet hydra-optuna-sweeper \
+		$$($(BIN)/python -m pip freeze | grep -E '^(hydra-core|omegaconf|wandb)==')
 	@touch '$@'

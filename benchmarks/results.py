@@ -81,7 +81,7 @@ def markdown(rows: Sequence[Row]) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row))
     cells = [[shown(row.get(name)).replace("|", "\\|") for name in names] for row in rows]
     of_text = [any(isinstance(row.get(name), str) for row in rows) for name in names]
-    widths = [max(len(line[i]) for line in [names, *cells]) for i in range(len(names))]
+    widths = [max(2, *(len(line[i]) for line in [names, *cells])) for i in range(len(names))]
 
     def line(texts: Sequence[str]) -> str:
         padded = (
@@ -120,7 +120,7 @@ def parse(
 
 def report(script: str, doc: str | None, options: argparse.Namespace, tables: Sequence[Table]) -> None:
     """Print tables, and write them to the file that was asked for. script: its `__file__`; doc: its docstring."""
-    print("\n\n".join(f"### {table.name}\n\n{markdown(table.rows)}" for table in tables), flush=True)
+    print("\n\n".join(map(section, tables)), flush=True)
     if options.output:
         figures = {
             "benchmark": Path(script).stem,
@@ -132,6 +132,11 @@ def report(script: str, doc: str | None, options: argparse.Namespace, tables: Se
         }
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def section(table: Table, heading: str = "###") -> str:
+    """A table with its name and note, in Markdown."""
+    return "\n\n".join(filter(None, [f"{heading} {table.name}", table.note, markdown(table.rows)]))
 
 
 def _rounded(value: Any) -> Any:
@@ -179,7 +184,11 @@ def package_version(package: str) -> str | None:
 
 
 def commit() -> str | None:
-    """The project's commit, marked if files differ from it; None outside a clone."""
-    command = ["git", "describe", "--always", "--dirty= with changes", "--abbrev=10"]
-    described = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
-    return described.stdout.strip() or None
+    """The project's commit, marked if files differ from it that figures don't stand in; None outside a clone."""
+    head = _git("describe", "--always", "--abbrev=10")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results", ":!docs")
+    return (head + (" with changes" if changed else "")) if head else None
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=REPO, capture_output=True, text=True).stdout.strip()

@@ -9,26 +9,28 @@ Three measurements against the real server process, on loopback, each of its ans
   a long history, on top of the finished trials. How long a claim takes is what an agent, and so a GPU, waits for.
 - grids: creating a sweep of 10^2 to 10^6 trials and claiming its first one.
 
-    python benchmarks/server.py            # about 8 minutes
-    python benchmarks/server.py --quick    # about 20 seconds, for whether it runs; its figures mean little
+    python benchmarks/server.py            # about 5 minutes
+    python benchmarks/server.py --quick    # a few seconds
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import multiprocessing
 import os
-import platform
+import shutil
 import signal
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import results
+from results import Row, Table, shown, spread
 from server_load import (
     ENTITY,
     PROJECT,
@@ -43,6 +45,9 @@ from server_load import (
 
 from wandb_sweep_server.launch import ServerAddress, ensure_running
 
+if TYPE_CHECKING:
+    from wandb_sweep_server.store import Store
+
 KINDS = ("claim", "heartbeat", "stream", "finish")
 LINES_PER_TRIAL = 5
 
@@ -51,21 +56,23 @@ LINES_PER_TRIAL = 5
 class Scale:
     """How much is measured."""
 
-    growth: tuple[int, ...] = (100, 1_000, 10_000, 100_000)
+    growth: tuple[int, ...] = (100, 10_000, 100_000)
     probes: int = 500
-    rush_s: float = 5.0
-    load: Load = field(default_factory=Load)
+    rush_s: float = 3.0
+    load: Load = field(default_factory=lambda: Load(duration_s=15))
     load_after: int = 100_000
     grids: tuple[int, ...] = (100, 10_000, 100_000, 1_000_000)
 
 
 QUICK = Scale(
-    (50, 100),
-    20,
-    1.0,
-    Load(agents=50, streaming=10, trial_s=2, duration_s=3, read_lines=2_000),
-    100,
-    (100, 1_000_000),
+    growth=(50, 100),
+    probes=20,
+    rush_s=0.5,
+    load=Load(
+        agents=50, streaming=10, heartbeat_every_s=1, stream_every_s=1, trial_s=2, duration_s=2, read_lines=2_000
+    ),
+    load_after=100,
+    grids=(100, 100_000),
 )
 
 
@@ -83,29 +90,44 @@ def grid_config(trials: int) -> dict[str, Any]:
 
 
 def fill(directory: Path, trials: int) -> None:
-    """Finish so many trials of a sweep of their own, through the server's own code but without HTTP, so that 10^5 of
-    them take minutes. To be run in a process of its own, while no server runs."""
-    from wandb_sweep_server.filestream import Chunk, StreamPost
-    from wandb_sweep_server.records import global_id
-    from wandb_sweep_server.runs import RunFields
+    """Finish so many trials of a sweep of their own. To be run in a process of its own, while no server runs."""
     from wandb_sweep_server.store import Limits, Store
     from wandb_sweep_server.sweeps import SweepChange
 
     store = Store(directory, Limits())
+    with store.database.transaction():
+        project = store.projects.require(ENTITY, PROJECT)
+        sweep = store.sweeps.create(project, SweepChange(config=json.dumps(grid_config(trials))))
+    for _ in finish_trials(store, sweep.name, trials):
+        pass
+    store.close()
+
+
+def finish_trials(store: Store, sweep_name: str, trials: int) -> Iterator[dict[str, Any]]:
+    """Finish so many trials of a sweep, through the server's own code but without HTTP, so that 10^5 of them take
+    minutes. Yields the command by which an agent would have got each."""
+    from wandb_sweep_server.filestream import Chunk, StreamPost
+    from wandb_sweep_server.records import global_id
+    from wandb_sweep_server.runs import RunFields
+
     lines = tuple(json.dumps({"loss": 1 / (n + 1), "_step": n}) for n in range(LINES_PER_TRIAL))
     post = StreamPost((Chunk("history", 0, lines),), {"loss": 0.2, "_step": 4}, exit_code=0)
     with store.database.transaction():
         project = store.projects.require(ENTITY, PROJECT)
-        sweep = store.sweeps.create(project, SweepChange(config=json.dumps(grid_config(trials))))
+        sweep = store.sweeps.by_name(project.id, sweep_name)
+        if sweep is None:
+            raise RuntimeError(f"no sweep {sweep_name} in {ENTITY}/{PROJECT}")
         agent = global_id("Agent", store.agents.register(sweep, "node").id)
     for start in range(0, trials, 1000):
+        commands = []
         with store.database.transaction():
             for _ in range(start, min(trials, start + 1000)):
-                name = store.agents.heartbeat(agent, "{}")[0]["run_id"]
+                commands.append(store.agents.heartbeat(agent, "{}")[0])
+                name = commands[-1]["run_id"]
                 run, _ = store.runs.announce(project, name, sweep.name, RunFields(), starts=True)
                 store.agents.heartbeat(agent, json.dumps({name: True}))
                 store.runs.post(run, post)
-    store.close()
+        yield from commands
 
 
 def memory_mb(pid: int) -> float:
@@ -118,15 +140,16 @@ def memory_mb(pid: int) -> float:
 
 
 class Server:
-    """The server of a directory, as a context."""
+    """The server of a directory, as a context. host: what it listens on."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, host: str = "127.0.0.1") -> None:
         self._directory = directory
+        self._host = host
         self.start_s = 0.0
 
     def __enter__(self) -> ServerAddress:
         started_s = time.perf_counter()
-        self._address = ensure_running(self._directory)
+        self._address = ensure_running(self._directory, host=self._host)
         self.start_s = time.perf_counter() - started_s
         return self._address
 
@@ -189,47 +212,70 @@ def in_own_process(work: Callable[..., None], *arguments: Any) -> None:
         raise RuntimeError(f"{work.__name__} ended with status {process.exitcode}")
 
 
-def measure_growth(folder: Path, scale: Scale) -> list[dict[str, float]]:
-    """A row for each number of finished trials."""
-    rows = []
+def spreads(measurements: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """The spread of each figure that was measured again and again."""
+    return {name: spread([figures[name] for figures in measurements]) for name in measurements[0]}
+
+
+def measure_growth(folder: Path, scale: Scale, repeat: int) -> list[Row]:
+    """A row for each number of finished trials. The directories are left in the folder."""
+    rows: list[Row] = []
     for finished in scale.growth:
         directory = folder / f"growth-{finished}"
         directory.mkdir(mode=0o700)
         in_own_process(fill, directory, finished)
-        server = Server(directory)
-        with server as address:
-            latencies = asyncio.run(probe(address, scale, finished))
-            row: dict[str, float] = {"finished": finished, "start_s": server.start_s}
-            for kind in KINDS:
-                row |= {f"{kind}_p{p}_ms": latencies.quantile(kind, p / 100) * 1000 for p in (50, 99)}
-            row["trials_per_s"] = asyncio.run(rush(address, scale))
-            row["memory_mb"] = memory_mb(address.pid)
-        rows.append(row)
-        print(f"growth: {row}", flush=True)
+        figures = []
+        for number in range(repeat):
+            # A copy: measuring finishes thousands of trials itself.
+            copy = folder / f"copy-{number}"
+            shutil.copytree(directory, copy)
+            figures.append(_after(copy, scale, finished))
+            shutil.rmtree(copy)
+        rows.append({"finished trials": finished, **spreads(figures)})
+        print(f"growth: after {finished} trials", file=sys.stderr)
     return rows
 
 
-def measure_load(folder: Path, scale: Scale) -> dict[str, float]:
-    """The figures of many agents at once."""
-    directory = folder / f"growth-{scale.load_after}"
-    with Server(directory) as address:
-        sweep = asyncio.run(_new_sweep(address, grid_config(1_000_000)))
-        asyncio.run(log_long_run(address, sweep, scale.load.read_lines))
-        before_s = cpu_s(address.pid)
-        latencies = asyncio.run(apply_load(address, sweep, scale.load))
-        figures: dict[str, float] = {
-            "agents": scale.load.agents,
-            "streaming": scale.load.streaming,
-            "finished": scale.load_after,
-            "requests_per_s": sum(map(latencies.count, latencies.by_kind)) / scale.load.duration_s,
-            "claims_per_s": latencies.count("claim") / scale.load.duration_s,
-            "cpu_share": (cpu_s(address.pid) - before_s) / (scale.load.duration_s + scale.load.heartbeat_every_s),
-            "memory_mb": memory_mb(address.pid),
+def _after(directory: Path, scale: Scale, finished: int) -> dict[str, float]:
+    server = Server(directory)
+    with server as address:
+        latencies = asyncio.run(probe(address, scale, finished))
+        return {
+            **{f"{kind} p{p} (ms)": latencies.quantile(kind, p / 100) * 1000 for kind in KINDS for p in (50, 99)},
+            "whole trials per s": asyncio.run(rush(address, scale)),
+            "memory (MB)": memory_mb(address.pid),
+            "restart (s)": server.start_s,
         }
-        for kind in (*KINDS, "announce", "read"):
-            figures |= {f"{kind}_p{p}_ms": latencies.quantile(kind, p / 100) * 1000 for p in (50, 99)}
-    print(f"load: {figures}", flush=True)
-    return figures
+
+
+def measure_load(folder: Path, scale: Scale, repeat: int) -> Table:
+    """A row for each kind of request. The folder is that of `measure_growth`."""
+    load = scale.load
+    with Server(folder / f"growth-{scale.load_after}") as address:
+        sweep = asyncio.run(_new_sweep(address, grid_config(1_000_000)))
+        asyncio.run(log_long_run(address, sweep, load.read_lines))
+        measured: list[Latencies] = []
+        shares: list[float] = []
+        for number in range(repeat):
+            before_s = cpu_s(address.pid)
+            measured.append(asyncio.run(apply_load(address, sweep, load)))
+            shares.append((cpu_s(address.pid) - before_s) / (load.duration_s + load.heartbeat_every_s))
+            print(f"load: {number + 1} of {repeat}", file=sys.stderr)
+        memory = memory_mb(address.pid)
+    rows: list[Row] = []
+    for kind in (*KINDS, "announce", "read"):
+        row: dict[str, Any] = {"request": kind}
+        row["per s"] = spread([latencies.count(kind) / load.duration_s for latencies in measured])
+        for p in (50, 99):
+            row[f"p{p} (ms)"] = spread([latencies.quantile(kind, p / 100) * 1000 for latencies in measured])
+        rows.append(row)
+    per_s = spread([sum(map(each.count, each.by_kind)) / load.duration_s for each in measured])
+    rows.append({"request": "all", "per s": per_s})
+    note = (
+        f"{load.agents:,} agents, {load.streaming:,} of whose runs stream history, after {scale.load_after:,} "
+        f"finished trials. The server takes {shown(spread(shares))} of a core and {memory:.0f} MB."
+    )
+    return Table("Server: many agents at once", rows, note)
 
 
 def cpu_s(pid: int) -> float:
@@ -255,49 +301,29 @@ async def _first_claim(address: ServerAddress, trials: int) -> dict[str, float]:
     await agent.claim()
     claimed_s = time.perf_counter()
     agent.close()
-    return {"trials": trials, "create_s": created_s - started_s, "first_claim_s": claimed_s - created_s}
+    return {"create (s)": created_s - started_s, "first claim after (s)": claimed_s - created_s}
 
 
-def measure_grids(folder: Path, scale: Scale) -> list[dict[str, float]]:
+def measure_grids(folder: Path, scale: Scale, repeat: int) -> list[Row]:
     """A row for each size of a grid. Its larger axis is listed value by value, as Hydra's choices and ranges are."""
-    directory = folder / "grids"
-    rows = []
-    with Server(directory) as address:
+    rows: list[Row] = []
+    with Server(folder / "grids") as address:
         for trials in scale.grids:
-            rows.append(asyncio.run(_first_claim(address, trials)))
-            print(f"grid: {rows[-1]}", flush=True)
+            figures = [asyncio.run(_first_claim(address, trials)) for _ in range(repeat)]
+            rows.append({"trials of the sweep": trials, **spreads(figures)})
     return rows
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of figures and texts as Markdown."""
-    names = list(rows[0])
-    cells = [[f"{row[n]:,.4g}" if isinstance(row[n], float | int) else str(row[n]) for n in names] for row in rows]
-    aligned = [" ---: |" if isinstance(rows[0][name], float | int) else " --- |" for name in names]
-    return "\n".join(
-        ["| " + " | ".join(names) + " |", "|" + "".join(aligned), *("| " + " | ".join(c) + " |" for c in cells)]
-    )
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few trials, for whether it runs")
-    parser.add_argument("--output", type=Path, help="a file for the figures as JSON")
-    options = parser.parse_args(arguments)
+    options = results.parse(results.parser(__doc__), arguments)
     scale = QUICK if options.quick else Scale()
     with tempfile.TemporaryDirectory() as folder:
-        growth = measure_growth(Path(folder), scale)
-        load = measure_load(Path(folder), scale)
-        grids = measure_grids(Path(folder), scale)
-    print("\n\n".join(table(rows) for rows in (growth, [load], grids)))
-    figures = {
-        "machine": {"python": platform.python_version(), "cores": os.cpu_count(), "system": platform.platform()},
-        "growth": growth,
-        "load": load,
-        "grids": grids,
-    }
-    if options.output:
-        options.output.write_text(json.dumps(figures, indent=2) + "\n")
+        tables = [
+            Table("Server: after so many finished trials", measure_growth(Path(folder), scale, options.repeat)),
+            measure_load(Path(folder), scale, options.repeat),
+            Table("Server: making a sweep", measure_grids(Path(folder), scale, options.repeat)),
+        ]
+    results.report(__file__, __doc__, options, tables)
 
 
 if __name__ == "__main__":

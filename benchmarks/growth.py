@@ -1,0 +1,161 @@
+"""Whether a trial of a large sweep costs more than one of a small sweep: after 10^2, 10^4 and 10^5 finished trials.
+
+For each size, this plugin begins a sweep of so many trials and some more, and is interrupted. All but the last are
+then finished in its directory and at its server by what agents and server do of each, without processes, so that it
+takes minutes. `hydra-sweep attach` goes on with the sweep: one agent runs the trials that are left, which only return
+a number. Their cost is the time from one begin to the next, as the mean of each part of twenty. If it is the same in
+all rows, nothing that an agent does for a trial depends on how many there were or will be.
+
+"first trial after" and "prompt after" are the supervisor's part: from the command to the first of those trials, and
+from the last one to the prompt. They read and write what all trials have left, and are to grow with them.
+
+    python benchmarks/growth.py            # about 6 minutes
+    python benchmarks/growth.py --quick    # a few seconds
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import results
+from peers import APPS, plugin
+from results import Row, Table, spread
+from server import Server, finish_trials, in_own_process
+
+SIZES = (100, 10_000, 100_000)
+PART = 20
+BEGIN_WITHIN_S = 300
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One that is measured. project: the directory that it runs in. stamps: see apps/stamps.py."""
+
+    project: Path
+
+    @property
+    def directory(self) -> Path:
+        """Of the sweep."""
+        return self.project / "sweep"
+
+    @property
+    def server(self) -> Path:
+        """The server's directory."""
+        return self.project / ".wandb_sweep_server"
+
+    @property
+    def stamps(self) -> Path:
+        """Where trials note when they begin and end."""
+        return self.project / "stamps"
+
+    def env(self) -> Mapping[str, str]:
+        """For its processes."""
+        return {
+            **os.environ,
+            "STAMPS": str(self.stamps),
+            "TASK": "returns",
+            "HEAVY": "0",
+            "PYTHONPATH": str(APPS),
+        }
+
+    def times_s(self, event: str) -> list[float]:
+        """When trials began, or ended."""
+        lines = self.stamps.read_text().splitlines() if self.stamps.exists() else []
+        return sorted(float(line.split()[1]) for line in lines if line.split()[0] == event)
+
+
+def begin(sweep: Sweep, trials: int) -> int:
+    """Begin a sweep of so many trials and interrupt it as soon as one has begun; returns how many have run.
+
+    Raises:
+        RuntimeError: No trial began; with the end of the command's output.
+    """
+    with Server(sweep.server) as address:
+        command = plugin("fork", f"hydra.sweep.dir={sweep.directory}")(address, 1)
+        command[-1] = f"x=range({trials})"
+        output = sweep.project / "output"
+        with output.open("w") as file:
+            process = subprocess.Popen(command, cwd=sweep.project, env=sweep.env(), stdout=file, stderr=file)
+            deadline_s = time.monotonic() + BEGIN_WITHIN_S
+            while not sweep.times_s("begin") and process.poll() is None and time.monotonic() < deadline_s:
+                time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            process.wait()
+    ran = len(sweep.times_s("end"))
+    if not ran:
+        raise RuntimeError(f"no trial of {trials} ran\n{output.read_text()[-2000:]}")
+    return ran
+
+
+def finish(server: Path, directory: Path, trials: int) -> None:
+    """Finish so many trials of a sweep, at its server and in its directory.
+
+    To be run in a process of its own, while neither is in use.
+    """
+    from hydra_plugins.hydra_wandb_sweeper._files import write_whole
+    from hydra_plugins.hydra_wandb_sweeper._ledger import Ledger
+    from wandb_sweep_server.store import Limits, Store
+
+    os.fsync = lambda _: None  # a power failure may cost the benchmark its sweep
+    ledger = Ledger.open(directory, "finisher")
+    store = Store(server, Limits())
+    result = {"state": "finished", "metrics": {"loss": 0.5}, "error": None, "error_line": None, "output_dir": None}
+    for command in finish_trials(store, ledger.sweep().sweep.sweep_id, trials):
+        args = {name: item["value"] for name, item in command["args"].items()}
+        trial = ledger.number_trial(command["run_id"], args)
+        ledger.begin(trial)
+        write_whole(ledger.result_path(trial), result)
+        ledger.record("ended", trial, **result, duration_s=0.01, final=True)
+    store.close()
+
+
+def measure(finished: int, trials: int) -> Row:
+    """A row for trials that run after so many."""
+    with tempfile.TemporaryDirectory() as folder:
+        sweep = Sweep(Path(folder))
+        ran = begin(sweep, finished + trials)
+        in_own_process(finish, sweep.server, sweep.directory, finished - ran)
+        sweep.stamps.unlink()
+        with Server(sweep.server):
+            command = [str(Path(sys.executable).with_name("hydra-sweep")), "attach", str(sweep.directory)]
+            started_s = time.monotonic()
+            done = subprocess.run(command, cwd=folder, env=sweep.env(), capture_output=True, text=True)
+            ended_s = time.monotonic()
+        begins, ends = sweep.times_s("begin"), sweep.times_s("end")
+    if done.returncode != 0 or len(begins) != trials:
+        output = (done.stdout + done.stderr)[-2000:]
+        raise RuntimeError(f"after {finished}: {len(begins)} of {trials} trials, status {done.returncode}\n{output}")
+    gaps = [later - earlier for earlier, later in itertools.pairwise(begins)]
+    parts = [gaps[start : start + PART] for start in range(0, len(gaps), PART)]
+    return {
+        "finished before": finished,
+        "s per trial": spread([statistics.mean(part) for part in parts]),
+        "first trial after (s)": begins[0] - started_s,
+        "prompt after (s)": ended_s - max(ends),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = results.parse(results.parser(__doc__), arguments)
+    sizes = (20, 50) if options.quick else SIZES
+    trials = 4 if options.quick else options.repeat * PART + 1
+    rows = []
+    for finished in sizes:
+        rows.append(measure(finished, trials))
+        print(f"after {finished} trials: measured", file=sys.stderr)
+    note = f"{trials} trials each, one after another."
+    results.report(__file__, __doc__, options, [Table("Trials after so many", rows, note)])
+
+
+if __name__ == "__main__":
+    main()

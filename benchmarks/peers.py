@@ -1,0 +1,149 @@
+"""What runs trials one after another, each as a command: this plugin, and what else there is."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from server_load import ENTITY, PROJECT, Connection, create_sweep
+
+from wandb_sweep_server.launch import ServerAddress
+
+REPO = Path(__file__).resolve().parent.parent
+APPS = Path(__file__).resolve().parent / "apps"
+APP = str(APPS / "app.py")
+# Made by `make bench-venvs`: hydra-optuna-sweeper and this project want different versions of Optuna.
+OPTUNA_PYTHON = REPO / ".venv-bench-optuna" / "bin" / "python"
+OPTUNA_MODULE = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper"
+
+# The command that runs a number of trials.
+Command = Callable[[ServerAddress, int], list[str]]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Something that runs trials. command: for a number of them.
+
+    needs_wandb: it can't run trials without W&B. is_slow: seconds lie between its trials, so few are enough.
+    is_variant: heavy imports are to it what they are to another one. missing: why it can't be measured here, None if
+    it can.
+    """
+
+    name: str
+    command: Command
+    needs_wandb: bool = False
+    is_slow: bool = False
+    is_variant: bool = False
+    missing: str | None = None
+
+
+LOOP = "plain loop in one process"
+WANDB_AGENT = "wandb agent (CLI)"
+
+
+def peers() -> list[Peer]:
+    """All that are compared, the floor first."""
+    no_slurm = None if has_cluster() else "there is no SLURM cluster"
+    slurm = ("hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=20")
+    return [
+        Peer(LOOP, _loop),
+        Peer("this plugin, fork", plugin("fork")),
+        Peer("this plugin, spawn", plugin("spawn"), is_slow=True),
+        Peer("this plugin, none", plugin("none"), is_variant=True),
+        Peer("this plugin, fork, in a SLURM job", plugin("fork", *slurm), is_variant=True, missing=no_slurm),
+        Peer("Hydra's BasicSweeper", _hydra()),
+        Peer("hydra-optuna-sweeper", _optuna, missing=_no_optuna_sweeper()),
+        Peer(WANDB_AGENT, _cli_agent, needs_wandb=True, is_slow=True),
+        Peer("wandb.agent(function)", _function_agent, needs_wandb=True, is_slow=True),
+        Peer(
+            "a SLURM job per trial (array)",
+            _hydra(*slurm, "hydra.launcher.array_parallelism=1"),
+            is_slow=True,
+            missing=no_slurm,
+        ),
+    ]
+
+
+def has_cluster() -> bool:
+    """True if jobs can be submitted."""
+    return bool(shutil.which("sbatch") and os.environ.get("SLURM_CONF"))
+
+
+def values(trials: int) -> str:
+    """The sweep of so many trials, as Hydra's command line has it."""
+    return "x=" + ",".join(f"{number}.0" for number in range(trials))
+
+
+def plugin(isolation: str, *more: str) -> Command:
+    """This plugin. more: overrides."""
+    own = (
+        "hydra/sweeper=wandb",
+        "hydra.sweeper.server=local",
+        f"hydra.sweeper.project={PROJECT}",
+        "hydra.sweeper.metric.name=loss",
+        "hydra.sweeper.agents=1",
+        f"hydra.sweeper.isolation={isolation}",
+    )
+    return _hydra(*own, *more)
+
+
+def _hydra(*more: str) -> Command:
+    return lambda _, trials: [sys.executable, APP, "-m", *more, values(trials)]
+
+
+def _loop(_: ServerAddress, trials: int) -> list[str]:
+    return [sys.executable, str(APPS / "loop.py"), str(trials)]
+
+
+def _optuna(_: ServerAddress, trials: int) -> list[str]:
+    own = [f"hydra.sweeper.n_trials={trials}", "hydra.sweeper.n_jobs=1", "hydra.sweeper.direction=minimize"]
+    return [
+        str(OPTUNA_PYTHON),
+        APP,
+        "-m",
+        "hydra/sweeper=optuna",
+        "hydra/sweeper/sampler=tpe",
+        *own,
+        "x=interval(0.0,1.0)",
+    ]
+
+
+def _no_optuna_sweeper() -> str | None:
+    if not OPTUNA_PYTHON.exists():
+        return "`make bench-venvs` was not run"
+    done = subprocess.run([str(OPTUNA_PYTHON), "-c", f"import {OPTUNA_MODULE}"], capture_output=True, text=True)
+    return None if done.returncode == 0 else f"it can't be imported: {done.stderr.strip().splitlines()[-1]}"
+
+
+def _cli_agent(address: ServerAddress, trials: int) -> list[str]:
+    wandb = str(Path(sys.executable).with_name("wandb"))
+    return [wandb, "agent", f"{ENTITY}/{PROJECT}/{_sweep(address, trials)}"]
+
+
+def _function_agent(address: ServerAddress, trials: int) -> list[str]:
+    return [sys.executable, str(APPS / "function_agent.py"), _sweep(address, trials)]
+
+
+def _sweep(address: ServerAddress, trials: int) -> str:
+    config = {
+        "method": "grid",
+        "program": APP,
+        "metric": {"name": "loss", "goal": "minimize"},
+        "parameters": {"x": {"values": [float(number) for number in range(trials)]}},
+        "command": ["${env}", sys.executable, "${program}", "${args_no_hyphens}"],
+    }
+
+    async def create() -> str:
+        connection = Connection(address)
+        try:
+            return await create_sweep(connection, config)
+        finally:
+            connection.close()
+
+    return asyncio.run(create())
