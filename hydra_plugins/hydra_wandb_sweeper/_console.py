@@ -79,6 +79,7 @@ class ConsoleLog:
         self.size_chars += len(text)
 
     def _line(self, stream: str, cursor: _Cursor) -> _Line:
+        newest = self._dropped + len(self._lines)
         while cursor.row >= len(cursor.lines):
             line = _Line(self._dropped + len(self._lines), self._now().strftime("%Y-%m-%dT%H:%M:%S.%f"))
             cursor.lines.append(line)
@@ -87,7 +88,8 @@ class ConsoleLog:
         del cursor.lines[:surplus]
         cursor.row -= surplus
         line = cursor.lines[cursor.row]
-        self._changed = line.number if self._changed is None else min(self._changed, line.number)
+        # Empty lines above it may be new as well.
+        self._changed = min(newest, line.number, line.number if self._changed is None else self._changed)
         return line
 
     def take_changed(self) -> Part | None:

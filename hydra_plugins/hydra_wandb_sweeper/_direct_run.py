@@ -127,7 +127,10 @@ class DirectRun:
         self._create()
         self._recorder = Recorder(ConsoleLog(self._tail.log_lines), self._later.hurry)
         self._recorder.start()
-        self._forget_import = after_import("wandb", self._on_import)
+        if "wandb" in sys.modules:  # by an earlier trial of this process
+            self._prepare()
+        else:
+            self._forget_import = after_import("wandb", self._on_import)
         self._later.start()
 
     def _create(self) -> None:
@@ -223,6 +226,9 @@ class DirectRun:
     def _on_import(self) -> None:
         """Whoever imports W&B may open the run: it is to be the trial's, with the trial's config."""
         self._later.note_import()
+        self._prepare()
+
+    def _prepare(self) -> None:
         prepare_run(self._order.env, self._order.trial.args, self._order.config)
 
     def _is_tasks_own(self) -> bool:

@@ -12,14 +12,11 @@ from typing import Any
 
 
 def after_import(name: str, action: Callable[[], None]) -> Callable[[], None]:
-    """Call `action` right after a top-level module has been imported, at once if it has been by now.
+    """Call `action` right after a top-level module is imported, which it hasn't been yet.
 
     The action runs before whoever imports the module can use it, in that thread, while Python still holds the
     module's import lock. Its errors are those of the import. Returns what takes the order back.
     """
-    if name in sys.modules:
-        action()
-        return lambda: None
     watcher = _Watcher(name, action)
     sys.meta_path.insert(0, watcher)
     return watcher.leave

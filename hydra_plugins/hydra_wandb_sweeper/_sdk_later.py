@@ -69,6 +69,11 @@ class SdkLater:
         if threading.current_thread() is not self._thread:
             self._imported_at = self._clock()
 
+    @property
+    def is_alive(self) -> bool:
+        """True until it has ended, or left the run to the task."""
+        return self._thread.is_alive()
+
     def end(self) -> bool:
         """Stop; if the run is just being opened, wait for that. Returns whether it has been."""
         self._is_ended = True

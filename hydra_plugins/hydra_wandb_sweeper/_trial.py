@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
+from hydra.conf import HydraConf
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
@@ -78,7 +80,7 @@ def run_trial(
     outcome = Outcome()
     run: DirectRun | None = None
     try:
-        config = _compose(context, sweep, trial)
+        config = _compose(context, sweep, trial, is_last=notice is not None)
         output_dir = _output_dir(config)
         tee.to(output_dir / (f"trial.rank{context.rank}.log" if context.rank else "trial.log"))
         run = _enter_run(context, sweep, trial, config, output_dir)
@@ -115,8 +117,8 @@ def overrides_of(sweep: SweepRecord, args: Mapping[str, Any]) -> list[str]:
     return sweep.template.overrides(flat_args(args, {"parameters": sweep.parameters}))
 
 
-def _compose(context: TaskContext, sweep: SweepRecord, trial: Trial) -> DictConfig:
-    config = context.composer.compose(overrides_of(sweep, trial.args))
+def _compose(context: TaskContext, sweep: SweepRecord, trial: Trial, *, is_last: bool) -> DictConfig:
+    config = context.composer.compose(overrides_of(sweep, trial.args), is_last=is_last)
     if OmegaConf.is_list(config.hydra.sweeper.get("trials")):
         with open_dict(config.hydra.sweeper):
             config.hydra.sweeper.trials = None  # else each trial's .hydra/hydra.yaml would list all trials
@@ -138,10 +140,9 @@ def _find_run(sweep: SweepRecord, trial: Trial) -> RunInfo | None:
 
 def _output_dir(config: DictConfig) -> Path:
     """The directory that Hydra's run_job will use."""
-    # hydra.sweep.subdir may interpolate hydra:…, which reads the global HydraConfig; run_job sets that too.
-    from hydra.core.hydra_config import HydraConfig
-
-    HydraConfig.instance().set_config(config)
+    # hydra.sweep.subdir may interpolate hydra:…, which reads the global HydraConfig; run_job sets that too. Its
+    # set_config() would copy the whole config to hide all but `hydra`, which nobody looks at before run_job.
+    HydraConfig.instance().cfg = cast(HydraConf, config)
     path = Path(str(config.hydra.sweep.dir)) / str(config.hydra.sweep.subdir)
     path.mkdir(parents=True, exist_ok=True)
     return path.absolute()

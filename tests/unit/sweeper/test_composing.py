@@ -170,6 +170,14 @@ def test_hydra_composes_once_for_each_choice_of_groups(master: DictConfig) -> No
     assert counting.asked == [[], ["model=wide"]]
 
 
+def test_a_process_of_one_trial_needs_no_copy(master: DictConfig) -> None:
+    composer = Composer(loader(), master)
+    composer.prepare(["x=1"])
+    hydras = composed(loader().load_sweep_config(master, ["x=2"]))
+    for _ in range(2):
+        assert composed(composer.compose(["x=2"], is_last=True)) == hydras
+
+
 def test_a_choice_that_was_not_prepared_is_composed_by_hydra(master: DictConfig) -> None:
     counting: Any = _Counting()
     composer = Composer(counting, master)
