@@ -111,7 +111,7 @@ class ForkIsolation:
         self._sweep = sweep
         self._wakeup = wakeup
         self._service = service
-        self._last: ChildProcess | None = None
+        self._last: tuple[ChildProcess, Path] | None = None
         if service is not None:
             service.start()
 
@@ -128,8 +128,9 @@ class ForkIsolation:
         # Also done by the child; whoever is first, the group exists before anyone signals it.
         with contextlib.suppress(PermissionError, ProcessLookupError):
             os.setpgid(pid, pid)
-        self._last = ChildProcess(pid, self._wakeup, notice)
-        return self._last
+        process = ChildProcess(pid, self._wakeup, notice)
+        self._last = process, result_path
+        return process
 
     def close(self) -> None:
         """See Isolation.close."""
@@ -139,8 +140,8 @@ class ForkIsolation:
     def _service_environment(self) -> Mapping[str, str]:
         if self._service is None:
             return {}
-        if self._last is not None and self._last.exit_code != 0:
-            # Of a trial that died, the service keeps a run open, which would stand in the way of its next attempt.
+        if self._last is not None and not _ended_well(*self._last):
+            # Its run may be open still in the service, where it would stand in the way of the trial's next attempt.
             self._service.stop()
         environment = self._service.environment()
         self._service.warm_up()
@@ -160,6 +161,10 @@ class ForkIsolation:
         finally:
             # Not sys.exit: the agent's frames, exit handlers and `finally` blocks aren't the child's to run.
             os._exit(code)
+
+
+def _ended_well(process: ChildProcess, result_path: Path) -> bool:
+    return process.exit_code == 0 and result_path.exists()
 
 
 class SpawnIsolation:

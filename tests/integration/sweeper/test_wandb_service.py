@@ -37,7 +37,7 @@ def main(cfg):
         once = Path(f"died-{cfg.x}")
         if cfg.x == 2 and "DIES" in os.environ and not once.exists():
             once.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+            os._exit(0) if os.environ["DIES"] == "quietly" else os.kill(os.getpid(), signal.SIGKILL)
     return cfg.x + 0.5
 
 if __name__ == "__main__":
@@ -110,8 +110,9 @@ def test_the_trials_of_an_agent_share_a_service_that_ends_with_it(noting: Projec
     assert not is_alive(pid)
 
 
-def test_a_trial_that_dies_takes_its_service_along_and_is_retried_with_another(noting: Project) -> None:
-    sweep = noting.sweep("x=1,2,3", DIES="1")
+@pytest.mark.parametrize("how", ["quietly", "by a signal"])
+def test_a_trial_that_dies_takes_its_service_along_and_is_retried_with_another(noting: Project, how: str) -> None:
+    sweep = noting.sweep("x=1,2,3", DIES=how)
     first, second, *later = services(noting)
     assert first == second
     assert len({second, *later}) == 2, sweep.output
