@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -10,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 _CONTROLS = re.compile(r"(\n|\r|\x1b\[\d*A)")
 _UP = re.compile(r"\x1b\[(\d*)A")
@@ -153,9 +156,14 @@ class Recorder:
         self._pid = os.getpid()
         for name in STREAMS:
             stream = getattr(sys, name)
-            self._streams.append((stream, stream.write))
-            # As W&B's SDK does it: others may hold this very object.
-            stream.write = self._copying(name, stream.write)
+            write = stream.write
+            try:
+                # As W&B's SDK does it: others may hold this very object.
+                stream.write = self._copying(name, write)
+            except AttributeError:
+                log.warning("sys.%s is a %s: what it is told isn't in the run's log", name, type(stream).__name__)
+            else:
+                self._streams.append((stream, write))
 
     def stop(self) -> None:
         """Copy no more; leave the streams as they were, unless somebody else has taken hold of them meanwhile."""

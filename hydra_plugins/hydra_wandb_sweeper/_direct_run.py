@@ -24,7 +24,7 @@ from ._console import ConsoleLog, Recorder
 from ._ledger import Trial
 from ._on_import import after_import
 from ._run_client import NewRun, RunClient, Tail
-from ._run_facts import RunFacts, disks, run_facts
+from ._run_facts import RunFacts, disks
 from ._run_files import OUTPUT, SUMMARY, Ending, Writer, contents, history_line, last_summary, own_config
 from ._sdk_later import SdkLater
 from ._wandb_run import (
@@ -96,13 +96,13 @@ class DirectRun:
         self,
         order: Order,
         client: RunClient,
+        facts: RunFacts,
         find_run: Callable[[], RunInfo | None],
-        facts: Callable[[], RunFacts] = run_facts,
     ) -> None:
         self._order = order
         self._run_id = order.trial.run_id
         self._find_run = find_run
-        self._facts = facts()
+        self._facts = facts
         self._client = client
         self._writer = Writer(str(uuid.uuid4()), datetime.now(timezone.utc), str(order.output_dir), disks())
         swept = dict(order.trial.args)

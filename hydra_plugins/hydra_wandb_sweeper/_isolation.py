@@ -24,7 +24,7 @@ from ._trial import TaskContext, records_directly, run_trial
 from ._wakeup import Wakeup
 from ._wandb_run import server_environment
 from ._wandb_service import SharedService, may_share_service
-from ._warm_up import warm_up
+from ._warm_up import gather_if_needed, warm_up
 
 
 class TrialProcess(Protocol):
@@ -67,6 +67,7 @@ def make_isolation(kind: str, context: TaskContext, sweep: SweepRecord, wakeup: 
     if kind == "none":
         return InlineIsolation(context, sweep)
     if kind == "spawn":
+        gather_if_needed(context, sweep)
         return SpawnIsolation(context, sweep, wakeup, scratch)
     warm_up(context, sweep)
     # Only rank 0 has W&B runs.

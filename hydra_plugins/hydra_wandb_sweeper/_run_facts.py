@@ -45,14 +45,9 @@ class RunFacts:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-@lru_cache(maxsize=1)
-def run_facts() -> RunFacts:
-    """Return the facts of this process, gathered when first asked for; forked processes inherit them."""
-    return gather(_ask, os.environ)
-
-
-def gather(ask: Ask, environ: Mapping[str, str]) -> RunFacts:
-    """Gather the facts of this process. environ: its environment."""
+def gather_facts(ask: Ask | None = None, environ: Mapping[str, str] = os.environ) -> RunFacts:
+    """Gather the facts of this process. ask: None runs commands indeed. environ: its environment."""
+    ask = ask or _ask
     root, commit, remote = _git(ask)
     program = _program()
     metadata: dict[str, Any] = {
@@ -161,7 +156,7 @@ def _slurm(environ: Mapping[str, str]) -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def requirements() -> str:
-    """Return the text of requirements.txt; like run_facts it is made once."""
+    """Return the text of requirements.txt; it is made once in a process and those that are forked from it."""
     found = ((d.metadata["Name"], d.version) for d in importlib.metadata.distributions())
     return "".join(f"{name}=={version}\n" for name, version in found if name)
 

@@ -30,7 +30,7 @@ from ._ledger import SweepRecord, Trial
 from ._notice import Notice, preempt_signal
 from ._outcome import Outcome, TrialPreempted
 from ._run_client import RunClient
-from ._run_facts import requirements
+from ._run_facts import RunFacts, gather_facts, requirements
 from ._run_files import REQUIREMENTS
 from ._sweep_config import flat_args
 from ._wandb_run import open_run, prepare_run, record_and_finish, resolved_config, trial_environment
@@ -58,6 +58,11 @@ class TaskContext:
     def composer(self) -> Composer:
         """Composes the trials' configs; what it knows is inherited by forked processes."""
         return Composer(self.hydra_context.config_loader, self.config)
+
+    @cached_property
+    def facts(self) -> RunFacts:
+        """What trials record of this agent's program and machine; once known, spawned processes are told it."""
+        return gather_facts()
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "composer"}
@@ -167,7 +172,7 @@ def _enter_run(
     client = RunClient(sweep.sweep, sweep.server.open, patience_s=context.server_patience_s)
     if is_direct:
         order = Order(trial, env, resolved_config(config), output_dir, context.sdk_after_s)
-        return DirectRun(order, client, lambda: _find_run(sweep, trial))
+        return DirectRun(order, client, context.facts, lambda: _find_run(sweep, trial))
     prepare_run(env, trial.args, resolved_config(config), lists_packages=not sweep.server.is_local)
     if sweep.server.is_local:
         # All trials of an agent have the same packages.

@@ -9,7 +9,7 @@ from typing import Any
 
 from ._errors import SweepError
 from ._ledger import SweepRecord
-from ._run_facts import requirements, run_facts
+from ._run_facts import requirements
 from ._trial import TaskContext, overrides_of, records_directly
 
 
@@ -17,15 +17,18 @@ def warm_up(context: TaskContext, sweep: SweepRecord) -> None:
     """Import and gather what every forked trial needs. Starts neither a thread nor W&B's service process."""
     with contextlib.suppress(SweepError):  # it has been edited; its trials say so
         context.composer.prepare(overrides_of(sweep, sample_args(sweep.parameters)))
-    if records_directly(context, sweep):
-        run_facts()
-    else:
+    if not gather_if_needed(context, sweep):
         import wandb  # noqa: F401 (half a second)
 
         if sweep.server.is_local:
             requirements()
     # What is there now stays: trials needn't look through it for garbage, nor copy its pages by doing so.
     gc.freeze()
+
+
+def gather_if_needed(context: TaskContext, sweep: SweepRecord) -> bool:
+    """Have what trials record of their agent's machine ready, where that isn't left to W&B's SDK; False if it is."""
+    return records_directly(context, sweep) and bool(context.facts)
 
 
 def sample_args(parameters: Mapping[str, Any]) -> dict[str, Any]:

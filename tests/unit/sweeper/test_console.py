@@ -146,3 +146,25 @@ def test_who_prints_a_lot_is_noticed(capsys: pytest.CaptureFixture[str]) -> None
     recorder.stop()
     assert len(calls) == 2
     assert capsys.readouterr().out == "1234\n" * 6
+
+
+class _Fixed:
+    """A stream that lets nobody in."""
+
+    __slots__ = ()
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
+def test_a_stream_that_can_t_be_copied_is_reported(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "stdout", _Fixed())
+    recorder = Recorder(log())
+    recorder.start()
+    print("lost")
+    print("kept", file=sys.stderr)
+    recorder.stop()
+    assert recorder.log.text() == "kept\n"
+    assert "sys.stdout is a _Fixed" in caplog.text

@@ -18,7 +18,7 @@ from hydra_plugins.hydra_wandb_sweeper._direct_run import DirectRun, Order, need
 from hydra_plugins.hydra_wandb_sweeper._errors import ServerUnreachableError
 from hydra_plugins.hydra_wandb_sweeper._ledger import Trial
 from hydra_plugins.hydra_wandb_sweeper._run_client import NewRun, RunClient, Tail
-from hydra_plugins.hydra_wandb_sweeper._run_facts import RunFacts, gather, without_password
+from hydra_plugins.hydra_wandb_sweeper._run_facts import RunFacts, gather_facts, without_password
 from hydra_plugins.hydra_wandb_sweeper._sdk_later import SdkLater
 from tests.waiting import wait_for
 
@@ -56,7 +56,7 @@ def direct_run(client: RunClient, directory: Path, **changes: Any) -> DirectRun:
     trial = replace(Trial(3, 0, "run3", {"lr": 0.5}), **changes)
     env = {"WANDB_NAME": "3", "WANDB_RUN_GROUP": "g", "WANDB_DIR": str(directory), "WANDB_RUN_ID": "run3"}
     order = Order(trial, env, {"lr": 0.5, "n": 1}, directory, 3600.0)
-    return DirectRun(order, client, lambda: None, lambda: FACTS)
+    return DirectRun(order, client, FACTS, lambda: None)
 
 
 def summary_of(post: Mapping[str, Any]) -> dict[str, Any]:
@@ -270,7 +270,7 @@ def test_the_password_of_a_remote_is_left_out(url: str, shown: str) -> None:
 
 
 def test_facts_can_be_gathered_where_no_command_can_be_run() -> None:
-    facts = gather(lambda _: None, {})
+    facts = gather_facts(lambda _: None, {})
     assert (facts.commit, facts.remote) == (None, None)
     assert "git" not in facts.metadata
     assert "slurm" not in facts.metadata
@@ -283,7 +283,7 @@ def test_gpus_are_told_as_w_and_b_does(tmp_path: Path, monkeypatch: pytest.Monke
     program.touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     answer = "NVIDIA A100-SXM4-40GB, 40960, GPU-1\nNVIDIA A100-SXM4-40GB, 40960, GPU-2"
-    facts = gather(lambda command: answer if command[0] == "nvidia-smi" else None, {})
+    facts = gather_facts(lambda command: answer if command[0] == "nvidia-smi" else None, {})
     assert (facts.metadata["gpu"], facts.metadata["gpu_count"]) == ("NVIDIA A100-SXM4-40GB", 2)
     assert facts.metadata["gpu_nvidia"][1] == {
         "name": "NVIDIA A100-SXM4-40GB",
