@@ -63,6 +63,10 @@ class ConsoleLog:
         self._changed: int | None = None
         self.size_chars = 0
 
+    def start_at(self, first: int) -> None:
+        """Set the number of the first line, before any has been taken."""
+        self._first = first
+
     def write(self, stream: str, text: str) -> None:
         """Take what is written to a stream ("stdout" or "stderr")."""
         cursor = self._cursors[stream]

@@ -89,7 +89,7 @@ class Order:
 class DirectRun:
     """One attempt's hold on its trial's run.
 
-    find_run: see record_and_finish. Errors of `begin` and `finish`: those of Transport.
+    find_run: see record_and_finish. Errors of `wait_until_created` and `finish`: those of Transport.
     """
 
     def __init__(
@@ -116,16 +116,18 @@ class DirectRun:
         self._started_s = time.monotonic()
         self._spool = order.output_dir / "wandb" / f"output-{self._run_id}.log"
         self._earlier_directories = run_directories(order.env)
-        self._recorder = Recorder(ConsoleLog())
         self._later = SdkLater(
-            order.sdk_after_s, open_run=self._open_with_sdk, has_run=self._is_tasks_own, beat=self._beat
+            order.sdk_after_s,
+            create=self._create,
+            open_run=self._open_with_sdk,
+            has_run=self._is_tasks_own,
+            beat=self._beat,
         )
+        self._recorder = Recorder(ConsoleLog(), self._later.hurry)
         self._forget_import: Callable[[], None] = lambda: None
 
     def begin(self) -> None:
-        """Create the run on the server, and begin to copy what is printed."""
-        self._create()
-        self._recorder = Recorder(ConsoleLog(self._tail.log_lines), self._later.hurry)
+        """Have the run created on the server, and begin to copy what is printed."""
         self._recorder.start()
         if "wandb" in sys.modules:  # by an earlier trial of this process
             self._prepare()
@@ -133,10 +135,15 @@ class DirectRun:
             self._forget_import = after_import("wandb", self._on_import)
         self._later.start()
 
+    def wait_until_created(self) -> None:
+        """Return once the run is known to the server: before that there is no use in running the task."""
+        self._later.wait_until_created()
+
     def _create(self) -> None:
         order, facts = self._order, self._facts
         if order.trial.resumes:
             self._tail = self._client.tail(self._run_id)
+            self._recorder.log.start_at(self._tail.log_lines)
         run = NewRun(
             run_id=self._run_id,
             config=self._config,

@@ -1,4 +1,4 @@
-"""Opening a trial's run with W&B's SDK only after a while, beside the running task.
+"""What is done for a trial's run beside the running task: above all, opening it with W&B's SDK only after a while.
 
 A run that lasts needs what only the SDK gives: system metrics, and stopping by the server. A short one doesn't, and
 to start the SDK would take longer than the trial.
@@ -28,36 +28,46 @@ _has_fork_guard = False
 
 
 class SdkLater:
-    """A thread that opens the run after `after_s`, and keeps it alive until then.
+    """A thread that creates the run, opens it with the SDK after `after_s`, and keeps it alive until then.
 
-    open_run: opens it; not called once has_run() says that the task has opened it itself. beat: a sign of life, with
-    what has been printed since the last one.
+    create: makes the run known to the server. open_run: opens it; not called once has_run() says that the task has
+    opened it itself. beat: a sign of life, with what has been printed since the last one.
     """
 
     def __init__(
         self,
         after_s: float,
         *,
+        create: Callable[[], None],
         open_run: Callable[[], None],
         has_run: Callable[[], bool],
         beat: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._after_s = after_s
+        self._create = create
         self._open_run = open_run
         self._has_run = has_run
         self._beat = beat
         self._clock = clock
         self._imported_at: float | None = None
         self._is_ended = False
+        self._has_tried = threading.Event()
+        self._refusal: Exception | None = None
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._work, name="sdk-later", daemon=True)
         self.is_open = False
 
     def start(self) -> None:
-        """Begin to wait."""
+        """Begin."""
         _guard_forks()
         self._thread.start()
+
+    def wait_until_created(self) -> None:
+        """Return once the run is known to the server. Errors: those of `create`."""
+        self._has_tried.wait()
+        if self._refusal is not None:
+            raise self._refusal
 
     def hurry(self) -> None:
         """Beat now; open the run if that is still to come."""
@@ -75,7 +85,7 @@ class SdkLater:
         return self._thread.is_alive()
 
     def end(self) -> bool:
-        """Stop; if the run is just being opened, wait for that. Returns whether it has been."""
+        """Stop; if the run is just being created or opened, wait for that. Returns whether it has been opened."""
         self._is_ended = True
         self._wake.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
@@ -83,6 +93,13 @@ class SdkLater:
         return self.is_open
 
     def _work(self) -> None:
+        try:
+            self._create()
+        except Exception as error:  # noqa: BLE001 (it is for who waits for it)
+            self._refusal = error
+            return
+        finally:
+            self._has_tried.set()
         may_open = True
         self._pause(self._after_s)
         while not self._is_ended:

@@ -7,8 +7,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import FrameType
@@ -93,7 +93,7 @@ def run_trial(
             run.begin()
         outcome.output_dir = str(output_dir)
         with _preemptible(notice):
-            outcome.take(_run_task(context, config), sweep.metric_name)
+            outcome.take(_run_task(context, config, run), sweep.metric_name)
     except TrialPreempted as cause:
         outcome.preempted(cause)
     except SystemExit as exit_:
@@ -182,14 +182,35 @@ def _enter_run(
     return None
 
 
-def _run_task(context: TaskContext, config: DictConfig) -> JobReturn:
+def _run_task(context: TaskContext, config: DictConfig, run: DirectRun | None) -> JobReturn:
+    hydra_context = context.hydra_context
+    if run is not None:
+        # The server makes the run while Hydra makes the job; the task itself begins when both are done.
+        callbacks = BeforeTask(hydra_context.callbacks, run.wait_until_created)
+        hydra_context = replace(hydra_context, callbacks=cast(Any, callbacks))
     return run_job(
         task_function=context.task_function,
         config=config,
         job_dir_key="hydra.sweep.dir",
         job_subdir_key="hydra.sweep.subdir",
-        hydra_context=context.hydra_context,
+        hydra_context=hydra_context,
     )
+
+
+class BeforeTask:
+    """Hydra's callbacks, and one more thing that is done when all else has been, right before the task."""
+
+    def __init__(self, callbacks: Any, last: Callable[[], None]) -> None:
+        self._callbacks = callbacks
+        self._last = last
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._callbacks, name)
+
+    def on_job_start(self, **arguments: Any) -> None:
+        """Called by run_job; its errors are run_job's."""
+        self._callbacks.on_job_start(**arguments)
+        self._last()
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from hydra_plugins.hydra_wandb_sweeper._ledger import Trial
 from hydra_plugins.hydra_wandb_sweeper._run_client import NewRun, RunClient, Tail
 from hydra_plugins.hydra_wandb_sweeper._run_facts import RunFacts, gather_facts, without_password
 from hydra_plugins.hydra_wandb_sweeper._sdk_later import SdkLater
+from hydra_plugins.hydra_wandb_sweeper._trial import BeforeTask
 from tests.waiting import wait_for
 
 FACTS = RunFacts("host", "/app.py", "c0ffee", None, "0.31.0", "a==1\n", {"python": "CPython 3.11.7", "host": "host"})
@@ -70,6 +71,7 @@ def test_a_run_is_begun_at_once_and_told_of_once_at_its_end(
     client = FakeClient()
     run = direct_run(client, tmp_path)
     run.begin()
+    run.wait_until_created()
     ((begun,), posts) = client.begun, client.posts
     assert (begun.run_id, begun.display_name, begun.commit, posts) == ("run3", "3", "c0ffee", [])
     assert {name: begun.config[name] for name in ("lr", "n")} == {"lr": 0.5, "n": 1}
@@ -136,8 +138,9 @@ def test_a_run_that_could_not_be_begun_is_begun_at_its_end(tmp_path: Path) -> No
     client = FakeClient()
     client.is_away = True
     run = direct_run(client, tmp_path)
+    run.begin()
     with pytest.raises(ServerUnreachableError):
-        run.begin()
+        run.wait_until_created()
     with pytest.raises(ServerUnreachableError):
         run.finish({}, "away", 1)
     client.is_away = False
@@ -194,7 +197,13 @@ class Steps:
         self.beats += 1
 
     def later(self, after_s: float) -> SdkLater:
-        return SdkLater(after_s, open_run=self.open_run, has_run=lambda: self.has_run, beat=self.beat)
+        return SdkLater(
+            after_s,
+            create=lambda: None,
+            open_run=self.open_run,
+            has_run=lambda: self.has_run,
+            beat=self.beat,
+        )
 
 
 def test_a_short_task_never_meets_the_sdk() -> None:
@@ -305,3 +314,24 @@ def test_a_process_is_not_forked_while_the_sdk_is_being_opened() -> None:
         os._exit(0 if steps.opened == 1 else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert later.end()
+
+
+def test_a_task_is_not_run_before_its_run_is_known_to_the_server() -> None:
+    calls: list[str] = []
+
+    class Callbacks:
+        def on_job_start(self, **_: Any) -> None:
+            calls.append("callbacks")
+
+        def on_job_end(self, **_: Any) -> None:
+            calls.append("end")
+
+    def refuse() -> None:
+        calls.append("run")
+        raise ServerUnreachableError("away")
+
+    callbacks = BeforeTask(Callbacks(), refuse)
+    with pytest.raises(ServerUnreachableError):
+        callbacks.on_job_start(config=None, task_function=None)
+    callbacks.on_job_end()
+    assert calls == ["callbacks", "run", "end"]
