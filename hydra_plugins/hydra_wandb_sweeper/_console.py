@@ -107,8 +107,13 @@ class ConsoleLog:
         lines = [_told(stream, line) for stream, line in self._lines[start:]]
         return Part(self._first + self._dropped + start, lines)
 
+    def repeat(self, part: Part) -> None:
+        """What was taken has not arrived: take_changed is to return it again. Nothing was dropped meanwhile."""
+        number = part.first - self._first
+        self._changed = number if self._changed is None else min(number, self._changed)
+
     def drop_settled(self) -> str:
-        """Forget lines that can't change any more, and return their text. Call it after take_changed."""
+        """Forget lines that were taken and can't change any more, and return their text."""
         newest = self._dropped + len(self._lines)
         for cursor in self._cursors.values():
             old = sum(line.number < newest - _HELD for line in cursor.lines)
@@ -117,7 +122,8 @@ class ConsoleLog:
             del cursor.lines[:old]
             cursor.row = max(0, cursor.row - old)
         open_lines = [cursor.lines[0].number for cursor in self._cursors.values() if cursor.lines]
-        count = min(open_lines, default=newest) - self._dropped
+        unsent = newest if self._changed is None else self._changed
+        count = max(0, min([unsent, *open_lines]) - self._dropped)
         settled, self._lines = self._lines[:count], self._lines[count:]
         self._dropped += len(settled)
         return _text(settled)

@@ -42,7 +42,7 @@ _SMALL_BYTES = 1 << 16
 # The user's variables that mean nothing here, or what is done here as well; trial_environment sets the rest.
 _UNDERSTOOD = frozenset(
     """
-    BASE_URL API_KEY ENTITY PROJECT MODE NAME RUN_ID SWEEP_ID DIR RESUME SWEEP_PARAM_PATH ERROR_REPORTING SILENT QUIET
+    BASE_URL API_KEY ENTITY PROJECT MODE NAME RUN_ID SWEEP_ID DIR SWEEP_PARAM_PATH ERROR_REPORTING SILENT QUIET
     CONFIG_DIR CACHE_DIR DATA_DIR ARTIFACT_DIR APP_URL INIT_TIMEOUT HTTP_TIMEOUT SERVICE
     X_FILE_STREAM_TRANSMIT_INTERVAL NOTES JOB_TYPE TAGS RUN_GROUP
     """.split()  # noqa: SIM905
@@ -128,6 +128,7 @@ class DirectRun:
 
     def begin(self) -> None:
         """Have the run created on the server, and begin to copy what is printed."""
+        self._spool.unlink(missing_ok=True)  # of an attempt that was killed
         self._recorder.start()
         if "wandb" in sys.modules:  # by an earlier trial of this process
             self._prepare()
@@ -168,8 +169,7 @@ class DirectRun:
         if not self._has_begun:
             self._create()
         if has_sdk:
-            self._send_log()
-            self._client.stream(self._run_id, {"run_files": self._upload_large({})})
+            self._post({"run_files": self._upload_large({})})
             return record_and_finish(metrics, error, exit_code, self._find_run)
         if self._is_tasks_own():
             return record_and_finish(metrics, error, exit_code, self._find_run)
@@ -179,11 +179,10 @@ class DirectRun:
         line = history_line(ending, self._tail.summary, self._tail.step)
         summary = last_summary(ending, self._tail.summary, line)
         run_files = self._upload_large(contents(self._facts, self._writer, self._config, summary))
-        files: dict[str, Any] = {SUMMARY: _whole(summary), **self._new_lines()}
+        files = {SUMMARY: _whole(summary)}
         if line is not None:
             files["wandb-history.jsonl"] = {"offset": self._tail.history_lines, "content": [json.dumps(line)]}
-        body = {"files": files, "run_files": run_files, "complete": True, "exitcode": exit_code}
-        self._client.stream(self._run_id, body)
+        self._post({"run_files": run_files, "complete": True, "exitcode": exit_code}, files)
         return scalars(summary)
 
     def _runtime_s(self) -> float:
@@ -193,18 +192,24 @@ class DirectRun:
 
     # --- what is printed ---
 
-    def _new_lines(self) -> dict[str, Any]:
+    def _post(
+        self, body: Mapping[str, Any], files: Mapping[str, Any] | None = None, patience_s: float | None = None
+    ) -> None:
+        """Post to the run's stream, with what has been printed since the last time. files: more of the streams."""
         with self._recorder.lock:
             part = self._recorder.log.take_changed()
-        return {} if part is None else {OUTPUT: {"offset": part.first, "content": part.lines}}
-
-    def _send_log(self) -> None:
-        if files := self._new_lines():
-            self._client.stream(self._run_id, {"files": files})
+        lines = {} if part is None else {OUTPUT: {"offset": part.first, "content": part.lines}}
+        streams = {**(files or {}), **lines}
+        try:
+            self._client.stream(self._run_id, {**body, "files": streams} if streams else body, patience_s)
+        except Exception:
+            if part is not None:
+                with self._recorder.lock:
+                    self._recorder.log.repeat(part)
+            raise
 
     def _beat(self) -> None:
-        files = self._new_lines()
-        self._client.stream(self._run_id, {"files": files} if files else {})
+        self._post({}, patience_s=0.0)
         with self._recorder.lock:
             settled = self._recorder.log.drop_settled()
         if settled:
@@ -251,7 +256,7 @@ class DirectRun:
         runtime = int(self._runtime_s())
         # From there on the SDK counts.
         summary = {**self._tail.summary, "_runtime": runtime, "_wandb": {"runtime": runtime}}
-        self._client.stream(self._run_id, {"files": {SUMMARY: _whole(summary), **self._new_lines()}})
+        self._post({}, {SUMMARY: _whole(summary)}, patience_s=0.0)
         open_later()
 
 

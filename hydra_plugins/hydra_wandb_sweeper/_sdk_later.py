@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 # time would open it twice.
 _TASK_OPENS_S = 60.0
 _BEAT_S = 15.0
+# The server may be away for a while.
+_TRIES = 10
 _FORK_WAIT_S = 10.0
 
 # Held while the SDK is being imported and started: a process that the task forks meanwhile would inherit import locks
@@ -100,13 +102,13 @@ class SdkLater:
             return
         finally:
             self._has_tried.set()
-        may_open = True
+        tries = _TRIES
         self._pause(self._after_s)
         while not self._is_ended:
             if "wandb" in sys.modules and not self.is_open and self._has_run():
                 return  # the task's own: all is up to it
-            if may_open and self._is_due():
-                may_open = False
+            if tries and not self.is_open and self._is_due():
+                tries -= 1
                 self._open()
             self._try_beat()
             self._pause(_BEAT_S)
@@ -126,7 +128,7 @@ class SdkLater:
             self.is_open = True
         except Exception:
             # What was printed and returned is recorded without it.
-            log.exception("W&B's SDK can't open the run: there will be no system metrics")
+            log.exception("W&B's SDK can't open the run: there are no system metrics")
 
     def _try_beat(self) -> None:
         try:

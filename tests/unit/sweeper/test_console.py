@@ -79,6 +79,18 @@ def test_only_what_has_changed_is_sent_again() -> None:
     assert console.take_changed() is None
 
 
+def test_what_has_not_arrived_is_taken_again() -> None:
+    console = log(first=5)
+    console.write("stdout", "a\nb\n")
+    lost = console.take_changed()
+    assert lost is not None
+    console.write("stdout", "c\n")
+    console.repeat(lost)
+    part = console.take_changed()
+    assert part is not None
+    assert (part.first, [line.split(" ")[1] for line in part.lines]) == (5, ["a", "b", "c"])
+
+
 @given(st.lists(st.tuples(st.sampled_from(["stdout", "stderr"]), st.text(alphabet="ab\n\r"), st.booleans())))
 def test_lines_that_were_dropped_and_the_rest_are_the_whole_log(writes: list[tuple[str, str, bool]]) -> None:
     whole, console = log(), log()
@@ -90,6 +102,8 @@ def test_lines_that_were_dropped_and_the_rest_are_the_whole_log(writes: list[tup
         if drops:
             part = console.take_changed()
             seen |= dict(enumerate(part.lines, part.first)) if part else {}
+            for log_ in (whole, console):  # the task goes on printing
+                log_.write(stream, written * 80)
             text += console.drop_settled()
     part = console.take_changed()
     seen |= dict(enumerate(part.lines, part.first)) if part else {}
