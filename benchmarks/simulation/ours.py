@@ -135,7 +135,7 @@ class Sweep:
         self.supervisor.see_through(-(-agents // agents_per_job))
 
     def _sleep(self, _poll_s: float) -> None:
-        """Until there may be something to see: a job's end, or the time of a job that is due."""
+        """Until there may be something to see: a job's begin or end, or the time of a job that is due."""
         is_due = self.supervisor.fleet.has_due and self.cluster.room
         if not self._has_news and not is_due:
             self.process.wait(1e9)
@@ -194,6 +194,7 @@ class Sweep:
             clock=process.clock,
         )
         agents.append(agent)
+        self._notice(job)
         return agent.run()
 
     def _take_over_from_before(self, ledger: Ledger, number: int) -> None:

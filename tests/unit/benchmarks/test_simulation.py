@@ -117,7 +117,11 @@ class Jobs:
         self.ended_s: list[float] = []
 
     def submit(self) -> Job:
-        return self.cluster.submit(Job(self._run, lambda _: self.ended_s.append(self.timeline.now_s)))
+        return self.cluster.submit(Job(self._run, self._note))
+
+    def _note(self, job: Job) -> None:
+        if job.has_ended:
+            self.ended_s.append(self.timeline.now_s)
 
     def _run(self, job: Job) -> None:
         self.begun_s.append(self.timeline.now_s)
