@@ -19,9 +19,8 @@ DEAD_NODE_S = 300.0
 class Job:
     """run: what it does when it has begun: starts processes and has them end it. restarts: how often it came back.
 
-    warn: called when SLURM's signal is due. on_change: called when it has ended, or gone
-    back into the queue. has_place: GPUs are kept for
-    it.
+    warn: called when SLURM's signal is due. on_change: called when it has ended, or gone back into the queue.
+    has_place: GPUs are kept for it. node: its number, another one for each start.
     """
 
     run: Callable[[Job], None]
