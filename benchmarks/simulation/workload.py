@@ -75,7 +75,9 @@ class Scenario:
 
     def wait_s(self, submission: int) -> float:
         """How long a job waits in the queue. submission: how many were submitted before it."""
-        return self.wait_median_s * self.random("wait", submission).lognormvariate(0.0, self.wait_sigma)
+        drawn_s = self.wait_median_s * self.random("wait", submission).lognormvariate(0.0, self.wait_sigma)
+        # Jobs gain priority with their age; without an end to that, a few of 4,000 would wait for weeks.
+        return min(drawn_s, DAY_S)
 
     def until_death_s(self, start: int) -> float:
         """How long a job's node lives. start: how many jobs have begun before."""
