@@ -40,8 +40,6 @@ from .workload import Scenario, Workload
 
 # Until the supervisor notices a job's end: it asks SLURM that seldom while nothing happens (_slurm.Queue).
 NOTICE_S = 30.0
-# hydra-submitit-launcher's default.
-MAX_NUM_TIMEOUT = 0
 
 
 def simulate(scenario: Scenario, trial_time_min: float | None = None) -> tuple[Workload, Cluster]:
@@ -213,7 +211,7 @@ class Sweep:
             )
             timed_out = out_of_time or wall_time.is_timing_out()
             ending = Ending(timed_out, preempted=False, restarts=job.restarts, supervised=True)
-            if should_requeue(ending, max_num_timeout=MAX_NUM_TIMEOUT).requeue:
+            if should_requeue(ending, max_num_timeout=self.scenario.max_num_timeout).requeue:
                 self.cluster.requeue(job)
                 return
         self.cluster.end(job)
