@@ -19,12 +19,12 @@ DEAD_NODE_S = 300.0
 class Job:
     """run: what it does when it has begun: starts processes and has them end it. restarts: how often it came back.
 
-    warn: called when SLURM's signal is due. on_end: called when it has ended for good. has_place: GPUs are kept for
-    it.
+    warn: called when SLURM's signal is due. on_change: called when it has ended, or gone back into the queue.
+    has_place: GPUs are kept for it. node: its number, another one for each start.
     """
 
     run: Callable[[Job], None]
-    on_end: Callable[[Job], None] = lambda _: None
+    on_change: Callable[[Job], None] = lambda _: None
     warn: Callable[[], None] = lambda: None
     state: str = "waiting"
     restarts: int = 0
@@ -81,6 +81,7 @@ class Cluster:
         self._stop(job)
         job.state, job.restarts = "waiting", job.restarts + 1
         self._enqueue(job, REQUEUE_HOLD_S)
+        job.on_change(job)
 
     def cancel(self, job: Job) -> None:
         """End a job, wherever it is."""
@@ -156,4 +157,4 @@ class Cluster:
     def _leave(self, job: Job) -> None:
         job.state = "ended"
         self._queued -= 1
-        job.on_end(job)
+        job.on_change(job)

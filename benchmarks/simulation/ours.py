@@ -40,8 +40,6 @@ from .workload import Scenario, Workload
 
 # Until the supervisor notices a job's end: it asks SLURM that seldom while nothing happens (_slurm.Queue).
 NOTICE_S = 30.0
-# hydra-submitit-launcher's default.
-MAX_NUM_TIMEOUT = 0
 
 
 def simulate(scenario: Scenario, trial_time_min: float | None = None) -> tuple[Workload, Cluster]:
@@ -135,7 +133,7 @@ class Sweep:
         self.supervisor.see_through(-(-agents // agents_per_job))
 
     def _sleep(self, _poll_s: float) -> None:
-        """Until there may be something to see: a job's end, or the time of a job that is due."""
+        """Until there may be something to see: a job's begin or end, or the time of a job that is due."""
         is_due = self.supervisor.fleet.has_due and self.cluster.room
         if not self._has_news and not is_due:
             self.process.wait(1e9)
@@ -194,6 +192,7 @@ class Sweep:
             clock=process.clock,
         )
         agents.append(agent)
+        self._notice(job)
         return agent.run()
 
     def _take_over_from_before(self, ledger: Ledger, number: int) -> None:
@@ -212,7 +211,7 @@ class Sweep:
             )
             timed_out = out_of_time or wall_time.is_timing_out()
             ending = Ending(timed_out, preempted=False, restarts=job.restarts, supervised=True)
-            if should_requeue(ending, max_num_timeout=MAX_NUM_TIMEOUT).requeue:
+            if should_requeue(ending, max_num_timeout=self.scenario.max_num_timeout).requeue:
                 self.cluster.requeue(job)
                 return
         self.cluster.end(job)

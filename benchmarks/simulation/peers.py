@@ -42,7 +42,7 @@ class User:
         while self.cluster.room and self.wants_more(self, self._submitted, self._submitted - self._ended):
             number = self._submitted
             self._submitted += 1
-            self.cluster.submit(Job(lambda job, number=number: self._begin(number, job), self._on_end))
+            self.cluster.submit(Job(lambda job, number=number: self._begin(number, job), self._on_change))
 
     def _begin(self, number: int, job: Job) -> None:
         def body(process: Process) -> None:
@@ -50,9 +50,10 @@ class User:
 
         job.processes.append(Process(self.timeline, body, lambda: self.cluster.end(job)))
 
-    def _on_end(self, _job: Job) -> None:
-        self._ended += 1
-        self.timeline.call_in(0.0, self.submit)
+    def _on_change(self, job: Job) -> None:
+        if job.has_ended:
+            self._ended += 1
+            self.timeline.call_in(0.0, self.submit)
 
     def next_trial(self) -> int | None:
         """A trial that the server hands out, None if none is left."""

@@ -19,8 +19,9 @@ class Scenario:
     checkpoint every checkpoint_s, and one when they are told that their job ends.
     gpus: how many the user may have at a time. agents: that this plugin is asked for; None = as many. gpus_per_job:
     those of one job, all on one node, an agent each.
-    limit_s: time limit of jobs. warning_s: how long before it SLURM sends its signal. max_submit_jobs: jobs that wait
-    or run at a time. wait_median_s, wait_sigma: of the lognormal time that a job waits in the queue.
+    limit_s: time limit of jobs. warning_s: how long before it SLURM sends its signal. max_num_timeout: how often a
+    job may come back after it (0 is hydra-submitit-launcher's default). max_submit_jobs: jobs that wait or run at a
+    time. wait_median_s, wait_sigma: of the lognormal time that a job waits in the queue, never more than a day.
     ages_in_line: jobs wait side by side; else each begins to wait when one of the user's GPUs is free for it.
     crash_p: probability that a trial of mean length crashes in one attempt, evenly spread over its time.
     deaths_per_node_day: nodes that die. import_s: an interpreter's start and the imports of the user's code.
@@ -38,6 +39,7 @@ class Scenario:
     gpus_per_job: int = 1
     limit_s: float = 2 * DAY_S
     warning_s: float = 120.0
+    max_num_timeout: int = 0
     max_submit_jobs: int = 300
     wait_median_s: float = 1800.0
     wait_sigma: float = 1.5
@@ -75,7 +77,9 @@ class Scenario:
 
     def wait_s(self, submission: int) -> float:
         """How long a job waits in the queue. submission: how many were submitted before it."""
-        return self.wait_median_s * self.random("wait", submission).lognormvariate(0.0, self.wait_sigma)
+        drawn_s = self.wait_median_s * self.random("wait", submission).lognormvariate(0.0, self.wait_sigma)
+        # Jobs gain priority with their age; without an end to that, a few of 4,000 would wait for weeks.
+        return min(drawn_s, DAY_S)
 
     def until_death_s(self, start: int) -> float:
         """How long a job's node lives. start: how many jobs have begun before."""

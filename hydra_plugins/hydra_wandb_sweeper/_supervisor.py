@@ -22,6 +22,7 @@ from ._history import QUEUED, RUNNING, AgentHistory, History
 from ._ledger import EventReader, Ledger, SweepRecord, Trial
 from ._outcome import FAILED, FINISHED
 from ._progress import Progress
+from ._put_back import PutBack
 from ._signs import Signs
 from ._takeover import record_lost, take_over
 from ._watch import SILENCE_S, Watch
@@ -64,6 +65,7 @@ class Supervisor:
     _noted_s: float = float("-inf")
     _failure: str | None = None
     _is_winding_up: bool = False
+    _put_back: PutBack = field(default_factory=PutBack)
 
     def __post_init__(self) -> None:
         self._reader = EventReader(self.ledger.directory)
@@ -139,6 +141,7 @@ class Supervisor:
         if ended:
             self._read()
         deaths = [self._take_up(handle) for handle in ended]
+        self._offer_trials_of(self._put_back.dead_agents(self.fleet.live, self.history))
         self._end_silent()
         if self.fleet.strength == 0:
             return self._start_over(died=any(deaths))
@@ -280,13 +283,17 @@ class Supervisor:
         """After others have watched: offer what agents left open whose jobs are gone; True if there were any."""
         self._read()  # what was found while jobs were adopted
         live = {handle.number for handle in self.fleet.live}
-        dead = [a.name for a in self.history.agents.values() if a.job_number not in live and a.ended is None]
-        for name in dead:
-            self._offer_open_trials(name)
-            # Each death counts once, whoever comes to see to the sweep after this process.
-            self.ledger.record("agent_died", agent=name)
-        self._read()
+        dead = [a for a in self.history.agents.values() if a.job_number not in live and a.ended is None]
+        self._offer_trials_of(dead)
         return bool(dead)
+
+    def _offer_trials_of(self, dead: Sequence[AgentHistory]) -> None:
+        for agent in dead:
+            self._offer_open_trials(agent.name)
+            # Each death counts once, whoever comes to see to the sweep after this process.
+            self.ledger.record("agent_died", agent=agent.name)
+        if dead:
+            self._read()
 
     def _offer_open_trials(self, agent: str, death: str | None = None) -> None:
         """death: how its job died, as far as it is known."""

@@ -117,7 +117,11 @@ class Jobs:
         self.ended_s: list[float] = []
 
     def submit(self) -> Job:
-        return self.cluster.submit(Job(self._run, lambda _: self.ended_s.append(self.timeline.now_s)))
+        return self.cluster.submit(Job(self._run, self._note))
+
+    def _note(self, job: Job) -> None:
+        if job.has_ended:
+            self.ended_s.append(self.timeline.now_s)
 
     def _run(self, job: Job) -> None:
         self.begun_s.append(self.timeline.now_s)
@@ -221,6 +225,13 @@ def test_a_resumable_trial_begins_at_once_and_goes_on_in_the_next_job() -> None:
     assert (workload.attempts, cluster.starts) == (4, 2)
 
 
+def test_a_job_that_may_come_back_after_its_limit_does_so() -> None:
+    workload, cluster = ours.simulate(replace(PLAIN, max_num_timeout=1))
+    next_job_s = REQUEUE_HOLD_S + WORK_BEGINS_S
+    assert workload.last_end_s == WORK_BEGINS_S + TWO_TRIALS_S + next_job_s + NEXT_TRIAL_S + HOUR_S
+    assert (cluster.starts, cluster.most_jobs) == (2, 1)
+
+
 def test_a_trial_that_needs_more_than_a_whole_job_fails_after_its_retry() -> None:
     workload, _ = ours.simulate(replace(PLAIN, trials=1, shortest_s=5 * HOUR_S, longest_s=5 * HOUR_S))
     assert (workload.count("failed"), workload.attempts) == (1, 2)
@@ -256,6 +267,7 @@ scenarios = st.builds(
     agents=st.sampled_from([None, 4, 12]),
     gpus_per_job=st.sampled_from([1, 2, 4]),
     limit_s=st.sampled_from([DAY_S / 4, DAY_S / 2, DAY_S]),
+    max_num_timeout=st.sampled_from([0, 2]),
     max_submit_jobs=st.integers(1, 9),
     wait_median_s=st.sampled_from([60.0, HOUR_S]),
     ages_in_line=st.booleans(),

@@ -663,6 +663,58 @@ def test_a_job_that_waits_in_the_queue_again_is_not_taken_to_hang(bench: Bench) 
     assert not bench.cluster.hung
 
 
+def put_job_0_back(bench: Bench, *, at_nap: int) -> None:
+    """Job 0's agent begins trial 0 and is not heard of again; from a nap on the job waits in the queue, for long."""
+    bench.cluster.work = lambda _: False
+
+    def nap() -> None:
+        job = bench.cluster.jobs[0]
+        if bench.naps == 1:
+            bench.agent(0, [0], dies_in=0)
+        job.waits = bench.naps >= at_nap
+        if bench.now > 1000 and not job.ended:
+            job.ended = bench.agent(0, range(4), restarts=1)
+
+    bench.on_nap = nap
+
+
+def test_the_trials_of_a_job_that_was_put_back_into_the_queue_do_not_wait_for_it(bench: Bench) -> None:
+    put_job_0_back(bench, at_nap=3)
+    offers = bench.ledger("").root / "offers"
+    seen: list[int] = []
+    nap = bench.on_nap
+
+    def look() -> None:
+        nap()
+        if list(offers.iterdir()):
+            seen.append(bench.naps)
+
+    bench.on_nap = look
+    supervisor = bench.supervise(1)
+    assert seen[0] == 4
+    assert bench.counts(supervisor) == {"finished": 4}
+    assert supervisor.history.trials[0].trial.failures == 1
+    assert supervisor.failure(0.0) is None
+
+
+@pytest.mark.parametrize("at_nap", [0, 1])
+def test_the_agent_of_a_job_that_only_seems_to_wait_is_left_alone(bench: Bench, at_nap: int) -> None:
+    """The queue's answer is older than the agent."""
+    put_job_0_back(bench, at_nap=at_nap)
+    offers = bench.ledger("").root / "offers"
+    nap = bench.on_nap
+
+    def look() -> None:
+        nap()
+        assert not list(offers.iterdir())
+        if bench.naps == 9:
+            raise LeftSweep("enough was seen")
+
+    bench.on_nap = look
+    with pytest.raises(LeftSweep):
+        bench.supervise(1)
+
+
 def test_the_last_drained_agent_is_not_replaced_and_attaching_starts_one_again(bench: Bench) -> None:
     def work(number: int) -> bool:
         if number == 0:
