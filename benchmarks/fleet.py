@@ -271,7 +271,7 @@ def calls(address: ServerAddress, scale: Scale) -> list[dict[str, Any]]:
     functions: dict[str, list[str]] = {}
     for name, count in per_trial.items():
         function, call = name.split(" ")
-        functions.setdefault(function, []).append(f"{results.number(count)} × {call}")
+        functions.setdefault(function, []).append(f"{results.number(count)} {call}")
     rows = [{"function": name, "calls": ", ".join(functions[name]), "per trial": 0.0} for name in functions]
     for row in rows:
         row["per trial"] = sum(n for name, n in per_trial.items() if name.split(" ")[0] == row["function"])

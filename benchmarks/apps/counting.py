@@ -1,4 +1,4 @@
-"""A trial that does nothing, and, if $CALLS names a file, what its agent asks of the file system in the sweep directory.
+"""A trial that does nothing, and, if $CALLS names a file, what its agent asks of the file system.
 
 Counted are the calls to the system that Python makes for the plugin's own modules in the process that imports this
 one, by the plugin's function that makes them. They are written to the file when that process ends; trials are forked
@@ -17,9 +17,8 @@ from types import FrameType
 from typing import Any
 
 _PACKAGE = f"{os.sep}hydra_wandb_sweeper{os.sep}"
-_CALLS = frozenset(
-    "open read write close stat lstat link unlink remove replace rename mkdir scandir listdir fsync fdatasync utime".split()
-)
+_LOOKS = {"open", "read", "stat", "lstat", "scandir", "listdir"}
+_CHANGES = {"write", "close", "link", "unlink", "remove", "replace", "rename", "mkdir", "utime", "fsync", "fdatasync"}
 _counts: Counter[str] = Counter()
 
 
@@ -31,7 +30,7 @@ def evaluate(x: float) -> float:
 
 
 def _count(frame: FrameType, event: str, called: Any) -> None:
-    if event != "c_call" or called.__name__ not in _CALLS:
+    if event != "c_call" or called.__name__ not in _LOOKS | _CHANGES:
         return
     if getattr(called, "__module__", None) not in ("posix", "io", "_io"):
         return
