@@ -30,7 +30,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,8 @@ from server_load import PROJECT
 
 from hydra_plugins.hydra_wandb_sweeper._control import Control
 from hydra_plugins.hydra_wandb_sweeper._ledger import DIRECTORY
-from wandb_sweep_server.launch import ServerAddress
+from hydra_plugins.hydra_wandb_sweeper._server import LOCAL_DIRECTORY
+from wandb_sweep_server.address import ServerAddress, write_address
 
 APP = str(Path(__file__).resolve().parent / "apps" / "counting_app.py")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -141,13 +142,16 @@ class Fleet:
 
 @contextmanager
 def fleet(address: ServerAddress, url: str, options: Sequence[str], trials: int, **env: str) -> Iterator[Fleet]:
-    """Start a sweep of so many trials. url: where its server is asked."""
+    """Start a sweep of so many trials. address: of its server; url: where that is asked."""
     with tempfile.TemporaryDirectory() as folder:
         directory, marks, values = Path(folder) / "sweep", Path(folder) / "marks", f"x=range({trials})"
         marks.touch()
-        own = ["-m", "hydra/sweeper=wandb", f"hydra.sweeper.server={url}", f"hydra.sweeper.project={PROJECT}"]
+        place = Path(folder) / LOCAL_DIRECTORY
+        place.mkdir()
+        write_address(replace(address, url=url, directory=place))
+        own = ["-m", "hydra/sweeper=wandb", "hydra.sweeper.server=local", f"hydra.sweeper.project={PROJECT}"]
         command = [sys.executable, APP, *own, f"hydra.sweep.dir={directory}", *options, values]
-        env = {**os.environ, "MARKS": str(marks), "WANDB_API_KEY": address.api_key, **env}
+        env = {**os.environ, "MARKS": str(marks), **env}
         with open(Path(folder) / "output", "wb") as output:
             process = subprocess.Popen(command, cwd=folder, env=env, stdout=output, stderr=output)
         try:

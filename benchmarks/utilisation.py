@@ -28,20 +28,23 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import results
 from results import Table
-from server import Server
 from server_load import ENTITY, PROJECT, Connection, create_sweep
 
-from wandb_sweep_server.launch import ServerAddress
+from hydra_plugins.hydra_wandb_sweeper._server import LOCAL_DIRECTORY
+from wandb_sweep_server.launch import ServerAddress, ensure_running
 
 APPS = Path(__file__).resolve().parent / "apps"
 APP = str(APPS / "sleeping_app.py")
@@ -86,8 +89,8 @@ def _values(trials: int) -> str:
 
 
 def _plugin(*more: str) -> Commands:
-    def commands(address: ServerAddress, trials: int) -> list[list[str]]:
-        own = [f"hydra.sweeper.server={address.url}", f"hydra.sweeper.project={PROJECT}"]
+    def commands(_: ServerAddress, trials: int) -> list[list[str]]:
+        own = ["hydra.sweeper.server=local", f"hydra.sweeper.project={PROJECT}"]
         own += [f"hydra.sweeper.agents={AGENTS}", "hydra.sweeper.metric.name=loss", *more]
         return [[sys.executable, APP, "-m", "hydra/sweeper=wandb", *own, _values(trials)]]
 
@@ -160,6 +163,7 @@ def run(peer: Peer, case: Case, address: ServerAddress, trials: int) -> list[Mar
     with tempfile.TemporaryDirectory() as folder:
         marks = Path(folder) / "marks"
         marks.touch()
+        (Path(folder) / LOCAL_DIRECTORY).symlink_to(address.directory)
         env = {
             **os.environ,
             "MARKS": str(marks),
@@ -212,10 +216,23 @@ def row(peer: Peer, case: Case, marks: Sequence[Mark]) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def server(*, is_remote: bool) -> Iterator[ServerAddress]:
+    """The embedded server of all sweeps. is_remote: nodes of a cluster ask it."""
+    with tempfile.TemporaryDirectory() as folder:
+        address = ensure_running(Path(folder), host="0.0.0.0" if is_remote else "127.0.0.1")
+        try:
+            yield address
+        finally:
+            os.kill(address.pid, signal.SIGTERM)
+            while Path(f"/proc/{address.pid}").exists() and (address.directory / "server.json").exists():
+                time.sleep(0.01)
+
+
 def measure_all(chosen: Sequence[Peer], cases: Sequence[Case], long: Case, repeat: int) -> list[dict[str, Any]]:
     """A row for each kind of trial, peer and repetition."""
     rows = []
-    with tempfile.TemporaryDirectory() as folder, Server(Path(folder) / "server") as address:
+    with server(is_remote=any(peer.needs_cluster for peer in chosen)) as address:
         for case in (*cases, long):
             able = [peer for peer in chosen if case.task == "logs" or not peer.needs_wandb]
             for peer in [p for p in able if p.is_ours] if case is long else able:
