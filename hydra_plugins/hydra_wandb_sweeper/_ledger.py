@@ -345,17 +345,24 @@ class Ledger:
 
 
 class EventReader:
-    """Reads the events of all writers, each once."""
+    """Reads the events of all writers, each once.
+
+    Files are opened to see whether there is more in them: only that makes a network file system ask its server. Those
+    of agents that have ended, of which there are more and more, only if they have grown, should a launcher run the
+    same agent again.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._events = directory / DIRECTORY / "events"
         self._offsets: dict[str, int] = {}
+        self._ended: set[str] = set()
 
     def new_events(self) -> list[dict[str, Any]]:
         """Return what was written since the last call, in order of time."""
         events: list[dict[str, Any]] = []
         for entry in os.scandir(self._events):
-            events.extend(self._read(entry.name, entry.path))
+            if entry.name not in self._ended or entry.stat().st_size != self._offsets[entry.name]:
+                events.extend(self._read(entry.name, entry.path))
         return sorted(events, key=lambda event: float(event["time"]))
 
     def _read(self, name: str, path: str) -> Iterator[dict[str, Any]]:
@@ -367,4 +374,7 @@ class EventReader:
         complete = data[: data.rfind(b"\n") + 1]
         self._offsets[name] = offset + len(complete)
         for line in complete.splitlines():
-            yield json.loads(line)
+            event = json.loads(line)
+            if event["event"] == "agent_ended":
+                self._ended.add(name)
+            yield event

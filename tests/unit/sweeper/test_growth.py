@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from hydra_plugins.hydra_wandb_sweeper._files import create_first
 from hydra_plugins.hydra_wandb_sweeper._history import RUNNING, History
-from hydra_plugins.hydra_wandb_sweeper._ledger import Ledger
+from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger
 from hydra_plugins.hydra_wandb_sweeper._outcome import FAILED, FINISHED
 from tests.unit.sweeper.test_ledger import RECORD
 
@@ -183,3 +183,18 @@ def test_a_trial_asks_no_more_of_the_file_system_after_thirty_times_the_trials(t
             work()
     few, many = calls
     assert few == many
+
+
+def test_the_events_of_agents_that_have_ended_are_not_opened_again(tmp_path: Path) -> None:
+    """Each time a job is put back into the queue it has other agents, and so other files."""
+    supervisor, agent = Ledger.create(tmp_path, RECORD, "supervisor"), Ledger(tmp_path, "agent-0")
+    reader = EventReader(tmp_path)
+    supervisor.record("jobs_added", jobs=1)
+    for number in range(20):
+        Ledger(tmp_path, f"agent-{number}").record("agent_ended")
+    assert len(reader.new_events()) == 21
+    assert system_calls_of(reader.new_events)["open"] == 1
+    agent.record("agent_started")
+    supervisor.record("jobs_added", jobs=1)
+    assert [e["by"] for e in reader.new_events()] == ["agent-0", "supervisor"]
+    assert reader.new_events() == []
