@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -18,6 +18,7 @@ from hydra_plugins.hydra_wandb_sweeper._files import create_first
 from hydra_plugins.hydra_wandb_sweeper._history import RUNNING, History
 from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger
 from hydra_plugins.hydra_wandb_sweeper._outcome import FAILED, FINISHED
+from hydra_plugins.hydra_wandb_sweeper._slurm import Queue
 from tests.unit.sweeper.test_ledger import RECORD
 
 FEW, MANY = 30, 900
@@ -198,3 +199,16 @@ def test_the_events_of_agents_that_have_ended_are_not_opened_again(tmp_path: Pat
     supervisor.record("jobs_added", jobs=1)
     assert [e["by"] for e in reader.new_events()] == ["agent-0", "supervisor"]
     assert reader.new_events() == []
+
+
+def test_the_job_queue_looks_at_no_job_until_it_is_to_be_asked_again() -> None:
+    """Each job asks in each of the supervisor's rounds: it must not be a look at all jobs for each of them."""
+    queue, looks = Queue(lambda _: "7 RUNNING\n8 RUNNING\n", (3.0, 30.0), lambda: 0.0), []
+
+    def job_ids() -> Iterator[str]:
+        looks.append("")
+        yield from ("7", "8")
+
+    for _ in range(20):
+        assert set(queue.states(job_ids())) == {"7", "8"}
+    assert len(looks) == 1
