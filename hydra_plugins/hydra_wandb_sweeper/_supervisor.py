@@ -201,14 +201,15 @@ class Supervisor:
         """End jobs whose agents, all of them, hang: then they are replaced like those that died."""
         if not self._signs.is_due:
             return
-        living: dict[str, AgentHistory] = {}
+        living: dict[int, list[AgentHistory]] = {}
         for handle in self.fleet.live:
             # A job that was put back into the queue has agents yet to come.
             if not handle.is_waiting():
-                living |= {a.name: a for a in self.history.last_agents_of_job(handle.number) if a.ended is None}
-        silent = self._signs.silent(list(living))
+                agents = self.history.last_agents_of_job(handle.number)
+                living[handle.number] = [agent for agent in agents if agent.ended is None]
+        silent = self._signs.silent([agent.name for agents in living.values() for agent in agents])
         for handle in self.fleet.live:
-            agents = [agent for agent in living.values() if agent.job_number == handle.number]
+            agents = living.get(handle.number, [])
             if agents and all(agent.name in silent for agent in agents):
                 log.warning(
                     "agent-%d has given no sign of life for %.0f min (hydra.sweeper.agent_silence_min): job %s is "
