@@ -120,7 +120,8 @@ class History:
     def last_agents_of_job(self, number: int) -> list[AgentHistory]:
         """Return the agents that a job has hosted since it was put into the queue last."""
         agents = self.agents_of_job(number)
-        return [agent for agent in agents if agent.restarts == max(a.restarts for a in agents)]
+        last = max((agent.restarts for agent in agents), default=0)
+        return [agent for agent in agents if agent.restarts == last]
 
     def open_trials_of(self, agent: str) -> list[TrialHistory]:
         """Return the trials that an agent has claimed and not accounted for."""

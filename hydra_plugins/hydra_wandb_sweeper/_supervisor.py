@@ -30,6 +30,10 @@ log = logging.getLogger(__name__)
 
 # How long cancelled jobs are waited for, so that the results hold what their agents say last.
 _CANCEL_S = 20.0
+# Events are read later the longer there were none: by so much of that time, and at most by so much. Each look opens a
+# file per agent, on what is a network file system where there are many of them.
+_LATE = 0.01
+_LATEST_S = 5.0
 
 
 @dataclass
@@ -62,6 +66,8 @@ class Supervisor:
     _floor: int = 0
     _left_behind: int = 0
     _noted_s: float = float("-inf")
+    _news_s: float = field(init=False)
+    _read_again_s: float = float("-inf")
     _failure: str | None = None
     _is_winding_up: bool = False
 
@@ -70,6 +76,7 @@ class Supervisor:
         self._watch = Watch(self.ledger.root, self.ledger.clock)
         self._control = Control(self.ledger.root)
         self._signs = Signs(self.ledger.root, self.fleet.job.silence_s, self.clock)
+        self._news_s = self.clock()
 
     def see_through(self, jobs: int) -> None:
         """Run a new sweep to its end with `jobs` jobs at a time.
@@ -134,7 +141,8 @@ class Supervisor:
         self.check()
         self._note_presence()
         self._start_due()
-        self._read()
+        if self.clock() >= self._read_again_s:
+            self._read()
         ended = self.fleet.take_ended()
         if ended:
             self._read()
@@ -372,6 +380,10 @@ class Supervisor:
 
     def _take_in(self) -> list[dict[str, Any]]:
         events = self._reader.new_events()
+        now = self.clock()
+        if events:
+            self._news_s = now
+        self._read_again_s = now + min(_LATE * (now - self._news_s), _LATEST_S)
         self.history.add(events)
         self._adopt([e["number"] for e in events if e["event"] == "job_submitted" and e["by"] != self.ledger.writer])
         if any(event["event"] == "agent_ended" for event in events):

@@ -20,6 +20,7 @@ from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger
 from hydra_plugins.hydra_wandb_sweeper._outcome import FAILED, FINISHED
 from hydra_plugins.hydra_wandb_sweeper._slurm import Queue
 from tests.unit.sweeper.test_ledger import RECORD
+from tests.unit.sweeper.test_supervisor import Bench
 
 FEW, MANY = 30, 900
 AGENTS = 10
@@ -212,3 +213,20 @@ def test_the_job_queue_looks_at_no_job_until_it_is_to_be_asked_again() -> None:
     for _ in range(20):
         assert set(queue.states(job_ids())) == {"7", "8"}
     assert len(looks) == 1
+
+
+def test_a_supervisor_of_long_trials_looks_for_events_less_often(tmp_path: Path) -> None:
+    """In an hour and more in which nothing happens; the round after a job's end reads them at once."""
+    Ledger.create(tmp_path, RECORD, "supervisor")
+    bench = Bench(tmp_path, 1)
+    bench.cluster.work = lambda number: bench.agent(number, [0], dies_in=0) and False
+
+    def end_after_all() -> None:
+        if bench.naps == 4_000:
+            bench.cluster.work = lambda number: bench.agent(number, [])
+            bench.cluster.jobs[0].ended = True
+
+    bench.on_nap = end_after_all
+    calls = system_calls_of(lambda: bench.supervise(1))
+    assert bench.naps < 4_100
+    assert calls["scandir"] < bench.naps / 4
