@@ -43,12 +43,12 @@ class _Handler(BaseHTTPRequestHandler):
         name = operation(self.path, body, self.headers.get("Content-Encoding"))
         with self.lock:
             self.counts[name] += 1
-        if self._upstream is None:
-            self._upstream = http.client.HTTPConnection(self.host)
-        headers = {k: v for k, v in self.headers.items() if k.lower() not in _HOP}
-        self._upstream.request(self.command, self.path, body, headers)
-        answer = self._upstream.getresponse()
-        content = answer.read()
+        try:
+            answer, content = self._ask(body)
+        except (http.client.HTTPException, OSError):
+            # The server has closed a connection that was idle.
+            self._upstream = None
+            answer, content = self._ask(body)
         self.send_response(answer.status)
         for key, value in answer.getheaders():
             if key.lower() not in _HOP:
@@ -56,6 +56,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+    def _ask(self, body: bytes) -> tuple[http.client.HTTPResponse, bytes]:
+        if self._upstream is None:
+            self._upstream = http.client.HTTPConnection(self.host)
+        headers = {k: v for k, v in self.headers.items() if k.lower() not in _HOP}
+        self._upstream.request(self.command, self.path, body, headers)
+        answer = self._upstream.getresponse()
+        return answer, answer.read()
 
     do_GET = do_POST = do_PUT = do_HEAD = _pass_on
 

@@ -3,7 +3,8 @@
 The agents are real: 4 jobs of the submitit launcher on this machine with 20 agents each, against the embedded server.
 Their trials return a number at once, so that nothing hides what claims, records and watching cost. Figures are of
 the processes' own time and memory in /proc; on a machine with fewer cores than agents, seconds on the clock say
-little.
+little. (There a trial that does nothing may also last so long that W&B's SDK would be called for; it isn't here,
+hydra.sweeper.sdk_after_s is an hour.)
 
 - Over time: the trials in quarters. CPU seconds of the supervisor per 1,000 trials; CPU milliseconds per trial of the
   agents (their own: claiming, settling), of the trials' processes, and of the server. If a row is worse than
@@ -60,7 +61,7 @@ class Scale:
     trials: int = 4_000
     quarters: int = 4
     idle_s: float = 30.0
-    requests_of: int = 160
+    requests_of: int = 40
     calls_of: tuple[int, int] = (10, 50)
 
     @property
@@ -150,6 +151,7 @@ def fleet(address: ServerAddress, url: str, options: Sequence[str], trials: int,
         place.mkdir()
         write_address(replace(address, url=url, directory=place))
         own = ["-m", "hydra/sweeper=wandb", "hydra.sweeper.server=local", f"hydra.sweeper.project={PROJECT}"]
+        own += ["hydra.sweeper.sdk_after_s=3600"]
         command = [sys.executable, APP, *own, f"hydra.sweep.dir={directory}", *options, values]
         env = {**os.environ, "MARKS": str(marks), **env}
         with open(Path(folder) / "output", "wb") as output:
@@ -157,6 +159,8 @@ def fleet(address: ServerAddress, url: str, options: Sequence[str], trials: int,
         try:
             yield Fleet(process, directory, marks, address)
         finally:
+            if process.poll() is None:
+                Control(directory / DIRECTORY).cancel()  # its agents would go on without it
             process.kill()
             process.wait()
 
@@ -241,7 +245,8 @@ def quarter_row(running: Fleet, agents: Sequence[int], scale: Scale, quarter: in
 def requests(address: ServerAddress, scale: Scale) -> list[dict[str, Any]]:
     """What the server is asked by a fleet that waits, and by one that works."""
     with CountingProxy(address.url) as proxy:
-        with waiting_fleet(address, proxy.url, scale, scale.requests_of) as (running, _):
+        few = replace(scale, jobs=1, agents_per_job=4)
+        with waiting_fleet(address, proxy.url, few, scale.requests_of) as (running, _):
             before = proxy.counts()
             time.sleep(scale.idle_s)
             idle = proxy.counts() - before
@@ -253,7 +258,7 @@ def requests(address: ServerAddress, scale: Scale) -> list[dict[str, Any]]:
         {
             "request": name,
             "per trial": working[name] / scale.requests_of,
-            "per agent and minute, waiting": idle[name] * 60 / scale.idle_s / scale.agents,
+            "per agent and minute, waiting": idle[name] * 60 / scale.idle_s / few.agents,
         }
         for name in sorted(working | idle, key=lambda name: -working[name])
     ]
