@@ -197,7 +197,10 @@ def over_time(address: ServerAddress, scale: Scale) -> tuple[list[dict[str, Any]
     with waiting_fleet(address, address.url, scale, scale.trials) as (running, agents):
         idle = idle_row(running, agents, scale)
         Control(running.directory / DIRECTORY).resume()
-        rows = [quarter_row(running, agents, scale, quarter) for quarter in range(scale.quarters)]
+        rows = []
+        for quarter in range(scale.quarters):
+            rows.append(quarter_row(running, agents, scale, quarter))
+            print(results.markdown(rows[-1:]), end="\n\n", file=sys.stderr, flush=True)
         running.wait()
     return rows, [idle]
 
