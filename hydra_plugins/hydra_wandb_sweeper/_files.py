@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +23,32 @@ def create_once(path: Path, content: object) -> bool:
 
     It relies on link() failing if the name is taken, which holds on NFS too.
     """
+    return create_first((path,), content) is not None
+
+
+def create_first(paths: Iterable[Path], content: object) -> Path | None:
+    """The same with the first of several names that is free; returns it, or None if there was none.
+
+    paths: of one directory. The content is written once, however many names are taken: agents that want the next
+    number at the same time find many of them taken.
+    """
+    names = iter(paths)
+    path = next(names)
     temporary = _temporary(path)
     temporary.write_text(json.dumps(content), encoding="utf-8")
+    try:
+        return next((name for name in itertools.chain((path,), names) if _link(temporary, name)), None)
+    finally:
+        temporary.unlink()
+
+
+def _link(temporary: Path, path: Path) -> bool:
     try:
         os.link(temporary, path)
     except FileExistsError:
         # NFS repeats a request whose answer was lost: then the link is ours although it says it exists.
         return os.stat(temporary).st_nlink == 2
-    else:
-        return True
-    finally:
-        temporary.unlink()
+    return True
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ._ledger import Trial
+from ._outcome import FINISHED
 
 RUNNING = "running"
 QUEUED = "queued"
@@ -80,6 +81,11 @@ class History:
         self.stop_reason: str | None = None
         self.found_no_more = False
         self._handed_over = 0
+        # What is asked all the time is kept up to date, or its cost would grow with the trials times the agents.
+        self._counts: Counter[str] = Counter()
+        self._finished_by: Counter[str] = Counter()
+        self._open: dict[str, dict[int, TrialHistory]] = {}
+        self._agents_of: dict[int, dict[str, AgentHistory]] = {}
 
     def add(self, events: Iterable[Mapping[str, Any]]) -> None:
         """Take in events in the order of their times."""
@@ -94,36 +100,38 @@ class History:
 
         A trial that failed and was handed back by its agent counts no more.
         """
-        ended = sum(count for state, count in self.counts().items() if state not in (RUNNING, QUEUED))
+        ended = sum(count for state, count in self._counts.items() if state not in (RUNNING, QUEUED))
         return ended + self._handed_over
 
     def counts(self) -> Counter[str]:
         """Return how many trials are in each state."""
-        return Counter(t.state for t in self.trials.values())
+        return +self._counts
 
     def bad_nodes(self) -> list[str]:
         """Return the nodes on which agents gave up and nothing has finished, if trials do finish elsewhere."""
-        successful = {t.agent for t in self.trials.values() if t.state == "finished"}
-        good = {agent.node for agent in self.agents.values() if agent.name in successful}
+        good = {agent.node for agent in self.agents.values() if self._finished_by[agent.name]}
         gave_up = {agent.node for agent in self.agents.values() if agent.gave_up and agent.node is not None}
         return sorted(gave_up - good) if good else []
 
     def agents_of_job(self, number: int) -> list[AgentHistory]:
         """Return the agents that a job has hosted, those before it was requeued included."""
-        return [a for a in self.agents.values() if a.job_number == number]
+        return list(self._agents_of.get(number, {}).values())
 
     def last_agents_of_job(self, number: int) -> list[AgentHistory]:
         """Return the agents that a job has hosted since it was put into the queue last."""
         agents = self.agents_of_job(number)
-        return [agent for agent in agents if agent.restarts == max(a.restarts for a in agents)]
+        last = max((agent.restarts for agent in agents), default=0)
+        return [agent for agent in agents if agent.restarts == last]
 
     def open_trials_of(self, agent: str) -> list[TrialHistory]:
         """Return the trials that an agent has claimed and not accounted for."""
-        return [t for t in self.trials.values() if t.agent == agent and t.state == RUNNING]
+        return list(self._open.get(agent, {}).values())
 
     def _on_agent_started(self, event: Mapping[str, Any]) -> None:
         names = ("by", "host", "job_number", "restarts", "node", "pid", "time", "process_start")
-        self.agents[event["by"]] = AgentHistory(*(event[name] for name in names))
+        agent = AgentHistory(*(event[name] for name in names))
+        self.agents[agent.name] = agent
+        self._agents_of.setdefault(agent.job_number, {})[agent.name] = agent
 
     def _on_agent_ended(self, event: Mapping[str, Any]) -> None:
         agent = self.agents[event["by"]]
@@ -161,7 +169,11 @@ class History:
             event["trial"], event["attempt"], event["run_id"], event["args"], event["failures"], event["resumes"]
         )
         if self._is_news(event):
+            known = self.trials.get(trial.number)
+            if known is not None:
+                self._leave(known)
             self.trials[trial.number] = TrialHistory(trial, RUNNING, event["by"], started=event["time"])
+            self._enter(self.trials[trial.number])
 
     def _on_preempting(self, event: Mapping[str, Any]) -> None:
         if self._is_news(event):
@@ -171,17 +183,36 @@ class History:
     def _on_offered(self, event: Mapping[str, Any]) -> None:
         known = self.trials.get(event["trial"])
         if known and event["attempt"] > known.trial.attempt:
-            known.state = QUEUED
+            self._move(known, QUEUED)
 
     def _on_ended(self, event: Mapping[str, Any]) -> None:
         if not self._is_news(event):
             return
         known = self.trials[event["trial"]]
-        known.state = event["state"] if event["final"] else QUEUED
+        self._move(known, event["state"] if event["final"] else QUEUED)
         known.metrics = event["metrics"]
         known.error_line = event["error_line"]
         known.output_dir = event["output_dir"] or known.output_dir
         known.duration_s = event["duration_s"]
+
+    def _move(self, trial: TrialHistory, state: str) -> None:
+        self._leave(trial)
+        trial.state = state
+        self._enter(trial)
+
+    def _leave(self, trial: TrialHistory) -> None:
+        self._counts[trial.state] -= 1
+        if trial.state == FINISHED:
+            self._finished_by[trial.agent] -= 1
+        elif trial.state == RUNNING:
+            del self._open[trial.agent][trial.trial.number]
+
+    def _enter(self, trial: TrialHistory) -> None:
+        self._counts[trial.state] += 1
+        if trial.state == FINISHED:
+            self._finished_by[trial.agent] += 1
+        elif trial.state == RUNNING:
+            self._open.setdefault(trial.agent, {})[trial.trial.number] = trial
 
     def _is_news(self, event: Mapping[str, Any]) -> bool:
         """False for what a slow clock or a slow file system brings after a later attempt's events."""

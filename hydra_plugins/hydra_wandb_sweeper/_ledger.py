@@ -20,6 +20,7 @@ that each file of events has a single writer.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import time
@@ -30,7 +31,7 @@ from typing import Any
 
 from ._client import SweepRef
 from ._errors import SweepError
-from ._files import create_once, read_json, write_whole
+from ._files import create_first, create_once, read_json, write_whole
 from ._server import ServerRef
 from ._template import Template
 
@@ -162,10 +163,10 @@ class Ledger:
         known = self._root / "runs" / run_id
         if known.exists():
             return self._next_attempt(int(known.read_text()), run_id, args)
-        number = self._first_free_number()
-        content = {"number": number, "run_id": run_id, "args": dict(args)}
-        while not create_once(self._root / "trials" / f"{number:06d}.json", {**content, "number": number}):
-            number += 1
+        names = (self._trial_path(number) for number in itertools.count(self._first_free_number()))
+        mine = create_first(names, {"run_id": run_id, "args": dict(args)})
+        assert mine is not None, "numbers have no end"
+        number = int(mine.stem)
         self._next_number_hint = number + 1
         create_once(known, number)
         return Trial(number, 0, run_id, args)
@@ -194,7 +195,10 @@ class Ledger:
         return low
 
     def _is_taken(self, number: int) -> bool:
-        return (self._root / "trials" / f"{number:06d}.json").exists()
+        return self._trial_path(number).exists()
+
+    def _trial_path(self, number: int) -> Path:
+        return self._root / "trials" / f"{number:06d}.json"
 
     def _next_attempt(self, number: int, run_id: str, args: Mapping[str, Any]) -> Trial:
         attempt = 0
@@ -341,17 +345,24 @@ class Ledger:
 
 
 class EventReader:
-    """Reads the events of all writers, each once."""
+    """Reads the events of all writers, each once.
+
+    Files are opened to see whether there is more in them: only that makes a network file system ask its server. Those
+    of agents that have ended, of which there are more and more, only if they have grown, should a launcher run the
+    same agent again.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._events = directory / DIRECTORY / "events"
         self._offsets: dict[str, int] = {}
+        self._ended: set[str] = set()
 
     def new_events(self) -> list[dict[str, Any]]:
         """Return what was written since the last call, in order of time."""
         events: list[dict[str, Any]] = []
         for entry in os.scandir(self._events):
-            events.extend(self._read(entry.name, entry.path))
+            if entry.name not in self._ended or entry.stat().st_size != self._offsets[entry.name]:
+                events.extend(self._read(entry.name, entry.path))
         return sorted(events, key=lambda event: float(event["time"]))
 
     def _read(self, name: str, path: str) -> Iterator[dict[str, Any]]:
@@ -363,4 +374,7 @@ class EventReader:
         complete = data[: data.rfind(b"\n") + 1]
         self._offsets[name] = offset + len(complete)
         for line in complete.splitlines():
-            yield json.loads(line)
+            event = json.loads(line)
+            if event["event"] == "agent_ended":
+                self._ended.add(name)
+            yield event

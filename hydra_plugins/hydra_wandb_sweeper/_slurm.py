@@ -151,9 +151,12 @@ class Queue:
 
         A queue that can't be asked is taken to be as it was; new jobs are taken to be pending.
         """
-        ids = list(job_ids)
         now = self.clock()
-        if ids and (self._asked_s is None or now - self._asked_s >= self._wait_s()):
+        # First, as it is nearly always the answer: each job of a sweep asks, every time that it is looked at.
+        if self._asked_s is not None and now - self._asked_s < self._wait_s():
+            return self._states
+        ids = list(job_ids)
+        if ids:
             self._ask(ids)
             self._asked_s = now
         return self._states

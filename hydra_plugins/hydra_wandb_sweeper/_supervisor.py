@@ -31,6 +31,10 @@ log = logging.getLogger(__name__)
 
 # How long cancelled jobs are waited for, so that the results hold what their agents say last.
 _CANCEL_S = 20.0
+# Events are read later the longer there were none: by so much of that time, and at most by so much. Each look opens a
+# file per agent, on what is a network file system where there are many of them.
+_LATE = 0.01
+_LATEST_S = 5.0
 
 
 @dataclass
@@ -63,6 +67,8 @@ class Supervisor:
     _floor: int = 0
     _left_behind: int = 0
     _noted_s: float = float("-inf")
+    _news_s: float = field(init=False)
+    _read_again_s: float = float("-inf")
     _failure: str | None = None
     _is_winding_up: bool = False
     _put_back: PutBack = field(default_factory=PutBack)
@@ -72,6 +78,7 @@ class Supervisor:
         self._watch = Watch(self.ledger.root, self.ledger.clock)
         self._control = Control(self.ledger.root)
         self._signs = Signs(self.ledger.root, self.fleet.job.silence_s, self.clock)
+        self._news_s = self.clock()
 
     def see_through(self, jobs: int) -> None:
         """Run a new sweep to its end with `jobs` jobs at a time.
@@ -136,7 +143,8 @@ class Supervisor:
         self.check()
         self._note_presence()
         self._start_due()
-        self._read()
+        if self.clock() >= self._read_again_s:
+            self._read()
         ended = self.fleet.take_ended()
         if ended:
             self._read()
@@ -204,14 +212,15 @@ class Supervisor:
         """End jobs whose agents, all of them, hang: then they are replaced like those that died."""
         if not self._signs.is_due:
             return
-        living: dict[str, AgentHistory] = {}
+        living: dict[int, list[AgentHistory]] = {}
         for handle in self.fleet.live:
             # A job that was put back into the queue has agents yet to come.
             if not handle.is_waiting():
-                living |= {a.name: a for a in self.history.last_agents_of_job(handle.number) if a.ended is None}
-        silent = self._signs.silent(list(living))
+                agents = self.history.last_agents_of_job(handle.number)
+                living[handle.number] = [agent for agent in agents if agent.ended is None]
+        silent = self._signs.silent([agent.name for agents in living.values() for agent in agents])
         for handle in self.fleet.live:
-            agents = [agent for agent in living.values() if agent.job_number == handle.number]
+            agents = living.get(handle.number, [])
             if agents and all(agent.name in silent for agent in agents):
                 log.warning(
                     "agent-%d has given no sign of life for %.0f min (hydra.sweeper.agent_silence_min): job %s is "
@@ -378,6 +387,10 @@ class Supervisor:
 
     def _take_in(self) -> list[dict[str, Any]]:
         events = self._reader.new_events()
+        now = self.clock()
+        if events:
+            self._news_s = now
+        self._read_again_s = now + min(_LATE * (now - self._news_s), _LATEST_S)
         self.history.add(events)
         self._adopt([e["number"] for e in events if e["event"] == "job_submitted" and e["by"] != self.ledger.writer])
         if any(event["event"] == "agent_ended" for event in events):
