@@ -85,7 +85,9 @@ class Waits:
 
 def environment(stamps: Path, case: Case, address: ServerAddress | None) -> dict[str, str]:
     """Variables of a run: nobody's login, and the embedded server for what logs to it by itself."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    # Where Python may keep no byte code, an editable install is compiled at every start: no user's is.
+    unwanted = ("WANDB_", "PYTHONDONTWRITEBYTECODE")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
     env |= {
         "NETRC": os.devnull,
         "HOME": str(stamps.parent),

@@ -54,6 +54,17 @@ class Composer:
         except Exception:  # noqa: BLE001 (the trial's failure, which it will report in Hydra's words)
             return
 
+    def take_over(self, other: Composer) -> None:
+        """Take what another one has prepared of the same config, with config files at other places."""
+        places = zip(other._loader.get_sources(), self._loader.get_sources(), strict=True)
+        moved = {before.path: now.path for before, now in places}
+        for choices, base in other._bases.items():
+            mine = copy.deepcopy(base)
+            for source in mine.hydra.runtime.config_sources:
+                source.path = moved.get(source.path, source.path)
+            self._bases[choices] = mine
+        self._groups |= other._groups
+
     def compose(self, overrides: Sequence[str], *, is_last: bool = False) -> DictConfig:
         """Return a trial's config. is_last: of this process. Errors: Hydra's."""
         try:

@@ -14,6 +14,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from ._client import SweepClient, SweepRef
+from ._composing import Composer
 from ._dispatch import LauncherTraits, job_count, launcher_traits
 from ._errors import SettingError
 from ._join import fixed_overrides
@@ -33,7 +34,10 @@ START_PATIENCE_S = 60.0
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked sweep, before anything was created. existing: the sweep to join, None for a new one."""
+    """A checked sweep, before anything was created.
+
+    composer: has composed a first trial. existing: the sweep to join, None for a new one.
+    """
 
     settings: Settings
     server: ServerRef
@@ -42,6 +46,7 @@ class Plan:
     expected_trials: int | None
     traits: LauncherTraits
     jobs: int
+    composer: Composer
     existing: SweepRef | None = None
 
 
@@ -84,8 +89,8 @@ def make_plan(basis: Basis, hydra_context: HydraContext, config: DictConfig, arg
     template = read_template(sweep_config)
     expected = _expected_trials(sweep_config, space)
     jobs = job_count(settings, traits, expected)
-    validate(loader, config, template, sweep_config)
-    return Plan(settings, server, sweep_config, template, expected, traits, jobs)
+    composer = validate(loader, config, template, sweep_config)
+    return Plan(settings, server, sweep_config, template, expected, traits, jobs, composer)
 
 
 def _plain_settings(sweeper: DictConfig) -> dict[str, Any]:
@@ -180,10 +185,9 @@ def _plan_join(
         raise SettingError("sweep_id", ref.path, f"the sweep is {info.state.lower()}; nothing is left to run")
     space = _search_space(settings, hydra_context, arguments)
     template = read_template(info.config, fixed_overrides(settings, space, info.config))
-    validate(hydra_context.config_loader, config, template, info.config)
-    return Plan(
-        settings, server, info.config, template, None, traits, job_count(settings, traits, None), existing=ref
-    )
+    composer = validate(hydra_context.config_loader, config, template, info.config)
+    jobs = job_count(settings, traits, None)
+    return Plan(settings, server, info.config, template, None, traits, jobs, composer, existing=ref)
 
 
 def load_yaml(path: Path) -> Mapping[str, Any]:

@@ -18,7 +18,6 @@ from ._ledger import DIRECTORY, Ledger, SweepRecord
 from ._plan import START_PATIENCE_S, Basis, Plan, make_plan, read_basis
 from ._results import SweepResults
 from ._server import prepared_if_local
-from ._settings import Settings
 from ._settle import AgentSettings
 from ._snapshot import current_sys_path, record_code, snapshot_code, snapshot_configs
 from ._submission import Submission
@@ -66,7 +65,7 @@ def _submission(
     plan: Plan, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
 ) -> Submission:
     directory = _prepare_directory(config)
-    job = _job(plan, _task_context(hydra_context, task_function, config, directory, plan.settings), directory)
+    job = _job(plan, _task_context(plan, hydra_context, task_function, config, directory), directory)
     overrides = tuple(first_overrides(plan.template, plan.config))
     return Submission(
         job,
@@ -90,10 +89,11 @@ def _prepare_directory(config: DictConfig) -> Path:
 
 
 def _task_context(
-    hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig, directory: Path, settings: Settings
+    plan: Plan, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig, directory: Path
 ) -> TaskContext:
+    settings = plan.settings
     copied_context, copied_config = snapshot_configs(hydra_context, config, directory)
-    return TaskContext(
+    context = TaskContext(
         copied_context,
         task_function,
         copied_config,
@@ -102,6 +102,9 @@ def _task_context(
         sdk_after_s=settings.sdk_after_s,
         server_patience_s=settings.server_patience_min * 60,
     )
+    if copied_config is config:  # else trials look for config files where nobody has looked yet
+        context.composer.take_over(plan.composer)
+    return context
 
 
 def _create(plan: Plan, client: SweepClient, app_url: str) -> SweepRecord:

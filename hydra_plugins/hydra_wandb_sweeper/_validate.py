@@ -15,6 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ._composing import Composer
 from ._errors import SweepError
 from ._override_text import OverrideReader, ReadOverride
 from ._sweep_config import flat_parameters
@@ -38,15 +39,20 @@ def first_overrides(template: Template, config: Mapping[str, Any]) -> list[str]:
     return template.overrides({name: example_values(spec)[0] for name, spec in flat_parameters(config)})
 
 
-def validate(loader: ConfigLoader, master: DictConfig, template: Template, config: Mapping[str, Any]) -> None:
-    """Raise Hydra's own error for the first override that doesn't compose."""
+def validate(loader: ConfigLoader, master: DictConfig, template: Template, config: Mapping[str, Any]) -> Composer:
+    """Raise Hydra's own error for the first override that doesn't compose.
+
+    Returns what has composed a first trial: prepared for others.
+    """
+    composer = Composer(loader, master)
     reader = OverrideReader(OverridesParser.create())
     parameters = dict(flat_parameters(config))
     first = {name: example_values(spec)[0] for name, spec in parameters.items()}
-    composed = _compose(loader, master, template, first)
+    composer.prepare(template.overrides(first))
+    composed = _compose(composer, template, first)
     for slot in template.slots:
         if slot.form is Form.LINE:
-            _validate_lines(loader, master, template, slot.name, first, example_values(parameters[slot.name]))
+            _validate_lines(loader, composer, template, slot.name, first, example_values(parameters[slot.name]))
             continue
         values = example_values(parameters[slot.name])[1:]
         if not values:
@@ -55,13 +61,14 @@ def validate(loader: ConfigLoader, master: DictConfig, template: Template, confi
         places = Places(composed)
         for value in values:
             if is_group or not places.take(reader.read(f"{slot.key}={slot.value_text(value)}")):
-                _compose(loader, master, template, {**first, slot.name: value})
+                _compose(composer, template, {**first, slot.name: value})
+    return composer
 
 
-def _compose(loader: ConfigLoader, master: DictConfig, template: Template, args: Mapping[str, Any]) -> DictConfig:
+def _compose(composer: Composer, template: Template, args: Mapping[str, Any]) -> DictConfig:
     """Compose a trial. Errors: Hydra's own; SweepError with the line and Hydra's words for a trial of a list."""
     try:
-        return loader.load_sweep_config(master, template.overrides(args))
+        return composer.compose(template.overrides(args))
     except HydraException as error:
         line = next((args[slot.name] for slot in template.slots if slot.form is Form.LINE), None)
         if line is None:
@@ -71,7 +78,7 @@ def _compose(loader: ConfigLoader, master: DictConfig, template: Template, args:
 
 def _validate_lines(
     loader: ConfigLoader,
-    master: DictConfig,
+    composer: Composer,
     template: Template,
     name: str,
     first: Mapping[str, Any],
@@ -91,7 +98,7 @@ def _validate_lines(
         kind = tuple(o.text if is_group(o.key_or_group) else o.key_element for o in overrides)
         settable = [o for o in overrides if not is_group(o.key_or_group) and not o.is_deletion]
         if kind not in places or not all(map(places[kind].take, settable)):
-            places[kind] = Places(_compose(loader, master, template, {**first, name: line}))
+            places[kind] = Places(_compose(composer, template, {**first, name: line}))
 
 
 class Places:

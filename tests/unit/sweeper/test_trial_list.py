@@ -307,7 +307,7 @@ def test_lines_of_one_kind_are_composed_once(app: HydraApp) -> None:
     lines = [f"a={n} +new={n} db={db}" for n in range(50) for db in ("mysql", "postgres")]
     config = config_of(app, lines)
     validate(loader, app.master(), read_template(config), config)
-    assert loader.composed == 3
+    assert loader.composed == 2  # the first trial is of one of both kinds
 
 
 # --- what people read ---
