@@ -18,7 +18,7 @@ The makespan is the time until the last trial has ended. The ideal is what as ma
 waited or failed, and never less than the longest trial. Wasted are GPU hours within jobs that brought no finished
 trial nearer to its end: work that is lost, and idling.
 
-    python benchmarks/simulate.py            # some ten minutes on two cores
+    python benchmarks/simulate.py            # ten to fifteen minutes on two cores
     python benchmarks/simulate.py --quick    # small sweeps, a few seconds
 """
 
@@ -204,7 +204,8 @@ NOTES = {
     "expectations": "No failures, and not resumable unless it says so.",
     "queues": "Median wait of a job. It begins when a GPU is free where running jobs are limited, and those above "
     "the limit gain no priority meanwhile. With more agents than GPUs there are always jobs whose wait has passed.",
-    "failures": "A trial of mean length crashes with probability 0.1, nodes die ten times as often.",
+    "failures": "A trial of mean length crashes with probability 0.1, nodes die ten times as often. Makespans are "
+    "shorter than the ideal where a tenth of the work is never done.",
 }
 
 
