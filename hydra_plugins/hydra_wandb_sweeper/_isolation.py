@@ -69,21 +69,27 @@ def make_isolation(kind: str, context: TaskContext, sweep: SweepRecord, wakeup: 
     if kind == "spawn":
         gather_if_needed(context, sweep)
         return SpawnIsolation(context, sweep, wakeup, scratch)
+    service = _start_service(context, sweep)
     warm_up(context, sweep)
+    return ForkIsolation(context, sweep, wakeup, service)
+
+
+def _start_service(context: TaskContext, sweep: SweepRecord) -> SharedService | None:
     # Only rank 0 has W&B runs.
-    uses_sdk = context.rank == 0 and not records_directly(context, sweep)
-    is_shared = uses_sdk and may_share_service(context.config.hydra.job.env_set)
-    return ForkIsolation(context, sweep, wakeup, _service(sweep) if is_shared else None)
-
-
-def _service(sweep: SweepRecord) -> SharedService:
+    if context.rank or records_directly(context, sweep) or not may_share_service(context.config.hydra.job.env_set):
+        return None
     agent_pid = os.getpid()
 
     def prepare() -> None:
         begin_child(agent_pid)
         os.environ.update(server_environment(sweep.server.open(), sweep))
 
-    return SharedService(prepare)
+    # Before the fork, so that half a second is spent once.
+    import wandb  # noqa: F401
+
+    service = SharedService(prepare)
+    service.start()
+    return service
 
 
 def fork_hazard() -> str | None:
@@ -113,8 +119,6 @@ class ForkIsolation:
         self._wakeup = wakeup
         self._service = service
         self._last: tuple[ChildProcess, Path] | None = None
-        if service is not None:
-            service.start()
 
     def start(self, trial: Trial, result_path: Path) -> TrialProcess:
         """See Isolation.start."""
