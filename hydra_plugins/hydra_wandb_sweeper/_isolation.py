@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -24,7 +24,7 @@ from ._trial import TaskContext, records_directly, run_trial
 from ._wakeup import Wakeup
 from ._wandb_run import server_environment
 from ._wandb_service import SharedService, may_share_service
-from ._warm_up import gather_if_needed, warm_up
+from ._warm_up import gather_if_needed, prepare_trial, warm_up
 
 
 class TrialProcess(Protocol):
@@ -71,7 +71,7 @@ def make_isolation(kind: str, context: TaskContext, sweep: SweepRecord, wakeup: 
         return SpawnIsolation(context, sweep, wakeup, scratch)
     service = _start_service(context, sweep)
     warm_up(context, sweep)
-    return ForkIsolation(context, sweep, wakeup, service)
+    return ForkIsolation(context, sweep, wakeup, service, lambda trial: prepare_trial(context, sweep, trial))
 
 
 def _start_service(context: TaskContext, sweep: SweepRecord) -> SharedService | None:
@@ -108,21 +108,29 @@ def fork_hazard() -> str | None:
 class ForkIsolation:
     """A process per trial, forked from the agent: it starts with the user's code imported.
 
-    service: for all the trials' W&B runs; None has each trial start its own.
+    service: for all the trials' W&B runs; None has each trial start its own. prepare: called before an attempt is
+    forked, which inherits what it did.
     """
 
     def __init__(
-        self, context: TaskContext, sweep: SweepRecord, wakeup: Wakeup, service: SharedService | None = None
+        self,
+        context: TaskContext,
+        sweep: SweepRecord,
+        wakeup: Wakeup,
+        service: SharedService | None = None,
+        prepare: Callable[[Trial], None] = lambda _: None,
     ) -> None:
         self._context = context
         self._sweep = sweep
         self._wakeup = wakeup
         self._service = service
+        self._prepare = prepare
         self._last: tuple[ChildProcess, Path] | None = None
 
     def start(self, trial: Trial, result_path: Path) -> TrialProcess:
         """See Isolation.start."""
         environment = self._service_environment()
+        self._prepare(trial)
         for stream in (sys.stdout, sys.stderr):
             stream.flush()  # else the child would write what the parent has buffered a second time
         agent_pid = os.getpid()

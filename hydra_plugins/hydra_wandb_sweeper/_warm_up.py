@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ._errors import SweepError
-from ._ledger import SweepRecord
+from ._ledger import SweepRecord, Trial
 from ._run_facts import requirements
 from ._trial import TaskContext, overrides_of, records_directly
 
@@ -24,6 +24,12 @@ def warm_up(context: TaskContext, sweep: SweepRecord) -> None:
             requirements()
     # What is there now stays: trials needn't look through it for garbage, nor copy its pages by doing so.
     gc.freeze()
+
+
+def prepare_trial(context: TaskContext, sweep: SweepRecord, trial: Trial) -> None:
+    """Compose what a trial has in common with others of the same choices, unless that has been done."""
+    with contextlib.suppress(SweepError):
+        context.composer.prepare(overrides_of(sweep, trial.args))
 
 
 def gather_if_needed(context: TaskContext, sweep: SweepRecord) -> bool:

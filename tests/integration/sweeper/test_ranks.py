@@ -35,11 +35,18 @@ def all_reduce(value, rank, size, directory):
                 peer.send(total)
         place.unlink()
         return total
-    while not place.exists():
-        time.sleep(0.05)
-    with Client(("127.0.0.1", int(place.read_text()))) as peer:
+    with connect(place) as peer:
         peer.send(value)
         return peer.recv()
+
+
+def connect(place):
+    """Rank 0, once it listens; an attempt that failed may have left an address of its own."""
+    while True:
+        try:
+            return Client(("127.0.0.1", int(place.read_text())))
+        except (FileNotFoundError, ConnectionRefusedError):
+            time.sleep(0.05)
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
