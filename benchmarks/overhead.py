@@ -12,7 +12,7 @@ and ends, by the clock that all processes share.
 
 "logs" opens a W&B run, logs a value and finishes; "returns" only returns a number. "+ 3 s import" is a script that
 imports something as heavy as torch. Repetitions go round all peers, so that a busy moment of the machine hits them
-alike. Peers that let seconds pass between trials run two of them each time, the others twelve.
+alike. Peers that let seconds pass between trials run two or four of them each time, the others twelve.
 
     python benchmarks/overhead.py                                                    # on this machine
     python -m tests.slurm.cluster run -- python benchmarks/overhead.py               # on SLURM too
@@ -41,8 +41,6 @@ from server_load import PROJECT
 
 from wandb_sweep_server.launch import ServerAddress
 
-SLOW_TRIALS = 2
-
 
 @dataclass(frozen=True)
 class Case:
@@ -55,6 +53,10 @@ class Case:
     def name(self) -> str:
         """As in the table."""
         return ("logs" if self.logs else "returns") + (" + 3 s import" if self.heavy else "")
+
+    def is_of(self, peer: Peer) -> bool:
+        """True if a peer is measured with it."""
+        return (peer.logs if self.logs else peer.returns) and (peer.heavy or not self.heavy)
 
 
 CASES = [Case(logs, heavy) for heavy in (False, True) for logs in (True, False)]
@@ -110,12 +112,12 @@ def measure_case(
     case: Case, chosen: Sequence[Peer], address: ServerAddress, server: Path, trials: int, repeat: int
 ) -> list[Row]:
     """A row for each peer."""
-    able = [p for p in chosen if (case.logs or not p.needs_wandb) and not (case.heavy and p.is_variant)]
+    able = [peer for peer in chosen if case.is_of(peer)]
     found: dict[str, list[Measurement]] = {peer.name: [] for peer in able}
     for number in range(repeat):
         for peer in able:
             if peer.missing is None:
-                count = min(trials, SLOW_TRIALS) if peer.is_slow else trials
+                count = min(trials, peer.most_trials or trials)
                 found[peer.name].append(measure(peer, case, address, server, count))
         print(f"{case.name}: {number + 1} of {repeat}", file=sys.stderr)
     rows = [row(case, peer, found[peer.name]) for peer in able]

@@ -30,19 +30,21 @@ Command = Callable[[ServerAddress, int], list[str]]
 class Peer:
     """Something that runs trials. command: for a number of them.
 
-    needs_wandb: it can't run trials without W&B. is_slow: seconds lie between its trials, so few are enough.
-    is_variant: heavy imports are to it what they are to another one. missing: why it can't be measured here, None if
-    it can.
+    logs, returns, heavy: whether it is measured with trials that log, with those that only return a number, and again
+    with heavy imports. most_trials: of one sweep, where seconds lie between them; None if there is no limit. missing:
+    why it can't be measured here, None if it can.
     """
 
     name: str
     command: Command
-    needs_wandb: bool = False
-    is_slow: bool = False
-    is_variant: bool = False
+    logs: bool = True
+    returns: bool = True
+    heavy: bool = True
+    most_trials: int | None = None
     missing: str | None = None
 
 
+SDK_AT_ONCE = "hydra.sweeper.sdk_after_s=0"
 LOOP = "plain loop in one process"
 WANDB_AGENT = "wandb agent (CLI)"
 
@@ -54,17 +56,18 @@ def peers() -> list[Peer]:
     return [
         Peer(LOOP, _loop),
         Peer("this plugin, fork", plugin("fork")),
-        Peer("this plugin, spawn", plugin("spawn"), is_slow=True),
-        Peer("this plugin, none", plugin("none"), is_variant=True),
-        Peer("this plugin, fork, in a SLURM job", plugin("fork", *slurm), is_variant=True, missing=no_slurm),
+        Peer("this plugin, fork, W&B's SDK from the start", plugin("fork", SDK_AT_ONCE), logs=False, heavy=False),
+        Peer("this plugin, spawn", plugin("spawn"), most_trials=4),
+        Peer("this plugin, none", plugin("none"), heavy=False),
+        Peer("this plugin, fork, in a SLURM job", plugin("fork", *slurm), heavy=False, missing=no_slurm),
         Peer("Hydra's BasicSweeper", _hydra()),
         Peer("hydra-optuna-sweeper", _optuna, missing=_no_optuna_sweeper()),
-        Peer(WANDB_AGENT, _cli_agent, needs_wandb=True, is_slow=True),
-        Peer("wandb.agent(function)", _function_agent, needs_wandb=True, is_slow=True),
+        Peer(WANDB_AGENT, _cli_agent, returns=False, most_trials=2),
+        Peer("wandb.agent(function)", _function_agent, returns=False, most_trials=2),
         Peer(
             "a SLURM job per trial (array)",
             _hydra(*slurm, "hydra.launcher.array_parallelism=1"),
-            is_slow=True,
+            most_trials=2,
             missing=no_slurm,
         ),
     ]

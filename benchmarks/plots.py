@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ class Plot:
     """Figures of a benchmark's tables in one picture.
 
     table: text in the tables' names. x: column along which lines go, or the peers that bars are of. y: columns of
-    numbers, or one. by: the column that tells series apart, if `y` is one column. where: cells that the rows have.
+    numbers, or one. by: the column that tells series apart, if `y` is one column. without: cells
+    of the rows that are left out.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Plot:
     title: str
     label: str
     by: str | None = None
+    without: Mapping[str, Any] = field(default_factory=dict)
     x_log: bool = True
     y_log: bool = False
 
@@ -50,6 +52,8 @@ class Plot:
 
     def _cells(self, figures: Figures) -> Iterator[tuple[str, Any, Any]]:
         for row in figures.rows(self.benchmark, self.table):
+            if self.without and self.without.items() <= row.items():
+                continue
             for column in self.y:
                 yield str(row.get(self.by)) if self.by else column, row.get(self.x), row.get(column)
 
@@ -115,6 +119,39 @@ PLOTS = (
         "How long the first trial is waited for",
         "seconds from pressing return",
         by="task",
+    ),
+    Plot(
+        "latency-end",
+        "latency",
+        "End",
+        "lines",
+        "finished trials",
+        ("read all events (s)", "a look while it runs (s)", "sum up (s)", "write results (s)"),
+        "What the supervisor does with what so many trials have left",
+        "seconds (logarithmic)",
+        y_log=True,
+    ),
+    Plot(
+        "fleet",
+        "fleet",
+        "agents at work",
+        "bars",
+        "trials",
+        ("agents (CPU ms per trial)", "trials (CPU ms per trial)", "server (CPU ms per trial)"),
+        "What a trial of a large fleet costs, early and late in the sweep",
+        "milliseconds of CPU time",
+    ),
+    Plot(
+        "simulate",
+        "simulate",
+        "by who runs them",
+        "lines",
+        "agents",
+        ("makespan (h)",),
+        "How long a simulated sweep takes whose trials can't be resumed",
+        "hours",
+        by="policy",
+        without={"resumable": "yes"},
     ),
     Plot(
         "server",
@@ -203,7 +240,7 @@ def _lines(plot: Plot, series: dict[str, list[tuple[Any, Any]]], axes: Any, figu
 
 def _legend(series: dict[str, list[tuple[Any, Any]]], figure: Any) -> None:
     if len(series) > 1:
-        figure.legend(loc="outside lower center", ncols=4, frameon=False)
+        figure.legend(loc="outside lower center", ncols=3 if sum(map(len, series)) < 70 else 2, frameon=False)
 
 
 def _errors(axis: str, points: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
