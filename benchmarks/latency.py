@@ -12,7 +12,7 @@ which the first trial's task function begins, and from the end of the last one's
 - end: what the supervisor does between the last trial and the prompt reads and writes what all trials have left. Here
   a process does so for ledgers of 10^2 to 10^5 trials; and how long a look at the events takes while a sweep runs.
 
-    python benchmarks/latency.py            # about 8 minutes
+    python benchmarks/latency.py            # about 7 minutes
     python benchmarks/latency.py --quick    # about half a minute, for whether it runs
 """
 
@@ -184,14 +184,24 @@ def _grid_of_ranges(size: int, _: Path) -> list[str]:
     return ["x=range(10)", f"+y=range({size // 10})"]
 
 
+def _list_in_config(size: int, project: Path) -> list[str]:
+    return _in_config(f"[{_values(size)}]", f"list{size}", project)
+
+
 def _choices_in_config(size: int, project: Path) -> list[str]:
-    """A list of values, in a config file: no command line is that long."""
-    values = ", ".join(f"{number}.5" for number in range(size))
-    text = f"# @package _global_\nhydra:\n  sweeper:\n    params:\n      x: [{values}]\n"
-    path = project / "conf" / "space" / f"choices{size}.yaml"
+    return _in_config(f'"{_values(size)}"', f"choices{size}", project)
+
+
+def _values(size: int) -> str:
+    return ",".join(f"{number}.5" for number in range(size))
+
+
+def _in_config(values: str, name: str, project: Path) -> list[str]:
+    """Values in a config file: no command line is so long."""
+    path = project / "conf" / "space" / f"{name}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    return [f"hydra.searchpath=[file://{project / 'conf'}]", f"+space=choices{size}"]
+    path.write_text(f"# @package _global_\nhydra:\n  sweeper:\n    params:\n      x: {values}\n")
+    return [f"hydra.searchpath=[file://{project / 'conf'}]", f"+space={name}"]
 
 
 def _list_of_trials(size: int, project: Path) -> list[str]:
@@ -203,14 +213,29 @@ def _list_of_trials(size: int, project: Path) -> list[str]:
 SHAPES: Mapping[str, Callable[[int, Path], list[str]]] = {
     "x=range(N)": _one_range,
     "x=range(10) y=range(N/10)": _grid_of_ranges,
-    "hydra.sweeper.params.x: a list of N": _choices_in_config,
+    "hydra.sweeper.params.x: 'a,b,…' of N": _choices_in_config,
+    "hydra.sweeper.params.x: [a, b, …] of N": _list_in_config,
     "hydra.sweeper.trials: a file of N lines": _list_of_trials,
 }
 
 
+# OmegaConf makes a node of each value of such a list, and Hydra composes them all for every trial: minutes.
+MOST_IN_LIST = 1_000
+SIZE_NOTE = (
+    "Seconds to the first trial. `hydra.sweeper.params` lists values as a text (`x: 0.5,1.5`), which Hydra takes for "
+    f"one value until it is swept, or as a YAML list, of which OmegaConf makes a node each: not measured beyond "
+    f"{MOST_IN_LIST:,}, since Hydra itself takes minutes for it."
+)
+
+
 def measure_sizes(sizes: Sequence[int], repeat: int) -> list[dict[str, Any]]:
     """A row for each way of writing a sweep: seconds to the first trial by size."""
-    found: dict[tuple[str, int], list[float]] = {(shape, size): [] for shape in SHAPES for size in sizes}
+    found: dict[tuple[str, int], list[float]] = {
+        (shape, size): []
+        for shape, write in SHAPES.items()
+        for size in sizes
+        if write is not _list_in_config or size <= MOST_IN_LIST
+    }
     with project_with(server=True) as (project, _):
         for _ in range(repeat):
             for shape, size in found:
@@ -219,7 +244,8 @@ def measure_sizes(sizes: Sequence[int], repeat: int) -> list[dict[str, Any]]:
                 arguments = [*PLUGIN, "hydra.sweeper.run_cap=1", *written]
                 found[shape, size].append(run(project, arguments, Case(logs=False, heavy=False), None).first_s)
     return [
-        {"configurations": shape} | {f"{size:,} (s)": results.spread(found[shape, size]) for size in sizes}
+        {"configurations": shape}
+        | {f"{size:,} (s)": results.spread(found[shape, size]) if (shape, size) in found else None for size in sizes}
         for shape in SHAPES
     ]
 
@@ -310,7 +336,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tables.append(Table("Start", measure_start(chosen, options.repeat)))
     if options.only in (None, "size"):
         sizes = SIZES[:2] if options.quick else SIZES
-        tables.append(Table("Size", measure_sizes(sizes, options.repeat), "To the first trial."))
+        tables.append(Table("Size", measure_sizes(sizes, options.repeat), SIZE_NOTE))
     if options.only in (None, "end"):
         sizes = ENDS[:2] if options.quick else ENDS
         tables.append(Table("End", measure_end(sizes, options.repeat)))
