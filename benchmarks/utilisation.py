@@ -178,6 +178,7 @@ def run(peer: Peer, case: Case, address: ServerAddress, trials: int) -> list[Mar
             "MARKS": str(marks),
             "TASK": case.task,
             "SECONDS": str(case.seconds),
+            "PYTHONPATH": str(APPS),  # submitit's jobs don't find what is beside the script
             "WANDB_BASE_URL": address.url,
             "WANDB_API_KEY": address.api_key,
             "WANDB_PROJECT": PROJECT,
