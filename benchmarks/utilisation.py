@@ -50,6 +50,8 @@ APPS = Path(__file__).resolve().parent / "apps"
 APP = str(APPS / "sleeping_app.py")
 AGENTS = 4
 PARTS = 5
+# Of the project's test cluster (tests/slurm/cluster.py).
+MAX_ARRAY_SIZE = 16
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ Commands = Callable[[ServerAddress, int], list[list[str]]]
 @dataclass(frozen=True)
 class Peer:
     """Something that runs trials side by side. needs_wandb: none without W&B code. needs_cluster: only on SLURM.
-    is_ours: it runs the long trials too."""
+    is_ours: it runs the long trials too. most_trials: of one launch, by the cluster's MaxArraySize."""
 
     name: str
     commands: Commands
@@ -82,6 +84,12 @@ class Peer:
     needs_cluster: bool = False
     is_slow: bool = False
     is_ours: bool = False
+    most_trials: int | None = None
+
+    def trials_of(self, case: Case) -> int:
+        """How many it runs."""
+        trials = case.slow_trials if self.is_slow else case.trials
+        return min(trials, self.most_trials or trials)
 
 
 def _values(trials: int) -> str:
@@ -141,6 +149,7 @@ PEERS = (
         _hydra(*_SLURM, f"hydra.launcher.array_parallelism={AGENTS}"),
         needs_cluster=True,
         is_slow=True,
+        most_trials=MAX_ARRAY_SIZE,
     ),
 )
 
@@ -169,6 +178,7 @@ def run(peer: Peer, case: Case, address: ServerAddress, trials: int) -> list[Mar
             "MARKS": str(marks),
             "TASK": case.task,
             "SECONDS": str(case.seconds),
+            "PYTHONPATH": str(APPS),  # submitit's jobs don't find what is beside the script
             "WANDB_BASE_URL": address.url,
             "WANDB_API_KEY": address.api_key,
             "WANDB_PROJECT": PROJECT,
@@ -237,7 +247,7 @@ def measure_all(chosen: Sequence[Peer], cases: Sequence[Case], long: Case, repea
             able = [peer for peer in chosen if case.task == "logs" or not peer.needs_wandb]
             for peer in [p for p in able if p.is_ours] if case is long else able:
                 for _ in range(repeat):
-                    marks = run(peer, case, address, case.slow_trials if peer.is_slow else case.trials)
+                    marks = run(peer, case, address, peer.trials_of(case))
                     rows.append(row(peer, case, marks))
                     print(results.markdown(rows[-1:]), end="\n\n", file=sys.stderr, flush=True)
     return rows
