@@ -103,9 +103,13 @@ def cpu_s(pid: int) -> tuple[float, float]:
 
 
 def pss_mb(pid: int) -> float:
-    """Memory of a process in units of 10^6 bytes, with what it shares divided among those that share it."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("Pss:")).split()[1]) * 1024 / 1e6
+    """Memory of a process in units of 10^6 bytes, with what it shares divided among those that share it; NaN if it is
+    gone."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return float("nan")
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024 / 1e6
 
 
 def mean(values: Sequence[float]) -> float:
@@ -144,7 +148,8 @@ class Fleet:
 @contextmanager
 def fleet(address: ServerAddress, url: str, options: Sequence[str], trials: int, **env: str) -> Iterator[Fleet]:
     """Start a sweep of so many trials. address: of its server; url: where that is asked."""
-    with tempfile.TemporaryDirectory() as folder:
+    # Agents of a sweep that failed may still write there.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         directory, marks, values = Path(folder) / "sweep", Path(folder) / "marks", f"x=range({trials})"
         marks.touch()
         place = Path(folder) / LOCAL_DIRECTORY
@@ -197,9 +202,17 @@ def over_time(address: ServerAddress, scale: Scale) -> tuple[list[dict[str, Any]
     with waiting_fleet(address, address.url, scale, scale.trials) as (running, agents):
         idle = idle_row(running, agents, scale)
         Control(running.directory / DIRECTORY).resume()
-        rows = []
+        rows, moments = [], [moment(running, agents)]
         for quarter in range(scale.quarters):
-            rows.append(quarter_row(running, agents, scale, quarter))
+            # Agents end with the last trials, and with them their figures.
+            until = (scale.trials - scale.agents) * (quarter + 1) // scale.quarters
+            while running.ended() < until and running.process.poll() is None:
+                time.sleep(0.02)
+            now = moment(running, agents)
+            if now.ended == moments[-1].ended:
+                continue  # the figures of the last row took longer than the trials of this one
+            moments.append(now)
+            rows.append(quarter_row(running, agents, *moments[-2:]))
             print(results.markdown(rows[-1:]), end="\n\n", file=sys.stderr, flush=True)
         running.wait()
     return rows, [idle]
@@ -221,19 +234,26 @@ def idle_row(running: Fleet, agents: Sequence[int], scale: Scale) -> dict[str, A
     }
 
 
-def quarter_row(running: Fleet, agents: Sequence[int], scale: Scale, quarter: int) -> dict[str, Any]:
-    """What the next quarter of the trials costs."""
-    before, began, started_s = running.cpu(agents), running.ended(), time.monotonic()
-    # Agents end with the last trials, and with them their figures.
-    until = (scale.trials - scale.agents) * (quarter + 1) // scale.quarters
-    while running.ended() < until:
-        if running.process.poll() is not None:
-            running.wait()
-        time.sleep(0.02)
-    used, trials, seconds = running.cpu(agents) - before, running.ended() - began, time.monotonic() - started_s
+@dataclass(frozen=True)
+class Moment:
+    """What a fleet has used and done by a moment of the clock."""
+
+    cpu: Cpu
+    ended: int
+    clock_s: float
+
+
+def moment(running: Fleet, agents: Sequence[int]) -> Moment:
+    """Now."""
+    return Moment(running.cpu(agents), running.ended(), time.monotonic())
+
+
+def quarter_row(running: Fleet, agents: Sequence[int], before: Moment, now: Moment) -> dict[str, Any]:
+    """What the trials between two moments have cost."""
+    used, trials, seconds = now.cpu - before.cpu, now.ended - before.ended, now.clock_s - before.clock_s
     alive = [pid for pid in agents if Path(f"/proc/{pid}").exists()]
     return {
-        "trials": f"{began:,} to {began + trials:,}",
+        "trials": f"{before.ended:,} to {now.ended:,}",
         "trials per s": trials / seconds,
         "supervisor (CPU s per 1,000)": 1000 * used.supervisor / trials,
         "agents (CPU ms per trial)": 1000 * used.agents / trials,
