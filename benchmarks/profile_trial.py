@@ -1,11 +1,11 @@
 """Where the milliseconds between two trials go: what the agent and a trial's process do meanwhile.
 
-Both are sampled from outside (apps/sampling.py) every two milliseconds, which makes them slower; what they cost is in
-the table of the overhead. The agent is forked by nobody and runs in the supervisor; each trial
-has a process of its own. What the agent does while a trial's process runs is mostly to wait for it, so the parts of
-the two don't add up. Functions of the plugin are named as `module.function`, after the part of the agent's or the
-trial's life that called them; what took less than 0.1 ms is summed up. The first three trials aren't counted: in them
-what all trials share is made ready.
+Both are sampled from outside (apps/sampling.py) every two milliseconds, which makes them slower: what each part
+takes is an upper bound, and what a trial really costs is in the table of the overhead. The agent runs in the
+supervisor, and each trial has a process of its own. What the agent does while a trial's process runs is mostly to
+wait for it, so the parts of the two don't add up. Functions of the plugin are named as `module.function`, after the
+part of the agent's or the trial's life that called them; what took less than 0.1 ms is summed up. The first three
+trials aren't counted: in them what all trials share is made ready.
 
     python benchmarks/profile_trial.py
     python benchmarks/profile_trial.py --quick
