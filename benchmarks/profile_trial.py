@@ -1,10 +1,11 @@
 """Where the milliseconds between two trials go: what the agent and a trial's process do meanwhile.
 
-Both are sampled from outside (apps/sampling.py) about every millisecond, which makes them slower by some per cent;
-what they cost is in the table of the overhead. The agent is forked by nobody and runs in the supervisor; each trial
-has a process of its own. What the agent does while a trial's process runs is mostly to wait for it, so the parts of
-the two don't add up. Functions of the plugin are named as `module.function`, after the part of the agent's or the
-trial's life that called them; what took less than 0.1 ms is summed up. The first trial isn't counted.
+Both are sampled from outside (apps/sampling.py) every two milliseconds, which makes them slower: what each part
+takes is an upper bound, and what a trial really costs is in the table of the overhead. The agent runs in the
+supervisor, and each trial has a process of its own. What the agent does while a trial's process runs is mostly to
+wait for it, so the parts of the two don't add up. Functions of the plugin are named as `module.function`, after the
+part of the agent's or the trial's life that called them; what took less than 0.1 ms is summed up. The first three
+trials aren't counted: in them what all trials share is made ready.
 
     python benchmarks/profile_trial.py
     python benchmarks/profile_trial.py --quick
@@ -29,6 +30,7 @@ from server import Server
 
 AGENT, TRIAL = "agent", "trial's process"
 LEAST_MS = 0.1
+UNCOUNTED = 3
 COMPOSITION = re.compile(r"^Hydra|compos|output_dir")
 OF_TRIAL = re.compile(r"^Hydra|^_trial\.")
 
@@ -49,17 +51,18 @@ Profile = Mapping[tuple[str, str], float]
 def profile(samples: Iterable[Sample], agent: int, begins_s: Sequence[float]) -> Profile:
     """Milliseconds per trial by process and by what was done.
 
-    begins_s: of the trials, in order. Of the agent counts the time between the first and the last of them; the
-    process of each trial counts wholly, but that of the first not at all. Other children of the agent don't count.
+    begins_s: of the trials, in order. Of the agent counts the time between the last of those that aren't counted and
+    the last of all; the process of each other trial counts wholly. Other children of the agent don't count.
     """
     taken = sorted(samples, key=lambda sample: sample.end_s)
     trials = list(dict.fromkeys(s.pid for s in taken if s.pid != agent and OF_TRIAL.search(s.what)))
+    counted = len(begins_s) - UNCOUNTED
     found: dict[tuple[str, str], float] = defaultdict(float)
     for sample in taken:
-        if sample.pid == agent and begins_s[0] < sample.end_s <= begins_s[-1]:
-            found[AGENT, sample.what] += 1000 * sample.seconds / (len(begins_s) - 1)
-        elif sample.pid in trials[1:]:
-            found[TRIAL, sample.what] += 1000 * sample.seconds / (len(begins_s) - 1)
+        if sample.pid == agent and begins_s[UNCOUNTED - 1] < sample.end_s <= begins_s[-1]:
+            found[AGENT, sample.what] += 1000 * sample.seconds / counted
+        elif sample.pid in trials[UNCOUNTED:]:
+            found[TRIAL, sample.what] += 1000 * sample.seconds / counted
     return found
 
 
@@ -85,7 +88,7 @@ def measure(task: str, trials: int, server: Path) -> tuple[Profile, float]:
         taken = [line.split(" ", 3) for line in samples.read_text().splitlines()]
     begins_s = sorted(float(time_s) for event, time_s in lines if event == "begin")
     found = [Sample(int(pid), float(seconds), float(end_s), what) for pid, seconds, end_s, what in taken]
-    cost_ms = 1000 * (begins_s[-1] - begins_s[0]) / (trials - 1)
+    cost_ms = 1000 * (begins_s[-1] - begins_s[UNCOUNTED - 1]) / (trials - UNCOUNTED)
     return profile(found, process.pid, begins_s), cost_ms
 
 
@@ -118,7 +121,7 @@ def composition(profiles: Sequence[Profile]) -> Row:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = results.parse(results.parser(__doc__), arguments)
-    trials = 3 if options.quick else 21
+    trials = UNCOUNTED + (1 if options.quick else 20)
     tables = []
     with tempfile.TemporaryDirectory() as server:
         for task in ("logs", "returns"):

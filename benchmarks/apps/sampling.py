@@ -1,4 +1,4 @@
-"""Notes what a process and the children that it forks are doing, about every millisecond, in the file $SAMPLES.
+"""Notes what a process and the children that it forks are doing, every two milliseconds, in the file $SAMPLES.
 
 A line is `PID SECONDS NOW WHAT`: for so long, until now by the clock that all processes share, that was being done. A
 sample that comes late, because the process was in the kernel or in C, counts for the time since the one before.
@@ -17,7 +17,7 @@ import threading
 import time
 from types import FrameType
 
-EVERY_S = 0.001
+EVERY_S = 0.002
 OWN = "hydra_plugins.hydra_wandb_sweeper."
 # Whose functions say in which part of a trial's life a process is.
 PHASES = {OWN + "_agent", OWN + "_trial"}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from profile_trial import AGENT, TRIAL, Sample, composition, profile, rows
+from profile_trial import AGENT, TRIAL, UNCOUNTED, Sample, composition, profile, rows
 
 AGENT_PID, FIRST, SECOND, THIRD, HELPER = 1, 10, 11, 12, 20
-BEGINS_S = [1.0, 2.0, 3.0]
+EARLIER = range(100, 100 + UNCOUNTED - 1)
+BEGINS_S = [*(0.1 * number for number in range(UNCOUNTED - 1)), 1.0, 2.0, 3.0]
 COMPOSES = "Hydra composes the configuration"
 SAMPLES = [
+    *(Sample(pid, 0.2, 0.5, COMPOSES) for pid in EARLIER),
     Sample(AGENT_PID, 0.5, 0.9, "before the first trial"),
     Sample(AGENT_PID, 0.2, 1.2, "waits"),
     Sample(AGENT_PID, 0.4, 2.5, "waits"),
@@ -23,7 +25,7 @@ SAMPLES = [
 ]
 
 
-def test_a_profile_is_of_the_time_between_begins_and_of_all_trials_but_the_first() -> None:
+def test_a_profile_is_of_the_time_between_begins_and_of_all_trials_but_the_first_ones() -> None:
     found = profile(SAMPLES, AGENT_PID, BEGINS_S)
     assert found == {
         (AGENT, "waits"): pytest.approx(300),
