@@ -27,6 +27,7 @@ from ._run_client import NewRun, RunClient, Tail
 from ._run_facts import RunFacts, disks
 from ._run_files import OUTPUT, SUMMARY, Ending, Writer, contents, history_line, last_summary, own_config
 from ._sdk_later import SdkLater
+from ._system_metrics import sample
 from ._wandb_run import (
     beside_swept,
     open_later,
@@ -89,7 +90,7 @@ class Order:
 class DirectRun:
     """One attempt's hold on its trial's run.
 
-    find_run: see record_and_finish. Errors of `wait_until_created` and `finish`: those of Transport.
+    find_run: see record_and_finish. Errors of `wait_until_ready` and `finish`: those of Transport.
     """
 
     def __init__(
@@ -136,7 +137,7 @@ class DirectRun:
             self._forget_import = after_import("wandb", self._on_import)
         self._later.start()
 
-    def wait_until_created(self) -> None:
+    def wait_until_ready(self) -> None:
         """Return once the run is known to the server: before that there is no use in running the task."""
         self._later.wait_until_created()
 
@@ -182,6 +183,9 @@ class DirectRun:
         files = {SUMMARY: _whole(summary)}
         if line is not None:
             files["wandb-history.jsonl"] = {"offset": self._tail.history_lines, "content": [json.dumps(line)]}
+        if metrics := sample():
+            row = {**metrics, "_timestamp": ending.timestamp, "_runtime": ending.runtime_s, "_wandb": True}
+            files["wandb-events.jsonl"] = {"offset": self._tail.events_lines, "content": [json.dumps(row)]}
         self._post({"run_files": run_files, "complete": True, "exitcode": exit_code}, files)
         return scalars(summary)
 

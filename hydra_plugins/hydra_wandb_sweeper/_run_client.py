@@ -31,7 +31,8 @@ mutation CreateRunFiles($entity: String!, $project: String!, $run: String!, $fil
 _TAIL = """
 query RunResumeStatus($entity: String, $project: String, $name: String!) {
   model(name: $project, entityName: $entity) {
-    bucket(name: $name, missingOk: true) { id summaryMetrics historyTail historyLineCount logLineCount }
+    bucket(name: $name, missingOk: true) { id summaryMetrics historyTail historyLineCount eventsLineCount
+      logLineCount }
   }
 }"""
 
@@ -58,6 +59,7 @@ class Tail:
     """Where a run that was begun before is to go on. step: of its next history line."""
 
     history_lines: int = 0
+    events_lines: int = 0
     log_lines: int = 0
     step: int = 0
     summary: Mapping[str, Any] = field(default_factory=dict)
@@ -83,7 +85,13 @@ class RunClient:
         summary = json.loads(bucket["summaryMetrics"] or "{}") or {}
         last = [json.loads(line) for line in json.loads(bucket["historyTail"] or "[]")][-1:]
         step = max((int(row["_step"]) + 1 for row in last if "_step" in row), default=0)
-        return Tail(bucket["historyLineCount"] or 0, bucket["logLineCount"] or 0, step, summary)
+        return Tail(
+            history_lines=bucket["historyLineCount"] or 0,
+            events_lines=bucket["eventsLineCount"] or 0,
+            log_lines=bucket["logLineCount"] or 0,
+            step=step,
+            summary=summary,
+        )
 
     def begin(self, run: NewRun) -> None:
         """Create the run, or begin it anew."""

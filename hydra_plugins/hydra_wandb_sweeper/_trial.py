@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, cast
@@ -32,8 +32,9 @@ from ._outcome import Outcome, TrialPreempted
 from ._run_client import RunClient
 from ._run_facts import RunFacts, gather_facts, requirements
 from ._run_files import REQUIREMENTS
+from ._sdk_run import SdkRun
 from ._sweep_config import flat_args
-from ._wandb_run import open_run, prepare_run, record_and_finish, resolved_config, trial_environment
+from ._wandb_run import prepare_run, record_and_finish, resolved_config, trial_environment
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def run_trial(
     """
     tee = _Output(notice is not None)
     outcome = Outcome()
-    run: DirectRun | None = None
+    run: DirectRun | SdkRun | None = None
     try:
         config = _compose(context, sweep, trial, is_last=notice is not None)
         output_dir = _output_dir(config)
@@ -106,7 +107,7 @@ def run_trial(
         end = outcome.metrics, outcome.error_line, outcome.exit_code
         if run is not None:
             outcome.summary = run.finish(*end)
-        elif not context.rank:
+        elif not context.rank:  # its configuration is no good
             outcome.summary = record_and_finish(*end, lambda: _find_run(sweep, trial))
     except Exception as error:  # noqa: BLE001 (a run that W&B can't record must not look like a success)
         if outcome.error is None:  # else that came first, and says more
@@ -161,8 +162,8 @@ def records_directly(context: TaskContext, sweep: SweepRecord) -> bool:
 
 def _enter_run(
     context: TaskContext, sweep: SweepRecord, trial: Trial, config: DictConfig, output_dir: Path
-) -> DirectRun | None:
-    """Make any W&B run of this process the trial's; returns the one that is yet to be begun, if the SDK isn't to."""
+) -> DirectRun | SdkRun | None:
+    """Make any W&B run of this process the trial's, and return it; None if others have it."""
     if context.rank:
         os.environ["WANDB_MODE"] = "disabled"
         return None
@@ -170,23 +171,21 @@ def _enter_run(
     env = trial_environment(sweep.server.open_patiently(), sweep, trial, output_dir, os.environ)
     os.environ.update(env)
     client = RunClient(sweep.sweep, sweep.server.open, patience_s=context.server_patience_s)
+    find_run = partial(_find_run, sweep, trial)
     if is_direct:
         order = Order(trial, env, resolved_config(config), output_dir, context.sdk_after_s)
-        return DirectRun(order, client, context.facts, lambda: _find_run(sweep, trial))
-    prepare_run(env, trial.args, resolved_config(config), lists_packages=not sweep.server.is_local)
-    if sweep.server.is_local:
-        # All trials of an agent have the same packages.
-        client.stream(trial.run_id, {"run_files": {REQUIREMENTS: requirements()}})
-    if not context.opens_run:
-        open_run()
-    return None
+        return DirectRun(order, client, context.facts, find_run)
+    # All trials of an agent have the same packages; elsewhere the SDK sends what they are.
+    own_files = {REQUIREMENTS: requirements()} if sweep.server.is_local else {}
+    prepare_run(env, trial.args, resolved_config(config), lists_packages=not own_files)
+    return SdkRun(trial.run_id, client, own_files, opens_run=context.opens_run, find_run=find_run)
 
 
-def _run_task(context: TaskContext, config: DictConfig, run: DirectRun | None) -> JobReturn:
+def _run_task(context: TaskContext, config: DictConfig, run: DirectRun | SdkRun | None) -> JobReturn:
     hydra_context = context.hydra_context
     if run is not None:
-        # The server makes the run while Hydra makes the job; the task itself begins when both are done.
-        callbacks = BeforeTask(hydra_context.callbacks, run.wait_until_created)
+        # The server hears of the run while Hydra makes the job; the task itself begins when both are done.
+        callbacks = BeforeTask(hydra_context.callbacks, run.wait_until_ready)
         hydra_context = replace(hydra_context, callbacks=cast(Any, callbacks))
     return run_job(
         task_function=context.task_function,

@@ -71,7 +71,7 @@ def test_a_run_is_begun_at_once_and_told_of_once_at_its_end(
     client = FakeClient()
     run = direct_run(client, tmp_path)
     run.begin()
-    run.wait_until_created()
+    run.wait_until_ready()
     ((begun,), posts) = client.begun, client.posts
     assert (begun.run_id, begun.display_name, begun.commit, posts) == ("run3", "3", "c0ffee", [])
     assert {name: begun.config[name] for name in ("lr", "n")} == {"lr": 0.5, "n": 1}
@@ -140,7 +140,7 @@ def test_a_run_that_could_not_be_begun_is_begun_at_its_end(tmp_path: Path) -> No
     run = direct_run(client, tmp_path)
     run.begin()
     with pytest.raises(ServerUnreachableError):
-        run.wait_until_created()
+        run.wait_until_ready()
     with pytest.raises(ServerUnreachableError):
         run.finish({}, "away", 1)
     client.is_away = False
