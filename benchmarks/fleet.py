@@ -113,7 +113,9 @@ def pss_mb(pid: int) -> float:
 
 
 def mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else float("nan")
+    """Of those that aren't NaN."""
+    known = [value for value in values if value == value]
+    return sum(known) / len(known) if known else float("nan")
 
 
 @dataclass
