@@ -38,7 +38,7 @@ from typing import Any
 import results
 from counting_proxy import CountingProxy
 from results import Table
-from server import Server, memory_mb
+from server import Server
 from server_load import PROJECT
 
 from hydra_plugins.hydra_wandb_sweeper._control import Control
@@ -102,18 +102,21 @@ def cpu_s(pid: int) -> tuple[float, float]:
     return (user + system) / _TICKS, (of_children + system_of_children) / _TICKS
 
 
-def pss_mb(pid: int) -> float:
-    """Memory of a process in units of 10^6 bytes, with what it shares divided among those that share it; NaN if it is
-    gone."""
+def memory_mb(pid: int, kind: str) -> float:
+    """Memory of a process in units of 10^6 bytes, NaN if it has ended. kind: Rss, or Pss, in which what processes
+    share is divided among them."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
-        return float("nan")
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024 / 1e6
+        lines = []
+    found = [int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(f"{kind}:")]
+    return found[0] if found else float("nan")
 
 
 def mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else float("nan")
+    """Of those that aren't NaN."""
+    known = [value for value in values if value == value]
+    return sum(known) / len(known) if known else float("nan")
 
 
 @dataclass
@@ -228,9 +231,9 @@ def idle_row(running: Fleet, agents: Sequence[int], scale: Scale) -> dict[str, A
         "supervisor (CPU s per min)": used.supervisor / minutes,
         "an agent (CPU ms per min)": 1000 * used.agents / minutes / len(agents),
         "server (CPU s per min)": used.server / minutes,
-        "supervisor, PSS (MB)": pss_mb(running.process.pid),
-        "an agent, PSS (MB)": mean([pss_mb(pid) for pid in agents]),
-        "an agent, RSS (MB)": mean([memory_mb(pid) for pid in agents]),
+        "supervisor, PSS (MB)": memory_mb(running.process.pid, "Pss"),
+        "an agent, PSS (MB)": mean([memory_mb(pid, "Pss") for pid in agents]),
+        "an agent, RSS (MB)": mean([memory_mb(pid, "Rss") for pid in agents]),
     }
 
 
@@ -259,9 +262,9 @@ def quarter_row(running: Fleet, agents: Sequence[int], before: Moment, now: Mome
         "agents (CPU ms per trial)": 1000 * used.agents / trials,
         "trials (CPU ms per trial)": 1000 * used.trials / trials,
         "server (CPU ms per trial)": 1000 * used.server / trials,
-        "supervisor, PSS (MB)": pss_mb(running.process.pid),
-        "an agent, PSS (MB)": mean([pss_mb(pid) for pid in alive]),
-        "an agent, RSS (MB)": mean([memory_mb(pid) for pid in alive]),
+        "supervisor, PSS (MB)": memory_mb(running.process.pid, "Pss"),
+        "an agent, PSS (MB)": mean([memory_mb(pid, "Pss") for pid in alive]),
+        "an agent, RSS (MB)": mean([memory_mb(pid, "Rss") for pid in alive]),
     }
 
 
