@@ -44,6 +44,7 @@ class Composer:
         self._master = master
         self._bases: dict[tuple[str, ...], DictConfig] = {}
         self._groups: dict[str, bool] = {}
+        self._latest: tuple[tuple[str, ...], _Plan | None] = ((), None)
 
     def prepare(self, overrides: Sequence[str]) -> None:
         """Do beforehand what is the same for all trials with such overrides. Errors are left to `compose`."""
@@ -79,6 +80,12 @@ class Composer:
 
     def _plan(self, overrides: Sequence[str]) -> _Plan | None:
         """Tell choices from values; None if there are other things among the overrides."""
+        # An agent asks to prepare for a trial, and then the trial's process, which inherits this, to compose.
+        if self._latest[0] != tuple(overrides):
+            self._latest = tuple(overrides), self._read(overrides)
+        return self._latest[1]
+
+    def _read(self, overrides: Sequence[str]) -> _Plan | None:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
         choices, values = [], []
         for override in parsed:

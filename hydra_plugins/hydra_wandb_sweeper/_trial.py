@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, cast
@@ -156,8 +156,13 @@ def _output_dir(config: DictConfig) -> Path:
 
 def records_directly(context: TaskContext, sweep: SweepRecord) -> bool:
     """True if trials begin without W&B's SDK. Ask in the environment that the user gave."""
-    may = sweep.server.is_local and not context.opens_run and context.sdk_after_s > 0
-    return may and needs_sdk(os.environ, Path.cwd()) is None
+    return sweep.server.is_local and not context.opens_run and context.sdk_after_s > 0 and not _needs_sdk()
+
+
+@lru_cache(maxsize=1)
+def _needs_sdk() -> bool:
+    """Asked for in the agent, and so known in the trials that it forks."""
+    return needs_sdk(os.environ, Path.cwd()) is not None
 
 
 def _enter_run(

@@ -228,7 +228,9 @@ def open_later() -> None:
 
 def run_directories(environ: Mapping[str, str]) -> set[Path]:
     """Return the directories that W&B's SDK has made for the trial's run: one each time that it was opened."""
-    return set((Path(environ["WANDB_DIR"]) / "wandb").glob(f"run-*-{environ['WANDB_RUN_ID']}"))
+    parent, end = Path(environ["WANDB_DIR"]) / "wandb", f"-{environ['WANDB_RUN_ID']}"
+    names = os.listdir(parent) if parent.exists() else []
+    return {parent / name for name in names if name.startswith("run-") and name.endswith(end)}
 
 
 def _was_opened_here() -> bool:
