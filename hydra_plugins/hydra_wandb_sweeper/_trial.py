@@ -17,7 +17,7 @@ from typing import Any, cast
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, run_job, setup_globals
+from hydra.core.utils import JobReturn, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -32,6 +32,7 @@ from ._outcome import Outcome, TrialPreempted
 from ._run_client import RunClient
 from ._run_facts import RunFacts, gather_facts, requirements
 from ._run_files import REQUIREMENTS
+from ._run_job import run_job
 from ._sdk_run import SdkRun
 from ._sweep_config import flat_args
 from ._wandb_run import prepare_run, record_and_finish, resolved_config, trial_environment
@@ -87,14 +88,16 @@ def run_trial(
     run: DirectRun | SdkRun | None = None
     try:
         config = _compose(context, sweep, trial, is_last=notice is not None)
-        output_dir = _output_dir(config)
+        job_dir = _job_dir(config)
+        output_dir = Path(job_dir).absolute()
+        output_dir.mkdir(parents=True, exist_ok=True)
         tee.to(output_dir / (f"trial.rank{context.rank}.log" if context.rank else "trial.log"))
         run = _enter_run(context, sweep, trial, config, output_dir)
         if run is not None:
             run.begin()
         outcome.output_dir = str(output_dir)
         with _preemptible(notice):
-            outcome.take(_run_task(context, config, run), sweep.metric_name)
+            outcome.take(_run_task(context, config, job_dir, run), sweep.metric_name)
     except TrialPreempted as cause:
         outcome.preempted(cause)
     except SystemExit as exit_:
@@ -144,14 +147,12 @@ def _find_run(sweep: SweepRecord, trial: Trial) -> RunInfo | None:
         return None
 
 
-def _output_dir(config: DictConfig) -> Path:
-    """The directory that Hydra's run_job will use."""
+def _job_dir(config: DictConfig) -> str:
+    """The job's directory, as Hydra's run_job makes it out."""
     # hydra.sweep.subdir may interpolate hydra:…, which reads the global HydraConfig; run_job sets that too. Its
     # set_config() would copy the whole config to hide all but `hydra`, which nobody looks at before run_job.
     HydraConfig.instance().cfg = cast(HydraConf, config)
-    path = Path(str(config.hydra.sweep.dir)) / str(config.hydra.sweep.subdir)
-    path.mkdir(parents=True, exist_ok=True)
-    return path.absolute()
+    return os.path.join(str(config.hydra.sweep.dir), str(config.hydra.sweep.subdir))
 
 
 def records_directly(context: TaskContext, sweep: SweepRecord) -> bool:
@@ -186,19 +187,13 @@ def _enter_run(
     return SdkRun(trial.run_id, client, own_files, opens_run=context.opens_run, find_run=find_run)
 
 
-def _run_task(context: TaskContext, config: DictConfig, run: DirectRun | SdkRun | None) -> JobReturn:
+def _run_task(context: TaskContext, config: DictConfig, job_dir: str, run: DirectRun | SdkRun | None) -> JobReturn:
     hydra_context = context.hydra_context
     if run is not None:
         # The server hears of the run while Hydra makes the job; the task itself begins when both are done.
         callbacks = BeforeTask(hydra_context.callbacks, run.wait_until_ready)
         hydra_context = replace(hydra_context, callbacks=cast(Any, callbacks))
-    return run_job(
-        task_function=context.task_function,
-        config=config,
-        job_dir_key="hydra.sweep.dir",
-        job_subdir_key="hydra.sweep.subdir",
-        hydra_context=hydra_context,
-    )
+    return run_job(context.task_function, config, job_dir, hydra_context)
 
 
 class BeforeTask:
