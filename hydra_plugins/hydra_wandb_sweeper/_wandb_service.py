@@ -30,6 +30,8 @@ SERVICE_VARIABLE = "WANDB_SERVICE"
 _READ_BY_SERVICE = ("WANDB_", "SSL_", "REQUESTS_", "CURL_", "HTTP", "NO_PROXY", "ALL_PROXY", "GO", "TMPDIR", "NETRC")
 # A trial would need as long to start a service of its own.
 _PATIENCE_S = 2.0
+# Of each run, wandb-core 0.31 keeps six open files until it collects its garbage: 700 of them were seen.
+_MOST_TRIALS = 100
 _AT_ONCE = 1 << 16
 
 
@@ -64,7 +66,7 @@ class _Keeper:
         return None
 
     def end(self) -> None:
-        """End it, and with it its service, which still sends what it has."""
+        """End it, and with it its service, which ends with its parent."""
         os.close(self.notes)
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
@@ -77,10 +79,13 @@ class SharedService:
     of trials, as what the SDK imports depends on it.
 
     It is a help only: where there is none, for whatever reason, a trial starts its own, as W&B does by default.
+    most_trials: after so many it is replaced.
     """
 
-    def __init__(self, prepare: Callable[[], None]) -> None:
+    def __init__(self, prepare: Callable[[], None], most_trials: int = _MOST_TRIALS) -> None:
         self._prepare = prepare
+        self._most_trials = most_trials
+        self._trials = 0
         self._keeper: _Keeper | None = None
         self._is_warm = False
 
@@ -98,7 +103,12 @@ class SharedService:
         self._keeper = _Keeper(pid, reader)
 
     def environment(self) -> dict[str, str]:
-        """Return the variables by which a trial finds the service; none if it can't be had."""
+        """Return the variables by which the next trial finds the service; none if it can't be had.
+
+        No other trial may be running.
+        """
+        if self._trials >= self._most_trials:
+            self.stop()
         self.start()
         assert self._keeper is not None
         deadline = time.monotonic() + _PATIENCE_S
@@ -110,7 +120,10 @@ class SharedService:
             log.warning("Trials start W&B's service themselves: %s", self._keeper.note("error") or "it has ended")
             self.stop()
             return {}
-        return {SERVICE_VARIABLE: str(token)} if token else {}
+        if token is None:
+            return {}
+        self._trials += 1
+        return {SERVICE_VARIABLE: str(token)}
 
     def warm_up(self) -> bool:
         """Import what the rehearsed run has imported, once: forked trials then needn't. False if it isn't known yet.
@@ -131,10 +144,10 @@ class SharedService:
         return True
 
     def stop(self) -> None:
-        """End it. What trials that died have left in it is still sent."""
+        """End it. It holds nothing of trials that have finished their runs."""
         if self._keeper is not None:
             self._keeper.end()
-            self._keeper = None
+            self._keeper, self._trials = None, 0
 
 
 def _be_keeper(writer: int, prepare: Callable[[], None]) -> None:

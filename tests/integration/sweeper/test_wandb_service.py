@@ -160,6 +160,15 @@ def test_a_service_whose_process_dies_is_replaced(service: SharedService) -> Non
     service.stop()
 
 
+def test_a_service_serves_so_many_trials_and_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    agent = os.getpid()
+    service = SharedService(lambda: begin_child(agent), most_trials=2)
+    tokens = [found(service) for _ in range(5)]
+    assert [tokens.index(token) for token in tokens] == [0, 0, 2, 2, 4]
+    service.stop()
+
+
 def test_a_keeper_leaves_signals_that_end_a_job_to_the_agent(service: SharedService) -> None:
     keeper = int(found(service).split("-")[1])
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
