@@ -231,32 +231,32 @@ class SubmititTask:
 
 def _wall_time(job: AgentJob) -> WallTime:
     """Return the limit of the job that this process is in: by SLURM's word, else as it was asked for."""
-    job_id = _slurm.own_job_id()
-    left_s = _slurm.time_left_s(job_id) if job_id is not None else None
+    own = _slurm.own_job_name()
+    left_s = _slurm.time_left_s(own) if own else None
     left_s = job.timeout_s if left_s is None else left_s
     return UNLIMITED if left_s is None else WallTime(time.monotonic() + left_s, job.warning_s)
 
 
 def _come_back(job: AgentJob, *, timed_out: bool) -> None:
     """Put this process's job back into the queue if it is to go on there. timed_out: its time limit is the reason."""
-    job_id = _slurm.own_job_id()
-    if job_id is None:
+    own = _slurm.own_job_name()
+    if not own:
         return
     decision = should_requeue(
         Ending(
             timed_out=timed_out,
-            preempted=not timed_out and _slurm.is_being_preempted(job_id),
+            preempted=not timed_out and _slurm.is_being_preempted(own),
             restarts=_slurm.restart_count(),
             supervised=Watch(Ledger(job.directory, "").root).holder() is not None,
         ),
         max_num_timeout=job.max_num_timeout,
     )
-    log.info("Job %s: %s", _slurm.own_job_name(), decision.reason)
+    log.info("Job %s: %s", own, decision.reason)
     if decision.requeue:
         try:
-            _slurm.requeue(job_id)
+            _slurm.requeue(own)
         except SlurmCallError as error:
-            log.error("Job %s can't be put back into the queue: %s", job_id, error)
+            log.error("Job %s can't be put back into the queue: %s", own, error)
 
 
 def agent_names(job_number: int, agents_per_job: int, restarts: int = 0) -> list[str]:

@@ -206,7 +206,10 @@ def final_state(job_id: str, run: Run = call) -> str:
 
 
 def own_job_id(environ: Mapping[str, str] = os.environ) -> str | None:
-    """Return the id of the SLURM job that this process belongs to, None outside of one."""
+    """Return the id of the SLURM job that this process belongs to, None outside of one.
+
+    To ask or tell SLURM something about it, use own_job_name: the last task of an array has the whole array's id.
+    """
     return environ.get("SLURM_JOB_ID")
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ import yaml
 from tests.integration.sweeper.conftest import Project
 from tests.slurm.cluster import Cluster
 from tests.waiting import wait_for
+
+# By then a requeued job's first life is over for SLURM.
+_SETTLED_S = 5.0
 
 APP = """
 import json, os, time
@@ -77,6 +81,7 @@ class SlurmProject(Project):
     """A user's project on a cluster."""
 
     cluster: Cluster = None  # type: ignore[assignment]
+    requeued: dict[str, float] = field(default_factory=dict)
 
     def slurm(self, *command: str) -> str:
         """Run a SLURM command; returns what it prints."""
@@ -93,12 +98,15 @@ class SlurmProject(Project):
         return _lines(self.directory / "interrupted.jsonl")
 
     def hurry(self) -> None:
-        """Let requeued jobs start now: SLURM has them wait for two minutes."""
+        """Let requeued jobs start soon: SLURM has them wait for two minutes."""
+        now = time.monotonic()
         for line in self.slurm("squeue", "-h", "-r", "-t", "PD", "-o", "%i %r").splitlines():
             job_id, _, reason = line.partition(" ")
-            if reason == "BeginTime":
+            # Not at once: SLURM would take the end of the job's first life, when it hears of that, for its second's.
+            if reason == "BeginTime" and now - self.requeued.setdefault(job_id, now) > _SETTLED_S:
                 # It may have begun meanwhile.
                 subprocess.run(["scontrol", "update", f"JobId={job_id}", "StartTime=now"], env=self.env, timeout=60)
+                del self.requeued[job_id]
 
     def wait_hurrying(self, process: subprocess.Popen[str], timeout_s: float) -> int:
         """Wait for the end of a process, and return its exit status."""

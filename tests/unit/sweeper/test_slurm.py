@@ -56,6 +56,21 @@ def test_a_cluster_that_does_not_say_its_array_limit_has_slurm_s_default() -> No
     assert _slurm.max_array_size(FakeSlurm(scontrol=SlurmCallError("down"))) == 1001
 
 
+@pytest.mark.parametrize(
+    ("environ", "name"),
+    [
+        ({}, ""),
+        ({"SLURM_JOB_ID": "7"}, "7"),
+        ({"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0"}, "7_0"),
+        # SLURM gives the last task of an array the array's id: by that, all its tasks would be requeued.
+        ({"SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "1"}, "7_1"),
+    ],
+    ids=["outside", "job", "first of an array", "last of an array"],
+)
+def test_a_job_names_itself_and_no_other_task_of_its_array(environ: dict[str, str], name: str) -> None:
+    assert _slurm.own_job_name(environ) == name
+
+
 def test_a_cancelled_job_is_not_taken_for_a_preempted_one() -> None:
     assert _slurm.is_being_preempted("7", FakeSlurm(scontrol="JobId=7 JobState=RUNNING Reason=None"))
     assert not _slurm.is_being_preempted("7", FakeSlurm(scontrol="JobId=7 JobState=COMPLETING Reason=None"))
