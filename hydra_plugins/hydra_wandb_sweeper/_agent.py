@@ -186,7 +186,7 @@ class Agent:
         left_s = self._wall_time.left_s()
         if self._summary.trials == 0 or self._settings.resumable or left_s is None:
             return None
-        expected_s = expected_trial_s(self._durations.so_far_s(left_s), self._settings.trial_time_min)
+        expected_s = expected_trial_s(self._durations.longest_s(left_s), self._settings.trial_time_min)
         return too_short(self._wall_time, expected_s)
 
     # --- claim ---
@@ -231,7 +231,7 @@ class Agent:
             # The server missed the end of the run (its process died right after it) and offers it again.
             self._client.record_end(self._sweep.sweep, trial.run_id, exit_code=0)
             return None
-        if self._ledger.has_failed(trial):
+        if self._ledger.failures.has(trial.number):
             # Its retries are used up here, while to the server it was interrupted and has to go on.
             self._client.record_end(self._sweep.sweep, trial.run_id, exit_code=1)
             return None

@@ -226,7 +226,7 @@ def retry(directory: Path, numbers: Sequence[int] = ()) -> list[int]:
         ledger.record("reopened")
         Control(ledger.root).reopen()
     for _, trial in chosen:
-        ledger.unmark_failed(trial)
+        ledger.failures.unmark(trial.number)
         ledger.offer_again(replace(trial, failures=0), "it is retried by hand")
     return [number for number, _ in chosen]
 

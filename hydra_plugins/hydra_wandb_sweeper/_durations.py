@@ -1,9 +1,9 @@
-"""How long a sweep's trials take, as one agent knows: those of its own, and what the ledger tells of the others'."""
+"""How long a sweep's trials take at most, as one agent knows: of its own, and of the others by the ledger."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ._ledger import EventReader
@@ -19,19 +19,21 @@ class Durations:
 
     def __init__(self, reader: EventReader) -> None:
         self._reader = reader
-        self._known_s: list[float] = []
+        self._longest_s: float | None = None
         self._looked_left_s = math.inf
 
     def add(self, duration_s: float) -> None:
         """A trial of this agent's own has finished."""
-        self._known_s.append(duration_s)
+        self._longest_s = max(duration_s, self._longest_s or 0.0)
 
-    def so_far_s(self, left_s: float) -> Sequence[float]:
-        """Return them, in seconds; a trial may be listed twice. left_s: until the end of the agent's job."""
+    def longest_s(self, left_s: float) -> float | None:
+        """Return the longest so far, in seconds, None before any. left_s: until the end of the agent's job."""
         if left_s <= self._looked_left_s / 2:
             self._looked_left_s = left_s
-            self._known_s += [float(event["duration_s"]) for event in self._reader.new_events() if _tells(event)]
-        return self._known_s
+            for event in self._reader.new_events():
+                if _tells(event):
+                    self.add(float(event["duration_s"]))
+        return self._longest_s
 
 
 def _tells(event: Mapping[str, Any]) -> bool:

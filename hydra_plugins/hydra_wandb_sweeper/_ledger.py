@@ -31,13 +31,16 @@ from typing import Any
 
 from ._client import SweepRef
 from ._errors import SweepError
+from ._failures import DIRECTORIES as FAILURES
+from ._failures import Failures
 from ._files import create_first, create_once, read_json, write_whole
 from ._server import ServerRef
+from ._tally import first_free
 from ._template import Template
 
 DIRECTORY = ".sweep"
 _SUBDIRECTORIES = tuple(
-    "trials runs attempts offers failed events results jobs job_numbers signs".split()  # noqa: SIM905
+    "trials runs attempts offers events results jobs job_numbers signs".split()  # noqa: SIM905
 )
 
 
@@ -100,7 +103,8 @@ class Trial:
 class Ledger:
     """One process's view of a sweep's ledger.
 
-    directory: the sweep directory. writer: name of this process's file of events, unique in the sweep.
+    directory: the sweep directory. writer: name of this process's file of events, unique in the sweep. failures: the
+    trials that have failed for good.
     """
 
     def __init__(self, directory: Path, writer: str, clock: Callable[[], float] = time.time) -> None:
@@ -108,6 +112,7 @@ class Ledger:
         self._root = directory / DIRECTORY
         self.writer = writer
         self.clock = clock
+        self.failures = Failures(self._root)
         self._next_number_hint = 0
 
     @classmethod
@@ -124,7 +129,7 @@ class Ledger:
         """Make the ledger of a new sweep. Errors: SweepError if the directory holds another sweep's."""
         cls.refuse_taken(directory)
         root = directory / DIRECTORY
-        for name in _SUBDIRECTORIES:
+        for name in (*_SUBDIRECTORIES, *FAILURES):
             (root / name).mkdir(parents=True, exist_ok=True)
         write_whole(root / "sweep.json", {**asdict(record), "template": record.template.to_json()})
         return cls(directory, writer)
@@ -181,18 +186,7 @@ class Ledger:
         return self._next_number_hint
 
     def _first_free_number(self) -> int:
-        """Numbers are taken from 0 without gaps: gallop, then bisect. O(log n) looks, not a listing per claim."""
-        low, step = self._next_number_hint, 1
-        while self._is_taken(low + step - 1):
-            low, step = low + step, step * 2
-        high = low + step - 1
-        while low < high:
-            middle = (low + high) // 2
-            if self._is_taken(middle):
-                low = middle + 1
-            else:
-                high = middle
-        return low
+        return first_free(self._is_taken, self._next_number_hint)
 
     def _is_taken(self, number: int) -> bool:
         return self._trial_path(number).exists()
@@ -307,21 +301,6 @@ class Ledger:
             if create_once(self._root / "job_numbers" / str(number), 0):
                 reserved.append(number)
         return reserved
-
-    # --- failures ---
-
-    def mark_failed(self, trial: Trial) -> int:
-        """Count a trial whose retries are used up; returns how many there are now."""
-        create_once(self._root / "failed" / f"{trial.number:06d}", 0)
-        return len(self._names("failed"))
-
-    def has_failed(self, trial: Trial) -> bool:
-        """True if a trial was counted as failed."""
-        return (self._root / "failed" / f"{trial.number:06d}").exists()
-
-    def unmark_failed(self, trial: Trial) -> None:
-        """The trial gets another chance after all."""
-        (self._root / "failed" / f"{trial.number:06d}").unlink(missing_ok=True)
 
     # --- events ---
 

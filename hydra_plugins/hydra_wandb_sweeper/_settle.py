@@ -127,7 +127,7 @@ class Settler:
         return None
 
     def _count_failed(self, trial: Trial) -> str | None:
-        failed = self.ledger.mark_failed(trial)
+        failed = self.ledger.failures.mark(trial.number)
         total = self.sweep.expected_trials or max(self.ledger.claimed_count(), 10)
         if failed <= self.settings.max_failure_rate * total:
             return None
@@ -172,7 +172,7 @@ class Settler:
         for trial in self.streak.values():
             # Others may have taken its retry meanwhile: then it is theirs.
             if self.ledger.last_attempt_by(trial.number) == self.summary.name:
-                self.ledger.unmark_failed(trial)
+                self.ledger.failures.unmark(trial.number)
                 self.ledger.offer_again(trial, "its agent gave up")
 
 

@@ -45,6 +45,6 @@ def following(trial: Trial) -> Trial:
 
 def record_lost(ledger: Ledger, trial: Trial, error: str) -> None:
     """Count a trial as failed that nobody will run any more."""
-    ledger.mark_failed(trial)
+    ledger.failures.mark(trial.number)
     lost: dict[str, Any] = {"metrics": {}, "output_dir": None, "duration_s": None}
     ledger.record("ended", trial, state=FAILED, error=error, error_line=error, final=True, **lost)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -52,11 +52,9 @@ def too_short(wall_time: WallTime, expected_s: float | None) -> str | None:
     )
 
 
-def expected_trial_s(durations_s: Sequence[float], configured_min: float | None) -> float | None:
+def expected_trial_s(longest_s: float | None, configured_min: float | None) -> float | None:
     """Return how long the next trial may take: as configured, else as long as the longest so far."""
-    if configured_min is not None:
-        return configured_min * 60
-    return max(durations_s, default=None)
+    return longest_s if configured_min is None else configured_min * 60
 
 
 def grace_s(wall_time: WallTime, *, margin_s: float, default_s: float) -> float:

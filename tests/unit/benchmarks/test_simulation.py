@@ -331,4 +331,4 @@ def test_agents_read_from_memory_what_the_ledger_has_on_disk(tmp_path: Path) -> 
     for state, duration_s in (("finished", 60.0), ("failed", 70.0), ("finished", None), ("finished", 80.0)):
         ledger.record("ended", Trial(0, 0, "run"), state=state, duration_s=duration_s)
     on_disk = Durations(Ledger(tmp_path, "").reader())
-    assert Durations(ledger.reader()).so_far_s(1.0) == on_disk.so_far_s(1.0) == [60.0, 80.0]
+    assert Durations(ledger.reader()).longest_s(1.0) == on_disk.longest_s(1.0) == 80.0

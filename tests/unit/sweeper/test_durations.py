@@ -36,18 +36,20 @@ def test_trials_of_all_agents_count_that_have_finished(others: Ledger) -> None:
     end(others, None)  # recorded for an agent that died right after it
     durations = Durations(others.reader())
     durations.add(30.0)
-    assert sorted(durations.so_far_s(1000.0)) == [30.0, 60.0]
+    assert durations.longest_s(1000.0) == 60.0
+    durations.add(61.0)
+    assert durations.longest_s(1000.0) == 61.0
 
 
 def test_the_ledger_is_read_again_when_half_of_the_time_has_passed_and_no_sooner(others: Ledger) -> None:
     durations = Durations(others.reader())
-    assert durations.so_far_s(1000.0) == []
+    assert durations.longest_s(1000.0) is None
     end(others, 60.0)
-    assert durations.so_far_s(501.0) == []
-    assert durations.so_far_s(500.0) == [60.0]
+    assert durations.longest_s(501.0) is None
+    assert durations.longest_s(500.0) == 60.0
     end(others, 70.0)
-    assert durations.so_far_s(251.0) == [60.0]
-    assert durations.so_far_s(250.0) == [60.0, 70.0]
+    assert durations.longest_s(251.0) == 60.0
+    assert durations.longest_s(250.0) == 70.0
 
 
 class CountingReader:
@@ -66,7 +68,7 @@ def test_the_number_of_reads_does_not_grow_with_the_number_of_trials(lefts_s: li
     reader = CountingReader()
     durations = Durations(reader)  # type: ignore[arg-type]
     for left_s in sorted(lefts_s, reverse=True):
-        durations.so_far_s(left_s)
+        durations.longest_s(left_s)
     assert 1 <= reader.reads <= math.log2(172_800.0) + 1
 
 

@@ -187,6 +187,18 @@ def test_a_trial_asks_no_more_of_the_file_system_after_thirty_times_the_trials(t
     assert few == many
 
 
+def test_a_failure_asks_no_more_of_the_file_system_after_thirty_times_the_failures(tmp_path: Path) -> None:
+    ledger, calls = Ledger.create(tmp_path, RECORD, "agent-0"), []
+    for number in range(MANY + 1):
+        work = partial(ledger.failures.mark, number)
+        if number in (FEW, MANY):
+            calls.append(system_calls_of(work))
+        else:
+            assert work() == number + 1
+    few, many = calls
+    assert few == many
+
+
 def test_the_events_of_agents_that_have_ended_are_not_opened_again(tmp_path: Path) -> None:
     """Each time a job is put back into the queue it has other agents, and so other files."""
     supervisor, agent = Ledger.create(tmp_path, RECORD, "supervisor"), Ledger(tmp_path, "agent-0")

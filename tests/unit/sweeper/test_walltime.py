@@ -33,13 +33,13 @@ def test_a_trial_begins_only_if_it_ends_before_the_warning(
 
 
 @pytest.mark.parametrize(
-    ("durations_s", "configured_min", "expected_s"),
-    [([], None, None), ([3.0, 9.0, 4.0], None, 9.0), ([3.0], 2.0, 120.0), ([], 0.5, 30.0)],
+    ("longest_s", "configured_min", "expected_s"),
+    [(None, None, None), (9.0, None, 9.0), (3.0, 2.0, 120.0), (None, 0.5, 30.0)],
 )
 def test_a_trial_takes_as_long_as_configured_or_as_the_longest_so_far(
-    durations_s: list[float], configured_min: float | None, expected_s: float | None
+    longest_s: float | None, configured_min: float | None, expected_s: float | None
 ) -> None:
-    assert expected_trial_s(durations_s, configured_min) == expected_s
+    assert expected_trial_s(longest_s, configured_min) == expected_s
 
 
 @pytest.mark.parametrize(
