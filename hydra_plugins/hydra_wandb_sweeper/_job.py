@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -150,24 +151,25 @@ class AgentJob:
     def _run_side_by_side(self, names: Sequence[str], number: int, wall_time: WallTime) -> list[dict[str, Any]]:
         """Run each agent in a process of its own, so that one that dies leaves the others alone."""
         fork = multiprocessing.get_context("fork")
-        queue = fork.SimpleQueue()
+        # One each: a pipe takes 64 KiB until somebody reads it, and nobody does before all have ended.
+        pipes: list[Connection] = []
         cpus = usable_cpus()
         shares = [share_of(index, len(names), os.environ, cpus) for index in range(len(names))]
 
         def start(index: int, name: str) -> Any:
-            arguments = (os.getpid(), name, shares[index], number, wall_time, queue)
+            receiver, sender = fork.Pipe(duplex=False)
+            arguments = (os.getpid(), name, shares[index], number, wall_time, sender)
             process = fork.Process(target=self._report, args=arguments, name=name)
             process.start()
+            sender.close()
+            pipes.append(receiver)
             return process
 
         signs = Signs(self.directory / DIRECTORY, self.silence_s)
         group = SideBySide(names, start, lambda name: self._take_over_from(name, number), signs)
         with _on_stop_signals(group.signal):
             group.run()
-        summaries = []
-        while not queue.empty():
-            summaries.append(queue.get())
-        return summaries
+        return [summary for pipe in pipes if (summary := _received(pipe)) is not None]
 
     def _take_over_from(self, name: str, number: int) -> None:
         """One of this job's agents has died: offer its trial, as the job itself gives no sign of that."""
@@ -176,13 +178,25 @@ class AgentJob:
         take_over(ledger, history, name, self.settings.max_retries)
         ledger.record("agent_died", agent=name)
 
-    def _report(self, job_pid: int, name: str, share: Share, number: int, wall_time: WallTime, queue: Any) -> None:
+    def _report(
+        self, job_pid: int, name: str, share: Share, number: int, wall_time: WallTime, sender: Connection
+    ) -> None:
         # Else an agent would outlive its job, and run trials that others have taken over.
         die_with(job_pid)
         if share.text:
             log.info("Agent %s: %s", name, share.text)
         share.take()
-        queue.put(self._run_agent(name, number, wall_time))
+        sender.send(self._run_agent(name, number, wall_time))
+
+
+def _received(pipe: Connection) -> dict[str, Any] | None:
+    """What an agent that has ended sent, None if it died before."""
+    with pipe:
+        try:
+            summary: dict[str, Any] = pipe.recv()
+        except EOFError:
+            return None
+        return summary
 
 
 @dataclass(frozen=True)
