@@ -90,7 +90,8 @@ class Order:
 class DirectRun:
     """One attempt's hold on its trial's run.
 
-    find_run: see record_and_finish. Errors of `wait_until_ready` and `finish`: those of Transport.
+    packages: gives what list_packages does; asked at the end. find_run: see record_and_finish. Errors of
+    `wait_until_ready` and `finish`: those of Transport.
     """
 
     def __init__(
@@ -98,12 +99,14 @@ class DirectRun:
         order: Order,
         client: RunClient,
         facts: RunFacts,
+        packages: Callable[[], str],
         find_run: Callable[[], RunInfo | None],
     ) -> None:
         self._order = order
         self._run_id = order.trial.run_id
         self._find_run = find_run
         self._facts = facts
+        self._packages = packages
         self._client = client
         self._writer = Writer(str(uuid.uuid4()), datetime.now(timezone.utc), str(order.output_dir), disks())
         swept = dict(order.trial.args)
@@ -179,7 +182,7 @@ class DirectRun:
     def _end(self, ending: Ending, exit_code: int) -> dict[str, Any]:
         line = history_line(ending, self._tail.summary, self._tail.step)
         summary = last_summary(ending, self._tail.summary, line)
-        run_files = self._upload_large(contents(self._facts, self._writer, self._config, summary))
+        run_files = self._upload_large(contents(self._facts, self._packages(), self._writer, self._config, summary))
         files = {SUMMARY: _whole(summary)}
         if line is not None:
             files["wandb-history.jsonl"] = {"offset": self._tail.history_lines, "content": [json.dumps(line)]}

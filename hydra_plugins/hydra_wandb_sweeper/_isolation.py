@@ -24,7 +24,7 @@ from ._trial import TaskContext, records_directly, run_trial
 from ._wakeup import Wakeup
 from ._wandb_run import server_environment
 from ._wandb_service import SharedService, may_share_service
-from ._warm_up import gather_if_needed, prepare_trial, warm_up
+from ._warm_up import gather_if_needed, gather_packages, prepare_trial, warm_up
 
 
 class TrialProcess(Protocol):
@@ -68,10 +68,18 @@ def make_isolation(kind: str, context: TaskContext, sweep: SweepRecord, wakeup: 
         return InlineIsolation(context, sweep)
     if kind == "spawn":
         gather_if_needed(context, sweep)
+        gather_packages(context, sweep)
         return SpawnIsolation(context, sweep, wakeup, scratch)
     service = _start_service(context, sweep)
     warm_up(context, sweep)
-    return ForkIsolation(context, sweep, wakeup, service, lambda trial: prepare_trial(context, sweep, trial))
+    return ForkIsolation(
+        context,
+        sweep,
+        wakeup,
+        service,
+        prepare=lambda trial: prepare_trial(context, sweep, trial),
+        meanwhile=lambda: gather_packages(context, sweep),
+    )
 
 
 def _start_service(context: TaskContext, sweep: SweepRecord) -> SharedService | None:
@@ -109,7 +117,8 @@ class ForkIsolation:
     """A process per trial, forked from the agent: it starts with the user's code imported.
 
     service: for all the trials' W&B runs; None has each trial start its own. prepare: called before an attempt is
-    forked, which inherits what it did.
+    forked, which inherits what it did. meanwhile: called when one has been forked: what later ones inherit, and the
+    first one needn't wait for.
     """
 
     def __init__(
@@ -118,13 +127,16 @@ class ForkIsolation:
         sweep: SweepRecord,
         wakeup: Wakeup,
         service: SharedService | None = None,
+        *,
         prepare: Callable[[Trial], None] = lambda _: None,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
         self._context = context
         self._sweep = sweep
         self._wakeup = wakeup
         self._service = service
         self._prepare = prepare
+        self._meanwhile = meanwhile
         self._last: tuple[ChildProcess, Path] | None = None
 
     def start(self, trial: Trial, result_path: Path) -> TrialProcess:
@@ -143,6 +155,7 @@ class ForkIsolation:
             os.setpgid(pid, pid)
         process = ChildProcess(pid, self._wakeup, notice)
         self._last = process, result_path
+        self._meanwhile()
         return process
 
     def close(self) -> None:

@@ -15,7 +15,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -32,8 +31,7 @@ class RunFacts:
     """What is the same for all runs of a process.
 
     program: as W&B names it, "" if unknown. commit, remote: of the git repository of the working directory, None if
-    there is none. wandb_version: of the SDK that is installed. requirements: the text of requirements.txt. metadata:
-    the rest of wandb-metadata.json.
+    there is none. wandb_version: of the SDK that is installed. metadata: the rest of wandb-metadata.json.
     """
 
     host: str
@@ -41,7 +39,6 @@ class RunFacts:
     commit: str | None
     remote: str | None
     wandb_version: str
-    requirements: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -70,7 +67,6 @@ def gather_facts(ask: Ask | None = None, environ: Mapping[str, str] = os.environ
         commit=commit,
         remote=remote,
         wandb_version=importlib.metadata.version("wandb"),
-        requirements=requirements(),
         metadata={name: value for name, value in metadata.items() if value not in (None, {}, [])},
     )
 
@@ -154,9 +150,8 @@ def _slurm(environ: Mapping[str, str]) -> dict[str, str]:
     return {n.removeprefix(prefix).lower(): value for n, value in environ.items() if n.startswith(prefix)}
 
 
-@lru_cache(maxsize=1)
-def requirements() -> str:
-    """Return the text of requirements.txt; it is made once in a process and those that are forked from it."""
+def list_packages() -> str:
+    """Return the text of requirements.txt: the packages that can be imported. Takes some 30 ms."""
     found = ((d.metadata["Name"], d.version) for d in importlib.metadata.distributions())
     return "".join(f"{name}=={version}\n" for name, version in found if name)
 

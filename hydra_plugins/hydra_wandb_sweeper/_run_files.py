@@ -58,12 +58,12 @@ def config_yaml(config: Mapping[str, Any]) -> str:
 
 
 def contents(
-    facts: RunFacts, writer: Writer, config: Mapping[str, Any], summary: Mapping[str, Any]
+    facts: RunFacts, packages: str, writer: Writer, config: Mapping[str, Any], summary: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Return the text of every file but output.log."""
+    """Return the text of every file but output.log. packages: from list_packages."""
     return {
         "wandb-metadata.json": json.dumps(metadata(facts, writer), indent=2),
-        REQUIREMENTS: facts.requirements,
+        REQUIREMENTS: packages,
         "config.yaml": config_yaml(config),
         SUMMARY: json.dumps(summary),
     }

@@ -30,7 +30,7 @@ from ._ledger import SweepRecord, Trial
 from ._notice import Notice, preempt_signal
 from ._outcome import Outcome, TrialPreempted
 from ._run_client import RunClient
-from ._run_facts import RunFacts, gather_facts, requirements
+from ._run_facts import RunFacts, gather_facts, list_packages
 from ._run_files import REQUIREMENTS
 from ._run_job import run_job
 from ._sdk_run import SdkRun
@@ -65,6 +65,11 @@ class TaskContext:
     def facts(self) -> RunFacts:
         """What trials record of this agent's program and machine; once known, spawned processes are told it."""
         return gather_facts()
+
+    @cached_property
+    def packages(self) -> str:
+        """The packages that trials can import; forked and spawned processes are told it as `facts`."""
+        return list_packages()
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "composer"}
@@ -180,9 +185,9 @@ def _enter_run(
     find_run = partial(_find_run, sweep, trial)
     if is_direct:
         order = Order(trial, env, resolved_config(config), output_dir, context.sdk_after_s)
-        return DirectRun(order, client, context.facts, find_run)
+        return DirectRun(order, client, context.facts, lambda: context.packages, find_run)
     # All trials of an agent have the same packages; elsewhere the SDK sends what they are.
-    own_files = {REQUIREMENTS: requirements()} if sweep.server.is_local else {}
+    own_files = {REQUIREMENTS: context.packages} if sweep.server.is_local else {}
     prepare_run(env, trial.args, resolved_config(config), lists_packages=not own_files)
     return SdkRun(trial.run_id, client, own_files, opens_run=context.opens_run, find_run=find_run)
 

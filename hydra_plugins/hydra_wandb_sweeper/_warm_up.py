@@ -9,19 +9,21 @@ from typing import Any
 
 from ._errors import SweepError
 from ._ledger import SweepRecord, Trial
-from ._run_facts import requirements
 from ._trial import TaskContext, overrides_of, records_directly
 
 
 def warm_up(context: TaskContext, sweep: SweepRecord) -> None:
-    """Import and gather what every forked trial needs. Starts neither a thread nor W&B's service process."""
+    """Import and gather what every forked trial needs at its beginning.
+
+    Starts neither a thread nor W&B's service process.
+    """
     with contextlib.suppress(SweepError):  # it has been edited; its trials say so
         context.composer.prepare(overrides_of(sweep, sample_args(sweep.parameters)))
     if not gather_if_needed(context, sweep):
         import wandb  # noqa: F401 (half a second)
 
         if sweep.server.is_local:
-            requirements()
+            context.packages  # noqa: B018 (computed by being asked for)
     # What is there now stays: trials needn't look through it for garbage, nor copy its pages by doing so.
     gc.freeze()
 
@@ -30,6 +32,12 @@ def prepare_trial(context: TaskContext, sweep: SweepRecord, trial: Trial) -> Non
     """Compose what a trial has in common with others of the same choices, unless that has been done."""
     with contextlib.suppress(SweepError):
         context.composer.prepare(overrides_of(sweep, trial.args))
+
+
+def gather_packages(context: TaskContext, sweep: SweepRecord) -> None:
+    """Have ready, once, what trials record at their end where that isn't left to W&B's SDK."""
+    if "packages" not in vars(context) and records_directly(context, sweep):
+        context.packages  # noqa: B018 (computed by being asked for)
 
 
 def gather_if_needed(context: TaskContext, sweep: SweepRecord) -> bool:
