@@ -36,17 +36,16 @@ from pathlib import Path
 from typing import Any
 
 import results
+from commands import plugin
 from counting_proxy import CountingProxy
 from results import Table
 from server import Server
-from server_load import PROJECT
 
 from hydra_plugins.hydra_wandb_sweeper._control import Control
 from hydra_plugins.hydra_wandb_sweeper._ledger import DIRECTORY
 from hydra_plugins.hydra_wandb_sweeper._server import LOCAL_DIRECTORY
 from wandb_sweep_server.address import ServerAddress, write_address
 
-APP = str(Path(__file__).resolve().parent / "apps" / "counting_app.py")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -153,15 +152,14 @@ def fleet(address: ServerAddress, url: str, options: Sequence[str], trials: int,
     """Start a sweep of so many trials. address: of its server; url: where that is asked."""
     # Agents of a sweep that failed may still write there.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        directory, marks, values = Path(folder) / "sweep", Path(folder) / "marks", f"x=range({trials})"
+        directory, marks = Path(folder) / "sweep", Path(folder) / "marks"
         marks.touch()
         place = Path(folder) / LOCAL_DIRECTORY
         place.mkdir()
         write_address(replace(address, url=url, directory=place))
-        own = ["-m", "hydra/sweeper=wandb", "hydra.sweeper.server=local", f"hydra.sweeper.project={PROJECT}"]
-        own += ["hydra.sweeper.sdk_after_s=3600"]
-        command = [sys.executable, APP, *own, f"hydra.sweep.dir={directory}", *options, values]
-        env = {**os.environ, "MARKS": str(marks), **env}
+        own = ("hydra.sweeper.sdk_after_s=3600", f"hydra.sweep.dir={directory}")
+        command = [*plugin(*own, *options)(address, 1)[:-1], f"x=range({trials})"]
+        env = {**os.environ, "TRIAL": "counting", "MARKS": str(marks), **env}
         with open(Path(folder) / "output", "wb") as output:
             process = subprocess.Popen(command, cwd=folder, env=env, stdout=output, stderr=output)
         try:

@@ -28,7 +28,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import results
-from peers import APPS, plugin
+from cases import Case
+from commands import APPS
+from peers import one_agent
 from results import Row, Table, spread
 from server import Server, finish_trials, in_own_process
 
@@ -60,13 +62,7 @@ class Sweep:
 
     def env(self) -> Mapping[str, str]:
         """For its processes."""
-        return {
-            **os.environ,
-            "STAMPS": str(self.stamps),
-            "TASK": "returns",
-            "HEAVY": "0",
-            "PYTHONPATH": str(APPS),
-        }
+        return {**os.environ, **Case(logs=False, heavy=False).environment(self.stamps), "PYTHONPATH": str(APPS)}
 
     def times_s(self, event: str) -> list[float]:
         """When trials began, or ended."""
@@ -81,7 +77,7 @@ def begin(sweep: Sweep, trials: int) -> int:
         RuntimeError: No trial began; with the end of the command's output.
     """
     with Server(sweep.server) as address:
-        command = plugin("fork", f"hydra.sweep.dir={sweep.directory}")(address, 1)
+        command = one_agent("fork", f"hydra.sweep.dir={sweep.directory}")(address, 1)
         command[-1] = f"x=range({trials})"
         output = sweep.project / "output"
         with output.open("w") as file:

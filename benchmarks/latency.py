@@ -32,29 +32,17 @@ from pathlib import Path
 from typing import Any
 
 import results
+from cases import CASES, Case
+from commands import APP
 from results import Table
 from server import Server
 
 from wandb_sweep_server.launch import ServerAddress, read_address
 
-APP = str(Path(__file__).resolve().parent / "apps" / "app.py")
 LOCAL_SERVER = ".wandb_sweep_server"
 PLUGIN = ("-m", "hydra/sweeper=wandb", "hydra.sweeper.server=local", "hydra.sweeper.metric.name=loss")
 SIZES = (10, 1_000, 100_000)
 ENDS = (100, 10_000, 100_000)
-
-
-@dataclass(frozen=True)
-class Case:
-    """A kind of app. logs: its task opens a W&B run itself. heavy: it takes three seconds to import."""
-
-    logs: bool
-    heavy: bool
-
-    @property
-    def name(self) -> str:
-        """As in the table."""
-        return ("logs" if self.logs else "returns") + (", imports for 3 s" if self.heavy else "")
 
 
 @dataclass(frozen=True)
@@ -91,10 +79,8 @@ def environment(stamps: Path, case: Case, address: ServerAddress | None) -> dict
     env |= {
         "NETRC": os.devnull,
         "HOME": str(stamps.parent),
-        "STAMPS": str(stamps),
-        "TASK": "logs" if case.logs else "returns",
-        "HEAVY": str(int(case.heavy)),
         "WANDB_SILENT": "true",
+        **case.environment(stamps),
     }
     if address is not None:
         env |= {"WANDB_BASE_URL": address.url, "WANDB_API_KEY": address.api_key}
@@ -331,10 +317,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = results.parser(__doc__)
     parser.add_argument("--only", choices=("start", "size", "end"), help="one of the measurements")
     options = results.parse(parser, arguments)
-    cases = [Case(logs, heavy) for heavy in (False, True) for logs in (False, True)]
     tables = []
     if options.only in (None, "start"):
-        chosen = cases[:1] if options.quick else cases
+        chosen = [Case(logs=False, heavy=False)] if options.quick else CASES
         tables.append(Table("Start", measure_start(chosen, options.repeat)))
     if options.only in (None, "size"):
         sizes = SIZES[:2] if options.quick else SIZES

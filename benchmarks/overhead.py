@@ -22,7 +22,6 @@ alike. Peers that let seconds pass between trials run two or four of them each t
 from __future__ import annotations
 
 import itertools
-import os
 import statistics
 import subprocess
 import sys
@@ -34,32 +33,18 @@ from pathlib import Path
 from typing import Any
 
 import results
-from peers import APPS, LOOP, WANDB_AGENT, Peer, has_cluster, peers
+from cases import CASES, Case
+from commands import environment, has_cluster
+from peers import LOOP, WANDB_AGENT, Peer, peers
 from results import Row, Table, median_of, spread
 from server import Server
-from server_load import PROJECT
 
 from wandb_sweep_server.launch import ServerAddress
 
 
-@dataclass(frozen=True)
-class Case:
-    """A trial's kind. logs: to W&B. heavy: its script takes three seconds to import."""
-
-    logs: bool
-    heavy: bool
-
-    @property
-    def name(self) -> str:
-        """As in the table."""
-        return ("logs" if self.logs else "returns") + (" + 3 s import" if self.heavy else "")
-
-    def is_of(self, peer: Peer) -> bool:
-        """True if a peer is measured with it."""
-        return (peer.logs if self.logs else peer.returns) and (peer.heavy or not self.heavy)
-
-
-CASES = [Case(logs, heavy) for heavy in (False, True) for logs in (True, False)]
+def is_of(case: Case, peer: Peer) -> bool:
+    """True if a peer is measured with it."""
+    return (peer.logs if case.logs else peer.returns) and (peer.heavy or not case.heavy)
 
 
 @dataclass(frozen=True)
@@ -82,16 +67,7 @@ def measure(peer: Peer, case: Case, address: ServerAddress, server: Path, trials
         # Where the plugin looks for its project's server.
         Path(folder, ".wandb_sweep_server").symlink_to(server)
         stamps = Path(folder, "stamps")
-        env = {
-            **os.environ,
-            "STAMPS": str(stamps),
-            "TASK": "logs" if case.logs else "returns",
-            "HEAVY": str(int(case.heavy)),
-            "WANDB_BASE_URL": address.url,
-            "WANDB_API_KEY": address.api_key,
-            "WANDB_PROJECT": PROJECT,
-            "PYTHONPATH": str(APPS),  # submitit's jobs don't find what stands beside the script
-        }
+        env = {**environment("task", address), **case.environment(stamps)}
         command = peer.command(address, trials)
         started_s = time.monotonic()
         done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
@@ -112,7 +88,7 @@ def measure_case(
     case: Case, chosen: Sequence[Peer], address: ServerAddress, server: Path, trials: int, repeat: int
 ) -> list[Row]:
     """A row for each peer."""
-    able = [peer for peer in chosen if case.is_of(peer)]
+    able = [peer for peer in chosen if is_of(case, peer)]
     found: dict[str, list[Measurement]] = {peer.name: [] for peer in able}
     for number in range(repeat):
         for peer in able:

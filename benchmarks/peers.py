@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from server_load import ENTITY, PROJECT, Connection, create_sweep
+from commands import APP, APPS, SLURM, Command, cli_agent, function_agent, has_cluster, hydra, plugin
 
 from wandb_sweep_server.launch import ServerAddress
 
 REPO = Path(__file__).resolve().parent.parent
-APPS = Path(__file__).resolve().parent / "apps"
-APP = str(APPS / "app.py")
 # Made by `make bench-venvs`: hydra-optuna-sweeper and this project want different versions of Optuna.
 OPTUNA_PYTHON = REPO / ".venv-bench-optuna" / "bin" / "python"
 OPTUNA_MODULE = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper"
-
-# The command that runs a number of trials.
-Command = Callable[[ServerAddress, int], list[str]]
 
 
 @dataclass(frozen=True)
@@ -52,52 +43,30 @@ WANDB_AGENT = "wandb agent (CLI)"
 def peers() -> list[Peer]:
     """All that are compared, the floor first."""
     no_slurm = None if has_cluster() else "there is no SLURM cluster"
-    slurm = ("hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=20")
+    slurm = (SLURM, "hydra.launcher.timeout_min=20")
     return [
         Peer(LOOP, _loop),
-        Peer("this plugin, fork", plugin("fork")),
-        Peer("this plugin, fork, W&B's SDK from the start", plugin("fork", SDK_AT_ONCE), logs=False, heavy=False),
-        Peer("this plugin, spawn", plugin("spawn"), most_trials=4),
-        Peer("this plugin, none", plugin("none"), heavy=False),
-        Peer("this plugin, fork, in a SLURM job", plugin("fork", *slurm), heavy=False, missing=no_slurm),
-        Peer("Hydra's BasicSweeper", _hydra()),
+        Peer("this plugin, fork", one_agent("fork")),
+        Peer("this plugin, fork, W&B's SDK from the start", one_agent("fork", SDK_AT_ONCE), logs=False, heavy=False),
+        Peer("this plugin, spawn", one_agent("spawn"), most_trials=4),
+        Peer("this plugin, none", one_agent("none"), heavy=False),
+        Peer("this plugin, fork, in a SLURM job", one_agent("fork", *slurm), heavy=False, missing=no_slurm),
+        Peer("Hydra's BasicSweeper", hydra()),
         Peer("hydra-optuna-sweeper", _optuna, missing=_no_optuna_sweeper()),
-        Peer(WANDB_AGENT, _cli_agent, returns=False, most_trials=2),
-        Peer("wandb.agent(function)", _function_agent, returns=False, most_trials=2),
+        Peer(WANDB_AGENT, cli_agent, returns=False, most_trials=2),
+        Peer("wandb.agent(function)", function_agent, returns=False, most_trials=2),
         Peer(
             "a SLURM job per trial (array)",
-            _hydra(*slurm, "hydra.launcher.array_parallelism=1"),
+            hydra(*slurm, "hydra.launcher.array_parallelism=1"),
             most_trials=2,
             missing=no_slurm,
         ),
     ]
 
 
-def has_cluster() -> bool:
-    """True if jobs can be submitted."""
-    return bool(shutil.which("sbatch") and os.environ.get("SLURM_CONF"))
-
-
-def values(trials: int) -> str:
-    """The sweep of so many trials, as Hydra's command line has it."""
-    return "x=" + ",".join(f"{number}.0" for number in range(trials))
-
-
-def plugin(isolation: str, *more: str) -> Command:
-    """This plugin. more: overrides."""
-    own = (
-        "hydra/sweeper=wandb",
-        "hydra.sweeper.server=local",
-        f"hydra.sweeper.project={PROJECT}",
-        "hydra.sweeper.metric.name=loss",
-        "hydra.sweeper.agents=1",
-        f"hydra.sweeper.isolation={isolation}",
-    )
-    return _hydra(*own, *more)
-
-
-def _hydra(*more: str) -> Command:
-    return lambda _, trials: [sys.executable, APP, "-m", *more, values(trials)]
+def one_agent(isolation: str, *more: str) -> Command:
+    """This plugin with one agent. more: overrides."""
+    return plugin("hydra.sweeper.agents=1", f"hydra.sweeper.isolation={isolation}", *more)
 
 
 def _loop(_: ServerAddress, trials: int) -> list[str]:
@@ -122,31 +91,3 @@ def _no_optuna_sweeper() -> str | None:
         return "`make bench-venvs` was not run"
     done = subprocess.run([str(OPTUNA_PYTHON), "-c", f"import {OPTUNA_MODULE}"], capture_output=True, text=True)
     return None if done.returncode == 0 else f"it can't be imported: {done.stderr.strip().splitlines()[-1]}"
-
-
-def _cli_agent(address: ServerAddress, trials: int) -> list[str]:
-    wandb = str(Path(sys.executable).with_name("wandb"))
-    return [wandb, "agent", f"{ENTITY}/{PROJECT}/{_sweep(address, trials)}"]
-
-
-def _function_agent(address: ServerAddress, trials: int) -> list[str]:
-    return [sys.executable, str(APPS / "function_agent.py"), _sweep(address, trials)]
-
-
-def _sweep(address: ServerAddress, trials: int) -> str:
-    config = {
-        "method": "grid",
-        "program": APP,
-        "metric": {"name": "loss", "goal": "minimize"},
-        "parameters": {"x": {"values": [float(number) for number in range(trials)]}},
-        "command": ["${env}", sys.executable, "${program}", "${args_no_hyphens}"],
-    }
-
-    async def create() -> str:
-        connection = Connection(address)
-        try:
-            return await create_sweep(connection, config)
-        finally:
-            connection.close()
-
-    return asyncio.run(create())

@@ -24,7 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import results
-from peers import APPS, plugin
+from cases import Case
+from commands import APPS
+from peers import one_agent
 from results import Row, Table, spread
 from server import Server
 
@@ -75,8 +77,9 @@ def measure(task: str, trials: int, server: Path) -> tuple[Profile, float]:
     with tempfile.TemporaryDirectory() as folder, Server(server) as address:
         Path(folder, ".wandb_sweep_server").symlink_to(server)
         stamps, samples = Path(folder, "stamps"), Path(folder, "samples")
-        env = {**os.environ, "STAMPS": str(stamps), "SAMPLES": str(samples), "TASK": task, "HEAVY": "0"}
-        command = plugin("fork")(address, trials)
+        case = Case(logs=task == "logs", heavy=False)
+        env = {**os.environ, **case.environment(stamps), "SAMPLES": str(samples)}
+        command = one_agent("fork")(address, trials)
         command[1] = str(APPS / "sampled_app.py")
         output = Path(folder, "output")
         with output.open("w") as file:

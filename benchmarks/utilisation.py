@@ -23,31 +23,24 @@ trials; the table says how many.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
-import os
-import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import results
+from commands import SLURM, Command, cli_agent, environment, function_agent, has_cluster, hydra, plugin
 from results import Table
-from server_load import ENTITY, PROJECT, Connection, create_sweep
+from server import Server
 
 from hydra_plugins.hydra_wandb_sweeper._server import LOCAL_DIRECTORY
-from wandb_sweep_server.launch import ServerAddress, ensure_running
+from wandb_sweep_server.launch import ServerAddress
 
-APPS = Path(__file__).resolve().parent / "apps"
-APP = str(APPS / "sleeping_app.py")
 AGENTS = 4
 PARTS = 5
 # Of the project's test cluster (tests/slurm/cluster.py).
@@ -69,17 +62,16 @@ LONG = Case("logs", 30.0, 4 * AGENTS, 4 * AGENTS)
 QUICK = (Case("logs", 0.2, 12, 8), Case("returns", 0.2, 12, 8))
 QUICK_LONG = Case("logs", 1.0, 2 * AGENTS, 2 * AGENTS)
 
-# The commands that run a number of trials, all at a time.
-Commands = Callable[[ServerAddress, int], list[list[str]]]
-
 
 @dataclass(frozen=True)
 class Peer:
-    """Something that runs trials side by side. needs_wandb: none without W&B code. needs_cluster: only on SLURM.
-    is_ours: it runs the long trials too. most_trials: of one launch, by the cluster's MaxArraySize."""
+    """Something that runs trials side by side. times: how often its command is started for one sweep. needs_wandb:
+    none without W&B code. needs_cluster: only on SLURM. is_ours: it runs the long trials too. most_trials: of one
+    launch, by the cluster's MaxArraySize."""
 
     name: str
-    commands: Commands
+    command: Command
+    times: int = 1
     needs_wandb: bool = False
     needs_cluster: bool = False
     is_slow: bool = False
@@ -92,61 +84,17 @@ class Peer:
         return min(trials, self.most_trials or trials)
 
 
-def _values(trials: int) -> str:
-    return "x=" + ",".join(f"{number}.0" for number in range(trials))
-
-
-def _plugin(*more: str) -> Commands:
-    def commands(_: ServerAddress, trials: int) -> list[list[str]]:
-        own = ["hydra.sweeper.server=local", f"hydra.sweeper.project={PROJECT}"]
-        own += [f"hydra.sweeper.agents={AGENTS}", "hydra.sweeper.metric.name=loss", *more]
-        return [[sys.executable, APP, "-m", "hydra/sweeper=wandb", *own, _values(trials)]]
-
-    return commands
-
-
-def _hydra(*more: str) -> Commands:
-    return lambda _, trials: [[sys.executable, APP, "-m", *more, _values(trials)]]
-
-
-def _sweep(address: ServerAddress, trials: int) -> str:
-    config = {
-        "method": "grid",
-        "program": APP,
-        "metric": {"name": "loss", "goal": "minimize"},
-        "parameters": {"x": {"values": [float(number) for number in range(trials)]}},
-        "command": ["${env}", sys.executable, "${program}", "${args_no_hyphens}"],
-    }
-
-    async def create() -> str:
-        connection = Connection(address)
-        try:
-            return await create_sweep(connection, config)
-        finally:
-            connection.close()
-
-    return asyncio.run(create())
-
-
-def _cli_agents(address: ServerAddress, trials: int) -> list[list[str]]:
-    wandb = str(Path(sys.executable).with_name("wandb"))
-    return [[wandb, "agent", f"{ENTITY}/{PROJECT}/{_sweep(address, trials)}"]] * AGENTS
-
-
-def _function_agents(address: ServerAddress, trials: int) -> list[list[str]]:
-    return [[sys.executable, str(APPS / "sleeping_function.py"), _sweep(address, trials)]] * AGENTS
-
-
-_SLURM = ("hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=60")
+_SLURM = (SLURM, "hydra.launcher.timeout_min=60")
+_AGENTS = f"hydra.sweeper.agents={AGENTS}"
 PEERS = (
-    Peer("this plugin", _plugin(f"hydra.sweeper.agents_per_job={AGENTS}"), is_ours=True),
-    Peer("Hydra's joblib launcher", _hydra("hydra/launcher=joblib", f"hydra.launcher.n_jobs={AGENTS}")),
-    Peer(f"{AGENTS} times wandb agent (CLI)", _cli_agents, needs_wandb=True, is_slow=True),
-    Peer(f"{AGENTS} times wandb.agent(function)", _function_agents, needs_wandb=True, is_slow=True),
-    Peer("this plugin on SLURM", _plugin(*_SLURM), needs_cluster=True, is_ours=True),
+    Peer("this plugin", plugin(_AGENTS, f"hydra.sweeper.agents_per_job={AGENTS}"), is_ours=True),
+    Peer("Hydra's joblib launcher", hydra("hydra/launcher=joblib", f"hydra.launcher.n_jobs={AGENTS}")),
+    Peer(f"{AGENTS} times wandb agent (CLI)", cli_agent, times=AGENTS, needs_wandb=True, is_slow=True),
+    Peer(f"{AGENTS} times wandb.agent(function)", function_agent, times=AGENTS, needs_wandb=True, is_slow=True),
+    Peer("this plugin on SLURM", plugin(_AGENTS, *_SLURM), needs_cluster=True, is_ours=True),
     Peer(
         "a SLURM job per trial",
-        _hydra(*_SLURM, f"hydra.launcher.array_parallelism={AGENTS}"),
+        hydra(*_SLURM, f"hydra.launcher.array_parallelism={AGENTS}"),
         needs_cluster=True,
         is_slow=True,
         most_trials=MAX_ARRAY_SIZE,
@@ -173,21 +121,13 @@ def run(peer: Peer, case: Case, address: ServerAddress, trials: int) -> list[Mar
         marks = Path(folder) / "marks"
         marks.touch()
         (Path(folder) / LOCAL_DIRECTORY).symlink_to(address.directory)
-        env = {
-            **os.environ,
-            "MARKS": str(marks),
-            "TASK": case.task,
-            "SECONDS": str(case.seconds),
-            "PYTHONPATH": str(APPS),  # submitit's jobs don't find what is beside the script
-            "WANDB_BASE_URL": address.url,
-            "WANDB_API_KEY": address.api_key,
-            "WANDB_PROJECT": PROJECT,
-        }
+        own = {"MARKS": str(marks), "TASK": case.task, "SECONDS": str(case.seconds)}
+        env = {**environment("sleeping", address), **own}
         output = Path(folder) / "output"
         with output.open("w") as file:
             running = [
                 subprocess.Popen(command, cwd=folder, env=env, stdout=file, stderr=file, stdin=subprocess.DEVNULL)
-                for command in peer.commands(address, trials)
+                for command in [peer.command(address, trials)] * peer.times
             ]
             statuses = [process.wait() for process in running]
         found = [Mark(**json.loads(line)) for line in marks.read_text().splitlines()]
@@ -226,23 +166,11 @@ def row(peer: Peer, case: Case, marks: Sequence[Mark]) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def server(*, is_remote: bool) -> Iterator[ServerAddress]:
-    """The embedded server of all sweeps. is_remote: nodes of a cluster ask it."""
-    with tempfile.TemporaryDirectory() as folder:
-        address = ensure_running(Path(folder), host="0.0.0.0" if is_remote else "127.0.0.1")
-        try:
-            yield address
-        finally:
-            os.kill(address.pid, signal.SIGTERM)
-            while Path(f"/proc/{address.pid}").exists() and (address.directory / "server.json").exists():
-                time.sleep(0.01)
-
-
 def measure_all(chosen: Sequence[Peer], cases: Sequence[Case], long: Case, repeat: int) -> list[dict[str, Any]]:
     """A row for each kind of trial, peer and repetition."""
     rows = []
-    with server(is_remote=any(peer.needs_cluster for peer in chosen)) as address:
+    host = "0.0.0.0" if any(peer.needs_cluster for peer in chosen) else "127.0.0.1"  # nodes of a cluster ask it
+    with tempfile.TemporaryDirectory() as folder, Server(Path(folder), host) as address:
         for case in (*cases, long):
             able = [peer for peer in chosen if case.task == "logs" or not peer.needs_wandb]
             for peer in [p for p in able if p.is_ours] if case is long else able:
@@ -259,9 +187,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", action="append", default=[], help="peers whose name has this in it")
     parser.add_argument("--trials", type=int, help="of 2 s, in place of 400 and 100")
     options = results.parse(parser, arguments)
-    has_cluster = shutil.which("sbatch") and os.environ.get("SLURM_CONF")
     wanted = [peer for peer in PEERS if not options.only or any(name in peer.name for name in options.only)]
-    chosen = [peer for peer in wanted if has_cluster or not peer.needs_cluster]
+    chosen = [peer for peer in wanted if has_cluster() or not peer.needs_cluster]
     cases = QUICK if options.quick else FULL
     if options.trials is not None and options.trials < 2 * AGENTS:
         parser.error(f"--trials={options.trials}: {AGENTS} agents need {2 * AGENTS} at least")
