@@ -56,14 +56,16 @@ class Composer:
             return
 
     def take_over(self, other: Composer) -> None:
-        """Take what another one has prepared of the same config, with config files at other places."""
+        """Take what another one has prepared of the same config, with config files at other places.
+
+        The other one is of no use afterwards.
+        """
         places = zip(other._loader.get_sources(), self._loader.get_sources(), strict=True)
         moved = {before.path: now.path for before, now in places}
         for choices, base in other._bases.items():
-            mine = copy.deepcopy(base)
-            for source in mine.hydra.runtime.config_sources:
+            for source in base.hydra.runtime.config_sources:
                 source.path = moved.get(source.path, source.path)
-            self._bases[choices] = mine
+            self._bases[choices] = base
         self._groups |= other._groups
 
     def compose(self, overrides: Sequence[str], *, is_last: bool = False) -> DictConfig:
@@ -93,20 +95,25 @@ class Composer:
             is_plain = not override.is_delete() and not override.is_sweep_override() and override.package is None
             if not is_plain or re.match(r"hydra($|[./@])", key):
                 return None
-            if isinstance(override.value(), dict) or not self._is_group(key):
+            if isinstance(override.value(), dict) or not self.is_group(key):
                 values.append(override)
             else:
                 choices.append(str(override.input_line))
         return _Plan(parsed, tuple(choices), values)
 
-    def _is_group(self, key: str) -> bool:
+    def is_group(self, key: str) -> bool:
+        """True if a key without package and signs is a config group, and not a value."""
         if key not in self._groups:
-            hydra = self._master.hydra
-            self._groups[key] = any(s.available() and s.is_group(key) for s in self._loader.get_sources()) or bool(
-                # These know of hydra.searchpath too.
-                self._loader.get_group_options(key, None, hydra.job.config_name, list(hydra.overrides.hydra))
+            self._groups[key] = any(s.available() and s.is_group(key) for s in self._loader.get_sources()) or (
+                self._is_group_on_searchpath(key)
             )
         return self._groups[key]
+
+    def _is_group_on_searchpath(self, key: str) -> bool:
+        hydra = self._master.hydra
+        if not hydra.searchpath:
+            return False  # to be told so by Hydra takes 5 ms
+        return bool(self._loader.get_group_options(key, None, hydra.job.config_name, list(hydra.overrides.hydra)))
 
     def _on_top(self, config: DictConfig, plan: _Plan) -> DictConfig:
         """The rest of a composition: what Hydra does with values, and what it notes of all overrides."""

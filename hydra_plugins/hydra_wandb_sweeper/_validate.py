@@ -6,7 +6,6 @@ A typo in a key or a missing option of a config group is then Hydra's own error 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -57,7 +56,7 @@ def validate(loader: ConfigLoader, master: DictConfig, template: Template, confi
         values = example_values(parameters[slot.name])[1:]
         if not values:
             continue
-        is_group = bool(loader.get_group_options(slot.key.lstrip("+~").partition("@")[0]))
+        is_group = composer.is_group(slot.key.lstrip("+~").partition("@")[0])
         places = Places(composed)
         for value in values:
             if is_group or not places.take(reader.read(f"{slot.key}={slot.value_text(value)}")):
@@ -85,12 +84,7 @@ def _validate_lines(
     lines: Sequence[str],
 ) -> None:
     """Check every line of a list of trials, at the price of composing one of each kind."""
-    reader = OverrideReader(OverridesParser.create(config_loader=loader))
-
-    @cache
-    def is_group(key: str) -> bool:
-        return bool(loader.get_group_options(key))
-
+    reader, is_group = OverrideReader(OverridesParser.create(config_loader=loader)), composer.is_group
     places: dict[tuple[str, ...], Places] = {}
     for line in lines:
         overrides = [reader.read(text) for text in split_line(line)]
