@@ -6,10 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from figures import Figures
+from peers import FORK, LOOP, WANDB_AGENT
 from results import Row, number
-
-FORK = "this plugin, fork"
-LOOP = "plain loop in one process"
 
 
 @dataclass(frozen=True)
@@ -48,13 +46,18 @@ def _cost(column: str, trial: str, peer: str = FORK, factor: float = 1.0) -> Cal
     return reached
 
 
-def _later_trials(figures: Figures) -> str:
-    ours, loop = (
-        figures.number("overhead", "later trials (s)", {"trial": "logs", "with": peer}) for peer in (FORK, LOOP)
-    )
-    if ours is None or loop is None:
-        return ""
-    return f"without the first trial, in which W&B's service starts: {number(ours / loop)} times"
+def _later_trials(trial: str, peer: str, than: str) -> Callable[[Figures], str]:
+    """How much longer a peer's later trials take than another one's."""
+
+    def remark(figures: Figures) -> str:
+        mine, other = (
+            figures.number("overhead", "later trials (s)", {"trial": trial, "with": name}) for name in (peer, than)
+        )
+        if mine is None or other is None:
+            return ""
+        return f"without the first trial, in which W&B's service starts: {number(mine / other)} times"
+
+    return remark
 
 
 def _in_ms(column: str, trial: str) -> Callable[[Figures], str]:
@@ -83,6 +86,16 @@ def _first_trial(task: str, way: str) -> Callable[[Figures], float | None]:
     return lambda figures: figures.number("latency", "times python app.py", {"task": task, "with": way})
 
 
+def _other_first_trials(figures: Figures) -> str:
+    said = {
+        "of an app with a 3-s import": _first_trial("returns + 3 s import", "this plugin, server runs"),
+        "of one that imports wandb": _first_trial("logs", "this plugin, server runs"),
+        "Hydra's own `-m`, without imports": _first_trial("returns", "python app.py -m (Hydra's BasicSweeper)"),
+    }
+    found = {what: reached(figures) for what, reached in said.items()}
+    return "; ".join(f"{what}: {number(value)} times" for what, value in found.items() if value is not None)
+
+
 def _growth(figures: Figures) -> float | None:
     costs = [figures.number("growth", "s per trial", {"finished before": finished}) for finished in (100_000, 100)]
     return costs[0] / costs[1] if costs[0] is not None and costs[1] is not None else None
@@ -94,7 +107,7 @@ GOALS = (
         1.15,
         " times",
         _cost("times the loop", "logs"),
-        remark=_later_trials,
+        remark=_later_trials("logs", FORK, LOOP),
     ),
     Goal(
         "against `wandb agent` (CLI), same trials, no heavy imports",
@@ -102,6 +115,7 @@ GOALS = (
         " times less",
         _cost("times less than wandb agent", "logs"),
         at_most=False,
+        remark=_later_trials("logs", WANDB_AGENT, FORK),
     ),
     Goal(
         "the same with a 3-s import in the training script",
@@ -109,6 +123,7 @@ GOALS = (
         " times less",
         _cost("times less than wandb agent", "logs + 3 s import"),
         at_most=False,
+        remark=_later_trials("logs + 3 s import", WANDB_AGENT, FORK),
     ),
     Goal(
         "task that only returns a number (no W&B code), per trial on the embedded server",
@@ -131,6 +146,7 @@ GOALS = (
         1.5,
         " times",
         _first_trial("returns", "this plugin, server runs"),
+        remark=_other_first_trials,
     ),
     Goal(
         "plugin tax on an unrelated Hydra app",

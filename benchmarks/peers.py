@@ -36,6 +36,7 @@ class Peer:
 
 
 SDK_AT_ONCE = "hydra.sweeper.sdk_after_s=0"
+FORK = "this plugin, fork"
 LOOP = "plain loop in one process"
 WANDB_AGENT = "wandb agent (CLI)"
 
@@ -46,7 +47,7 @@ def peers() -> list[Peer]:
     slurm = (SLURM, "hydra.launcher.timeout_min=20")
     return [
         Peer(LOOP, _loop),
-        Peer("this plugin, fork", one_agent("fork")),
+        Peer(FORK, one_agent("fork")),
         Peer("this plugin, fork, W&B's SDK from the start", one_agent("fork", SDK_AT_ONCE), logs=False, heavy=False),
         Peer("this plugin, spawn", one_agent("spawn"), most_trials=4),
         Peer("this plugin, none", one_agent("none"), heavy=False),
