@@ -112,7 +112,7 @@ class AgentJob:
         # An agent that runs trials inside itself is silent meanwhile.
         sign = SignOfLife(ledger.root, name).give if self.isolation != "none" else lambda: None
         wakeup = Wakeup(sign)
-        if sweep.server.is_local:
+        if sweep.server.is_embedded:
             # wandb 0.19 and 0.22 look at it when they are imported, which for forked trials is here.
             os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         isolation = make_isolation(self._safe_isolation(), self.context, sweep, wakeup, scratch=ledger.job_path(name))

@@ -18,6 +18,7 @@ from ._composing import Composer
 from ._dispatch import LauncherTraits, job_count, launcher_traits
 from ._errors import SettingError
 from ._join import fixed_overrides
+from ._recognise import recognise
 from ._search_space import SearchSpace, build_search_space
 from ._server import ServerRef, choose_server, start_if_local
 from ._settings import Settings, SweepPath, read_settings
@@ -65,7 +66,7 @@ def read_basis(config: DictConfig) -> Basis:
         _plain_settings(config.hydra.sweeper), job_name=config.hydra.job.name, load_sweep_file=load_yaml
     )
     traits = launcher_traits(config)
-    server = choose_server(settings.server, Path(config.hydra.runtime.cwd))
+    server = recognise(choose_server(settings.server, Path(config.hydra.runtime.cwd)))
     check_server_job(settings, server, traits)
     return Basis(settings, traits, server)
 
@@ -116,7 +117,7 @@ def _search_space(settings: Settings, hydra_context: HydraContext, arguments: Se
 
 def check_shuffle(settings: Settings, server: ServerRef) -> None:
     """Errors: SettingError if a server is to shuffle a grid that can't."""
-    if settings.shuffle and not server.is_local:
+    if settings.shuffle and not server.is_embedded:
         raise SettingError(
             "shuffle",
             True,
@@ -127,7 +128,7 @@ def check_shuffle(settings: Settings, server: ServerRef) -> None:
 
 def check_metrics(sweep_config: Mapping[str, Any], server: ServerRef) -> None:
     """Errors: SettingError if there are several objectives and nobody who searches by them."""
-    if "metrics" in sweep_config and not (server.is_local and sweep_config["method"] == "bayes"):
+    if "metrics" in sweep_config and not (server.is_embedded and sweep_config["method"] == "bayes"):
         raise SettingError(
             "method",
             sweep_config["method"],

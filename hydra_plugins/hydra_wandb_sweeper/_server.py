@@ -31,15 +31,24 @@ _RESTART_S = 300.0
 
 @dataclass(frozen=True)
 class ServerRef:
-    """kind: 'local' (embedded; `place` is its directory) or 'wandb' (`place` is the API's URL)."""
+    """kind: 'local' (embedded; `place` is its directory) or 'wandb' (`place` is the API's URL).
+
+    is_own: what is at that URL is an embedded server too, which somebody else sees to.
+    """
 
     kind: str
     place: str
+    is_own: bool = False
 
     @property
     def is_local(self) -> bool:
-        """True for the embedded server."""
+        """True for the embedded server of a directory: it is started and found there."""
         return self.kind == "local"
+
+    @property
+    def is_embedded(self) -> bool:
+        """True for an embedded server, wherever it is."""
+        return self.is_local or self.is_own
 
     def open(self, environ: Mapping[str, str] = os.environ) -> ServerAccess:
         """Return access for this process. Errors: ServerUnreachableError, SettingError (no login)."""

@@ -162,7 +162,7 @@ def _job_dir(config: DictConfig) -> str:
 
 def records_directly(context: TaskContext, sweep: SweepRecord) -> bool:
     """True if trials begin without W&B's SDK. Ask in the environment that the user gave."""
-    return sweep.server.is_local and not context.opens_run and context.sdk_after_s > 0 and not _needs_sdk()
+    return sweep.server.is_embedded and not context.opens_run and context.sdk_after_s > 0 and not _needs_sdk()
 
 
 @lru_cache(maxsize=1)
@@ -187,7 +187,7 @@ def _enter_run(
         order = Order(trial, env, resolved_config(config), output_dir, context.sdk_after_s)
         return DirectRun(order, client, context.facts, lambda: context.packages, find_run)
     # All trials of an agent have the same packages; elsewhere the SDK sends what they are.
-    own_files = {REQUIREMENTS: context.packages} if sweep.server.is_local else {}
+    own_files = {REQUIREMENTS: context.packages} if sweep.server.is_embedded else {}
     prepare_run(env, trial.args, resolved_config(config), lists_packages=not own_files)
     return SdkRun(trial.run_id, client, own_files, opens_run=context.opens_run, find_run=find_run)
 

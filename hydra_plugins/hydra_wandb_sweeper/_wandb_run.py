@@ -89,7 +89,7 @@ def server_environment(access: ServerAccess, sweep: SweepRecord) -> dict[str, st
         # Clusters without internet have WANDB_MODE=offline in many a profile; the sweep's server can be reached.
         "WANDB_MODE": "online",
     }
-    if sweep.server.is_local:
+    if sweep.server.is_embedded:
         # W&B's SDK reports errors and its own use to W&B otherwise: nothing leaves the machine without a login.
         env["WANDB_ERROR_REPORTING"] = "false"
     return env

@@ -22,7 +22,7 @@ def warm_up(context: TaskContext, sweep: SweepRecord) -> None:
     if not gather_if_needed(context, sweep):
         import wandb  # noqa: F401 (half a second)
 
-        if sweep.server.is_local:
+        if sweep.server.is_embedded:
             context.packages  # noqa: B018 (computed by being asked for)
     # What is there now stays: trials needn't look through it for garbage, nor copy its pages by doing so.
     gc.freeze()
