@@ -20,6 +20,8 @@ import cloudpickle
 from ._child import ChildProcess, begin_child, ignore_early_warnings, lead_group_and_die_with
 from ._ledger import SweepRecord, Trial
 from ._notice import Notice
+from ._sdk_modules import place_of_modules
+from ._server import ServerRef
 from ._trial import TaskContext, records_directly, run_trial
 from ._wakeup import Wakeup
 from ._wandb_run import server_environment
@@ -86,18 +88,24 @@ def _start_service(context: TaskContext, sweep: SweepRecord) -> SharedService | 
     # Only rank 0 has W&B runs.
     if context.rank or records_directly(context, sweep) or not may_share_service(context.config.hydra.job.env_set):
         return None
+    # Before the fork, so that half a second is spent once.
+    import wandb  # noqa: F401
+
+    service = context.service or new_service(sweep.server)
+    service.start()
+    service.warm_up()  # while it starts
+    return service
+
+
+def new_service(server: ServerRef) -> SharedService:
+    """Return a service for this process's trials, which isn't started yet. server: of their sweep."""
     agent_pid = os.getpid()
 
     def prepare() -> None:
         begin_child(agent_pid)
-        os.environ.update(server_environment(sweep.server.open(), sweep))
+        os.environ.update(server_environment(server.open(), server))
 
-    # Before the fork, so that half a second is spent once.
-    import wandb  # noqa: F401
-
-    service = SharedService(prepare)
-    service.start()
-    return service
+    return SharedService(prepare, place_of_modules())
 
 
 def fork_hazard() -> str | None:

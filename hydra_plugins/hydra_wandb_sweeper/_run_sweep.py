@@ -13,6 +13,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from ._client import SweepClient
+from ._early_service import early_service
 from ._job import AgentJob
 from ._ledger import DIRECTORY, Ledger, SweepRecord
 from ._plan import START_PATIENCE_S, Basis, Plan, make_plan, read_basis
@@ -26,6 +27,7 @@ from ._sweep_config import has_template, read_metric, to_yaml
 from ._trial import TaskContext
 from ._validate import first_overrides
 from ._wandb_run import uses_wandb
+from ._wandb_service import SharedService
 
 if TYPE_CHECKING:
     from wandb_sweep_server.launch import PreparedServer
@@ -38,10 +40,16 @@ def run_sweep(
 ) -> SweepResults | None:
     """See wandb_sweeper.WandbSweeper.sweep."""
     basis = read_basis(config)
-    with _prepared_server(basis) as prepared:
-        plan = make_plan(basis, hydra_context, config, arguments)
-        submission = _submission(plan, hydra_context, task_function, config)
-        submission.start_server(plan.server, prepared)
+    early = early_service(basis.settings, basis.server, basis.traits.kind, task_function, config)
+    with early as service:
+        with _prepared_server(basis) as prepared:
+            plan = make_plan(basis, hydra_context, config, arguments)
+            submission = _submission(plan, hydra_context, task_function, config, service)
+            submission.start_server(plan.server, prepared)
+        return _run(plan, submission)
+
+
+def _run(plan: Plan, submission: Submission) -> SweepResults | None:
     client = SweepClient(plan.server.open, patience_s=START_PATIENCE_S)
     record = _create(plan, client, plan.server.open().app_url)
     directory = submission.job.directory
@@ -62,10 +70,14 @@ def _prepared_server(basis: Basis) -> AbstractContextManager[PreparedServer | No
 
 
 def _submission(
-    plan: Plan, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    plan: Plan,
+    hydra_context: HydraContext,
+    task_function: TaskFunction,
+    config: DictConfig,
+    service: SharedService | None,
 ) -> Submission:
     directory = _prepare_directory(config)
-    job = _job(plan, _task_context(plan, hydra_context, task_function, config, directory), directory)
+    job = _job(plan, _task_context(plan, hydra_context, task_function, config, directory, service), directory)
     overrides = tuple(first_overrides(plan.template, plan.config))
     return Submission(
         job,
@@ -89,7 +101,12 @@ def _prepare_directory(config: DictConfig) -> Path:
 
 
 def _task_context(
-    plan: Plan, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig, directory: Path
+    plan: Plan,
+    hydra_context: HydraContext,
+    task_function: TaskFunction,
+    config: DictConfig,
+    directory: Path,
+    service: SharedService | None,
 ) -> TaskContext:
     settings = plan.settings
     copied_context, copied_config = snapshot_configs(hydra_context, config, directory)
@@ -101,6 +118,7 @@ def _task_context(
         opens_run=uses_wandb(task_function),
         sdk_after_s=settings.sdk_after_s,
         server_patience_s=settings.server_patience_min * 60,
+        service=service,
     )
     if copied_config is config:  # else trials look for config files where nobody has looked yet
         context.composer.take_over(plan.composer)

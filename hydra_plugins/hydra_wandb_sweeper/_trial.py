@@ -36,6 +36,7 @@ from ._run_job import run_job
 from ._sdk_run import SdkRun
 from ._sweep_config import flat_args
 from ._wandb_run import prepare_run, record_and_finish, resolved_config, trial_environment
+from ._wandb_service import SharedService
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class TaskContext:
 
     opens_run: the task opens its W&B run itself. rank: of this process among those that run each trial together;
     only rank 0 has a W&B run. sdk_after_s: as in config.WandbSweeperConf. server_patience_s: for how long a trial
-    asks a server that can't be reached.
+    asks a server that can't be reached. service: W&B's for an agent in this very process, if it was started early.
     """
 
     hydra_context: HydraContext
@@ -55,6 +56,7 @@ class TaskContext:
     rank: int = 0
     sdk_after_s: float = 5.0
     server_patience_s: float = 300.0
+    service: SharedService | None = None
 
     @cached_property
     def composer(self) -> Composer:
@@ -72,7 +74,7 @@ class TaskContext:
         return list_packages()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "composer"}
+        return {name: value for name, value in vars(self).items() if name not in ("composer", "service")}
 
     def restore(self) -> None:
         """Put Hydra's global state into a process that didn't inherit it."""

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ._client import RunInfo
 from ._ledger import SweepRecord, Trial
+from ._server import ServerRef
 from ._transport import ServerAccess
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def trial_environment(
 
     environ: the present environment; a run group that the user set in it is kept.
     """
-    env = server_environment(access, sweep) | {
+    env = server_environment(access, sweep.server) | {
         "WANDB_ENTITY": sweep.sweep.entity,
         "WANDB_PROJECT": sweep.sweep.project,
         "WANDB_SWEEP_ID": sweep.sweep.sweep_id,
@@ -81,7 +82,7 @@ def trial_environment(
     return env
 
 
-def server_environment(access: ServerAccess, sweep: SweepRecord) -> dict[str, str]:
+def server_environment(access: ServerAccess, server: ServerRef) -> dict[str, str]:
     """Return the variables by which W&B's SDK talks to a sweep's server, and to nobody else."""
     env = {
         "WANDB_BASE_URL": access.url,
@@ -89,7 +90,7 @@ def server_environment(access: ServerAccess, sweep: SweepRecord) -> dict[str, st
         # Clusters without internet have WANDB_MODE=offline in many a profile; the sweep's server can be reached.
         "WANDB_MODE": "online",
     }
-    if sweep.server.is_embedded:
+    if server.is_embedded:
         # W&B's SDK reports errors and its own use to W&B otherwise: nothing leaves the machine without a login.
         env["WANDB_ERROR_REPORTING"] = "false"
     return env

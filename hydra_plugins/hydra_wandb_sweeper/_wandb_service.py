@@ -2,8 +2,9 @@
 
 Every process that opens a W&B run talks to a service process (wandb-core). A process that finds none starts one,
 which takes longer than all the rest of a short trial; and at its first run the SDK imports some three hundred
-modules. A *keeper of the service*, a child of the agent, does both ahead: it starts the service, and rehearses a run
-offline to see what is imported. The agent itself must stay without threads, so that it can go on forking.
+modules. A *keeper of the service*, a child of the agent, does both ahead: it starts the service, and, unless an
+earlier sweep has done so, rehearses a run offline to see what is imported. The agent itself must stay without
+threads, so that it can go on forking.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
+
+from ._sdk_modules import read_modules, write_modules
 
 log = logging.getLogger(__name__)
 
@@ -76,18 +80,28 @@ class _Keeper:
 
 class SharedService:
     """The service of an agent's trials. prepare: called first in the keeper's process; its environment is to be that
-    of trials, as what the SDK imports depends on it.
+    of trials, as what the SDK imports depends on it. modules: where it is noted what that is (see _sdk_modules), None
+    to find it out in any case.
 
     It is a help only: where there is none, for whatever reason, a trial starts its own, as W&B does by default.
     most_trials: after so many it is replaced.
     """
 
-    def __init__(self, prepare: Callable[[], None], most_trials: int = _MOST_TRIALS) -> None:
+    def __init__(
+        self, prepare: Callable[[], None], modules: Path | None = None, most_trials: int = _MOST_TRIALS
+    ) -> None:
         self._prepare = prepare
+        self._place = modules
+        self._known = read_modules(modules) if modules is not None else None
         self._most_trials = most_trials
         self._trials = 0
         self._keeper: _Keeper | None = None
         self._is_warm = False
+
+    @property
+    def knows_modules(self) -> bool:
+        """True if nothing has to be rehearsed."""
+        return self._known is not None
 
     def start(self) -> None:
         """Start it unless it runs; returns at once."""
@@ -98,7 +112,7 @@ class SharedService:
             stream.flush()
         pid = os.fork()
         if pid == 0:
-            _be_keeper(writer, self._prepare)
+            _be_keeper(writer, self._prepare, rehearses=not self.knows_modules)
         os.close(writer)
         self._keeper = _Keeper(pid, reader)
 
@@ -130,18 +144,29 @@ class SharedService:
 
         Only names that W&B's SDK has imported by itself in this very version are imported, so none is named here.
         """
-        if self._is_warm or self._keeper is None:
-            return self._is_warm
-        self._keeper.read(0)
-        modules = self._keeper.note("modules")
-        if not isinstance(modules, list):
+        if self._is_warm:
+            return True
+        if self._known is None:
+            self._known = self._rehearsed()
+        if self._known is None:
             return False
         self._is_warm = True
-        for name in modules:
+        for name in self._known:
             # What can be imported there only in a certain order, or is no module of a file, trials do without.
             with contextlib.suppress(Exception):
                 importlib.import_module(name)
         return True
+
+    def _rehearsed(self) -> list[str] | None:
+        if self._keeper is None:
+            return None
+        self._keeper.read(0)
+        modules = self._keeper.note("modules")
+        if not isinstance(modules, list):
+            return None
+        if self._place is not None:
+            write_modules(self._place, modules)
+        return modules
 
     def stop(self) -> None:
         """End it. It holds nothing of trials that have finished their runs."""
@@ -150,7 +175,7 @@ class SharedService:
             self._keeper, self._trials = None, 0
 
 
-def _be_keeper(writer: int, prepare: Callable[[], None]) -> None:
+def _be_keeper(writer: int, prepare: Callable[[], None], *, rehearses: bool) -> None:
     def note(**values: object) -> None:
         os.write(writer, json.dumps(values).encode() + b"\n")
 
@@ -166,9 +191,12 @@ def _be_keeper(writer: int, prepare: Callable[[], None]) -> None:
             # SLURM signals every process of a job that has to end, but trials still have to record their ends.
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
                 signal.signal(number, signal.SIG_IGN)
+            if rehearses:
+                # Before anybody knows of the service: two runs that begin at the same time in a new wandb-core may
+                # wait for a second each.
+                _rehearse()
+                note(modules=sorted(set(sys.modules) - before))
             note(token=token)
-            _rehearse()
-            note(modules=sorted(set(sys.modules) - before))
         except BaseException as error:  # noqa: BLE001 (the agent logs it; trials do without)
             note(error=f"{type(error).__name__}: {error}")
             return
@@ -194,7 +222,7 @@ def _rehearse() -> None:
     """Log to a run and finish it, all in a temporary directory, and so import what that needs."""
     import wandb
 
-    # System metrics would be late in the first trial, which has begun by now: its service is this one.
+    # Without system metrics: what they need is started by the first run that has some, which takes its time.
     settings = wandb.Settings(silent=True, x_disable_stats=True)
     with tempfile.TemporaryDirectory() as directory:
         run = wandb.init(mode="offline", dir=directory, project="rehearsal", settings=settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,8 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import wandb
 
 from hydra_plugins.hydra_wandb_sweeper._child import begin_child
+from hydra_plugins.hydra_wandb_sweeper._sdk_modules import place_of_modules, read_modules, write_modules
 from hydra_plugins.hydra_wandb_sweeper._wandb_service import SERVICE_VARIABLE, SharedService
 from tests.integration.server.sdk import Sdk
 from tests.integration.sweeper.conftest import Project
@@ -110,6 +113,26 @@ def test_the_trials_of_an_agent_share_a_service_that_ends_with_it(noting: Projec
     assert not is_alive(pid)
 
 
+def processes_in(directory: Path) -> list[int]:
+    """Of this machine, those that were started there."""
+    found = []
+    for cwd in Path("/proc").glob("[0-9]*/cwd"):
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            if cwd.readlink() == directory:
+                found.append(int(cwd.parent.name))
+    return found
+
+
+def test_where_the_server_runs_a_sweep_starts_its_service_early_and_ends_it_however_it_ends(noting: Project) -> None:
+    noting.sweep("x=1,2")
+    noting.sweep("x=3,4")
+    first, second = services(noting)[:2], services(noting)[2:]
+    assert (len(set(first)), len(set(second)), len(set(first + second))) == (1, 1, 2)
+    refused = noting.sweep("nosuch=1,2", check=False)
+    assert "Could not override 'nosuch'" in refused.output
+    assert processes_in(noting.directory) == []
+
+
 @pytest.mark.parametrize("how", ["quietly", "by a signal"])
 def test_a_trial_that_dies_takes_its_service_along_and_is_retried_with_another(noting: Project, how: str) -> None:
     sweep = noting.sweep("x=1,2,3", DIES=how)
@@ -133,11 +156,51 @@ def found(service: SharedService) -> str:
 
 
 @pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> SharedService:
+def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SharedService:
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     agent = os.getpid()
-    return SharedService(lambda: begin_child(agent))
+    return SharedService(lambda: begin_child(agent), tmp_path / "modules.json")
+
+
+def test_what_the_sdk_imports_is_found_out_once_and_known_to_later_agents(
+    service: SharedService, tmp_path: Path
+) -> None:
+    assert not service.knows_modules
+    assert found(service)
+    assert service.warm_up()
+    service.stop()
+    agent = os.getpid()
+    later = SharedService(lambda: begin_child(agent), tmp_path / "modules.json")
+    assert later.knows_modules
+    assert later.warm_up()  # before it is started
+    assert found(later)
+    later.stop()
+
+
+@pytest.mark.parametrize("content", [None, "", "{", '{"a": 1}', "[1]", '"wandb"'])
+def test_notes_that_are_none_are_not_taken_for_modules(tmp_path: Path, content: str | None) -> None:
+    place = tmp_path / "modules.json"
+    if content is not None:
+        place.write_text(content)
+    assert read_modules(place) is None
+
+
+def test_where_nothing_can_be_noted_the_next_agent_finds_out_again(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    place = tmp_path / "file" / "modules.json"
+    write_modules(place, ["wandb.sdk"])
+    assert read_modules(place) is None
+    write_modules(tmp_path / "new" / "modules.json", ["wandb.sdk"])
+    assert read_modules(tmp_path / "new" / "modules.json") == ["wandb.sdk"]
+
+
+def test_each_version_and_environment_has_its_own_notes() -> None:
+    assert f"wandb-{wandb.__version__}-" in place_of_modules().name
+    here = place_of_modules()
+    code = "from hydra_plugins.hydra_wandb_sweeper._sdk_modules import place_of_modules as p; print(p())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert Path(done.stdout.strip()) == here
 
 
 def test_a_service_that_has_ended_is_replaced(service: SharedService) -> None:
