@@ -22,6 +22,21 @@ from .sweeps import Sweeps
 EXIT = {"type": "exit"}
 _MAX_LISTED = 10_000
 
+# How agents have ended.
+FINISHED = "finished"
+DIED = "died"
+
+_LIVE = ", ".join(f"'{state}'" for state in run_states.LIVE)
+_AT_WORK = (
+    "SELECT agents.id, sweeps.state, EXISTS (SELECT 1 FROM runs INDEXED BY live_runs_of_agent "  # noqa: S608
+    f"WHERE agent_id = agents.id AND state IN ({_LIVE}) AND queued_at IS NULL) AS has_run "
+    "FROM agents INDEXED BY agents_at_work JOIN sweeps ON sweeps.id = agents.sweep_id WHERE agents.ended_at IS NULL"
+)
+_END_AGENT = (
+    "UPDATE agents SET ended_at = MAX(?, heartbeat_at, COALESCE((SELECT MAX(assignments.ended_at) FROM assignments "
+    "WHERE agent_id = agents.id), 0)), ended = ? WHERE id = ? AND ended_at IS NULL"
+)
+
 # Preempted ones first: they have work behind them, and lost it through no fault of theirs. With the state as it is in
 # the index, which then gives the order.
 _NEXT_QUEUED = (
@@ -38,6 +53,7 @@ class Agents:
         database: Database,
         clock: Clock,
         liveness: Liveness,
+        attendance: Liveness,
         projects: Projects,
         sweeps: Sweeps,
         runs: Runs,
@@ -49,6 +65,7 @@ class Agents:
         self._db = database
         self._clock = clock
         self._liveness = liveness
+        self._attendance = attendance
         self._projects = projects
         self._sweeps = sweeps
         self._runs = runs
@@ -90,6 +107,7 @@ class Agents:
         agent = self.by_id(agent_id)
         if agent is None:
             raise LookupError(f"agent row {agent_id} is missing")
+        self._attendance.touch(agent_id)
         return agent
 
     def heartbeat(
@@ -110,12 +128,25 @@ class Agents:
         sweep = None if agent is None else self._sweeps.by_id(agent.sweep_id)
         if agent is None or sweep is None:
             return [EXIT]
+        self._attendance.touch(agent.id)
         listed = _listed_names(run_state)
         stops = self._take_note(agent, sweep, listed)
         is_busy = bool(listed) or self._has_fresh_offer(agent, listed)
         # Read again: what was noted may have ended the sweep.
         sweep = self._sweeps.by_id(sweep.id) or sweep
-        return [*stops, *self._next_command(agent, sweep, when_awaited, is_busy=is_busy)]
+        commands = self._next_command(agent, sweep, when_awaited, is_busy=is_busy)
+        self._note_end(agent, is_told=EXIT in commands)
+        return [*stops, *commands]
+
+    def _note_end(self, agent: Agent, *, is_told: bool) -> None:
+        if is_told:
+            self._end(agent.id, FINISHED, self._clock.wall_s())
+        elif agent.ended_at is not None:  # it was only away
+            self._db.update("agents", agent.id, {"ended_at": None, "ended": None})
+
+    def _end(self, agent_id: int, how: str, at_s: float) -> None:
+        """The agent has ended, at at_s or when it was heard of last by what is stored: whichever is later."""
+        self._db.execute(_END_AGENT, (at_s, how, agent_id))
 
     def _take_note(self, agent: Agent, sweep: Sweep, listed: list[str]) -> list[dict[str, Any]]:
         previous = json.loads(agent.listed)
@@ -144,6 +175,7 @@ class Agents:
             if not newly_listed:
                 return True
             self._db.update("runs", run.id, {"agent_id": agent.id})
+            self._runs.assignments.hand_over(run, agent.id)
             if run.queued_at is not None and not run.stop_requested:
                 # It didn't wait for the offer. To its old agent's word about a preempted run this doesn't apply: that
                 # one lists it until the process is gone.
@@ -189,10 +221,13 @@ class Agents:
             raise LookupError(f"sweep {sweep.name} has no queued run")
         command = "run" if run.state == run_states.PENDING else "resume"
         columns: dict[str, Any] = {"state": run_states.PENDING, "queued_at": None, "exit_code": None}
-        columns |= {"stop_requested": 0, "stop_reason": None}
+        columns |= {"stop_requested": 0, "stop_reason": None, "is_retry": 0}
         self._db.update("runs", run.id, {**columns, **self._offer_columns(agent)})
+        self._runs.assignments.begin(run.id, sweep.id, agent.id)
         self._liveness.touch(run.id)
-        return self._command(command, sweep, run.name, jsontext.loads(run.args or "{}"))
+        # The SDK's agents leave what they don't know alone.
+        retry = {"retry": True} if run.is_retry else {}
+        return {**self._command(command, sweep, run.name, jsontext.loads(run.args or "{}")), **retry}
 
     def _next_args(self, sweep: Sweep, when_awaited: Callable[[Sweep], None]) -> dict[str, Any] | None:
         search = self._sweeps.config(sweep).search
@@ -241,7 +276,23 @@ class Agents:
         """Conclude that runs have died of which nothing was heard for too long."""
         live = self._runs.live()
         self._liveness.forget_all_but({run.id for run in live})
-        self._lose(run for run in live if self._is_silent(run))
+        silent = [run for run in live if self._is_silent(run)]
+        self._lose(silent)
+        for agent_id in {run.agent_id for run in silent if run.agent_id is not None}:
+            if not self._runs.live_of_agent(agent_id):
+                self._end(agent_id, DIED, self._clock.wall_s())
+        self._end_absent()
+
+    def _end_absent(self) -> None:
+        """Conclude that agents have left which have no run, and say nothing any more or have nothing left to do."""
+        at_work = self._db.rows(_AT_WORK)
+        self._attendance.forget_all_but({row["id"] for row in at_work})
+        for row in (row for row in at_work if not row["has_run"]):
+            is_over = row["state"] not in scheduling.OPEN
+            is_silent = self._attendance.silence_s(row["id"]) > self._crash_timeout_s
+            # Agents of this project say nothing while `hydra-sweep pause` holds.
+            if is_over or (is_silent and row["state"] != scheduling.PAUSED):
+                self._end(row["id"], FINISHED, 0.0)
 
     def _is_silent(self, run: Run) -> bool:
         return self._liveness.silence_s(run.id) > self._crash_timeout_s

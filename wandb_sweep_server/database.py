@@ -17,7 +17,7 @@ from .errors import ClientError
 # How long a request may look for patterns in texts.
 _MATCHING_S = 2.0
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 class SchemaVersionError(RuntimeError):
@@ -38,6 +38,7 @@ class Database:
         self.path = path
         # How many transactions came to nothing: whatever was learnt from the file meanwhile may not be so.
         self.undone_transactions = 0
+        self._listeners = 0
         # Opened in the main thread, used in the store's worker thread.
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
         self._connection.row_factory = sqlite3.Row
@@ -125,18 +126,27 @@ class Database:
             assignments = ", ".join(f"{name} = ?" for name in columns)
             self.execute(f"UPDATE {table} SET {assignments} WHERE id = ?", (*columns.values(), row_id))  # noqa: S608
 
-    def call_on_change(self, table: str, columns: Sequence[str], call: Callable[[int | None, int], None]) -> None:
+    def call_on_change(
+        self,
+        table: str,
+        columns: Sequence[str],
+        call: Callable[[int | None, int], None],
+        *,
+        told: tuple[str, str] = ("sweep_id", "id"),
+    ) -> None:
         """Call `call(sweep_id, id)` for every row of a table that is inserted, deleted, or given a column anew.
 
         A trigger of this connection sees all changes, whichever statement makes them. It is called before they are
-        committed, and they may be undone. Names come from this package, never from a request.
+        committed, and they may be undone. told: the columns that `call` gets. Names come from this package, never
+        from a request.
         """
-        function = f"note_{table}"
+        self._listeners += 1
+        function = f"note_{table}_{self._listeners}"
         self._connection.create_function(function, 2, call)
         for event, row in (("INSERT", "NEW"), (f"UPDATE OF {', '.join(columns)}", "NEW"), ("DELETE", "OLD")):
             self.execute(
                 f"CREATE TEMP TRIGGER {function}_{event.split()[0]} AFTER {event} ON {table} "
-                f"BEGIN SELECT {function}({row}.sweep_id, {row}.id); END"
+                f"BEGIN SELECT {function}({row}.{told[0]}, {row}.{told[1]}); END"
             )
 
     def executemany(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:

@@ -55,6 +55,8 @@ class Agent:
     run_count: int
     created_at: float
     heartbeat_at: float
+    ended_at: float | None
+    ended: str | None
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Run:
     exit_code: int | None
     args: str | None
     queued_at: float | None
+    is_retry: int
     losses: int
     preempted_by: str | None
     display_name: str | None

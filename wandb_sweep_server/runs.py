@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import jsontext, run_states
+from .assignments import Assignments, is_held
 from .brackets import Brackets
 from .clock import Clock, Liveness
 from .database import Database
@@ -64,6 +65,7 @@ class Runs:
         self._sweeps = sweeps
         self._new_name = new_name
         self._max_losses = max_losses
+        self.assignments = Assignments(database, clock)
         self.deleted = DeletedRuns(database)
 
     def by_id(self, run_id: int) -> Run:
@@ -122,7 +124,13 @@ class Runs:
         if sweep_id is not None:
             self._sweeps.count_run(sweep_id)
         self._liveness.touch(run_id)
-        return self.by_id(run_id)
+        run = self.by_id(run_id)
+        self._begin_assignment(run)
+        return run
+
+    def _begin_assignment(self, run: Run) -> None:
+        if run.sweep_id is not None and is_held(run):
+            self.assignments.begin(run.id, run.sweep_id, run.agent_id)
 
     def announce(
         self,
@@ -158,6 +166,7 @@ class Runs:
         elif sweep_id is not None and run.sweep_id is None:
             self._db.update("runs", run.id, {"sweep_id": sweep_id})
             self._sweeps.count_run(sweep_id)
+            self._begin_assignment(self.by_id(run.id))
         run = self.edit(run, fields)
         if starts:
             run = self.apply(run, Event.START)
@@ -215,13 +224,15 @@ class Runs:
         if run.queued_at is not None and _leaves_queue(run.state, event, outcome):
             columns["queued_at"] = None
         if event is Event.START and run.state in run_states.ENDED:
-            columns |= {"stop_requested": 0, "stop_reason": None, "exit_code": None}
+            columns |= {"stop_requested": 0, "stop_reason": None, "exit_code": None, "is_retry": 0}
         if exit_code is not None and run.state in run_states.LIVE:
             columns["exit_code"] = exit_code
         if columns:
             self._db.update("runs", run.id, {**columns, "heartbeat_at": self._clock.wall_s()})
         self._note(run, outcome.state)
-        return self.by_id(run.id)
+        after = self.by_id(run.id)
+        self.assignments.follow(run, after, event)
+        return after
 
     def _note(self, run: Run, state: str) -> None:
         if state in run_states.LIVE:
@@ -310,6 +321,11 @@ class Runs:
         columns = {"stop_requested": 1, "stop_reason": reason, "queued_at": None, "state": state}
         self._db.update("runs", run.id, columns)
         self._note(run, state)
+
+    def offer_again(self, run: Run) -> None:
+        """Have agents run it once more, as often as if it were new, because a user wants it."""
+        columns = {"queued_at": self._clock.wall_s(), "is_retry": 1, "losses": 0}
+        self._db.update("runs", run.id, {**columns, "stop_requested": 0, "stop_reason": None})
 
     def delete(self, run: Run) -> None:
         """Remove all rows of a run for good. Its trial counts as handed out; its files go later, see Store."""

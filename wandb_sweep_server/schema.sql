@@ -42,9 +42,12 @@ CREATE TABLE agents (
     listed       TEXT NOT NULL DEFAULT '[]',   -- JSON list of the run names its last heartbeat called alive
     run_count    INTEGER NOT NULL DEFAULT 0,
     created_at   REAL NOT NULL,
-    heartbeat_at REAL NOT NULL
+    heartbeat_at REAL NOT NULL,
+    ended_at     REAL,                         -- NULL while it works, as far as is known
+    ended        TEXT                          -- finished or died
 );
 CREATE INDEX agents_of_sweep ON agents (sweep_id);
+CREATE INDEX agents_at_work ON agents (id) WHERE ended_at IS NULL;
 
 CREATE TABLE runs (
     id             INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -58,6 +61,7 @@ CREATE TABLE runs (
     exit_code      INTEGER,
     args           TEXT,                       -- JSON, as handed out: {"lr": {"value": 0.1}}
     queued_at      REAL,                       -- waits to be offered (again) since then
+    is_retry       INTEGER NOT NULL DEFAULT 0, -- and does so because a user wants it, however it had ended
     losses         INTEGER NOT NULL DEFAULT 0, -- times the run was lost and offered again
     preempted_by   TEXT,                       -- digest of the post with which its process was last preempted
     display_name   TEXT,
@@ -83,12 +87,28 @@ CREATE TABLE runs (
 CREATE INDEX runs_by_creation ON runs (project_id, created_at);
 CREATE INDEX runs_of_sweep ON runs (sweep_id, created_at);
 CREATE INDEX runs_of_agent ON runs (agent_id, created_at);
+CREATE INDEX states_of_sweep ON runs (sweep_id, state);
 -- In the order in which they are offered.
 CREATE INDEX queued_runs ON runs (sweep_id, (state != 'preempted'), queued_at) WHERE queued_at IS NOT NULL;
 CREATE INDEX live_runs ON runs (sweep_id)
     WHERE state IN ('pending', 'running', 'preempting') AND queued_at IS NULL;
 CREATE INDEX live_runs_of_agent ON runs (agent_id)
     WHERE state IN ('pending', 'running', 'preempting') AND queued_at IS NULL;
+
+-- Who had a run when, from its hand-out to its end or loss (assignments.py). A run that goes on has several.
+CREATE TABLE assignments (
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    run_id   INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    sweep_id INTEGER NOT NULL REFERENCES sweeps (id) ON DELETE CASCADE,
+    agent_id INTEGER REFERENCES agents (id),   -- NULL: a process that no agent had started
+    began_at REAL NOT NULL,
+    ended_at REAL,                             -- NULL while it has it
+    how      TEXT                              -- it ended: a state of runs, handed over, or lost
+);
+CREATE INDEX assignments_of_sweep ON assignments (sweep_id);
+CREATE INDEX assignments_of_run ON assignments (run_id);
+CREATE INDEX assignments_of_agent ON assignments (agent_id);
+CREATE UNIQUE INDEX open_assignments ON assignments (run_id) WHERE ended_at IS NULL;
 
 -- What is left of deleted runs: ids that are not to be used again.
 CREATE TABLE deleted_runs (

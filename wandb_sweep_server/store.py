@@ -60,6 +60,8 @@ class Store:
     def __init__(self, directory: Path, limits: Limits, clock: Clock | None = None) -> None:
         clock = clock or Clock()
         self._liveness = liveness = Liveness(clock)
+        self._attendance = attendance = Liveness(clock)  # of agents, as the other is of runs
+        self.clock = clock
         self.limits = limits
         self.database = Database(directory / "sweeps.sqlite3")
         self.projects = Projects(self.database, clock)
@@ -71,6 +73,7 @@ class Store:
             self.database,
             clock,
             liveness,
+            attendance,
             self.projects,
             self.sweeps,
             self.runs,
@@ -90,6 +93,7 @@ class Store:
     def keep_house(self, every_s: float) -> None:
         """Conclude that silent runs have crashed, and forget what is of no use; to be done every so often."""
         self._liveness.attend(every_s)
+        self._attendance.attend(every_s)
         self.agents.lose_silent_runs()
         self.suggestions.forget_ended()
         self.artifacts.delete_old_drafts()
