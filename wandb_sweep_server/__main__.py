@@ -13,7 +13,7 @@ import signal
 import socket
 import sqlite3
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -131,7 +131,7 @@ async def _serve(
         timeout_graceful_shutdown=5,
         timeout_keep_alive=math.ceil(connections.quiet_s) + 1,  # left to Connections
     )
-    server = uvicorn.Server(config)
+    server = _Server(config, app.end_streams)
     housekeeping = asyncio.create_task(_keep_house(store, server, activity, lock, idle_timeout_s))
     # Connections wait in the listener's queue until the app is up: whoever reads the address may connect.
     write_address(address)
@@ -144,6 +144,18 @@ async def _serve(
         housekeeping.cancel()
         remove_address(address)
         log.info("ended")
+
+
+class _Server(uvicorn.Server):
+    """Tells open pages to go before it waits for what is being answered."""
+
+    def __init__(self, config: uvicorn.Config, end_streams: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._end_streams = end_streams
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._end_streams()
+        await super().shutdown(sockets)
 
 
 def _most_connections() -> int:

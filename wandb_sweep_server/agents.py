@@ -83,6 +83,11 @@ class Agents:
         rows = self._db.rows("SELECT * FROM agents WHERE sweep_id = ? ORDER BY id", (sweep.id,))
         return [Agent(**dict(row)) for row in rows]
 
+    def any_at_work(self, sweep: Sweep) -> bool:
+        """Whether the sweep has an agent that has not ended, as far as is known."""
+        sql = "SELECT 1 FROM agents WHERE sweep_id = ? AND ended_at IS NULL LIMIT 1"
+        return self._db.value(sql, (sweep.id,)) is not None
+
     def register(self, sweep: Sweep, host: str) -> Agent:
         """A new agent of the sweep, which runs from now on.
 

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import base64
-import errno
 import hmac
-import logging
-import math
-import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -26,21 +21,23 @@ from . import __version__
 from .artifact_http import artifact_routes
 from .bodies import Bodies, BodyLimits, blocks
 from .connections import Connections
-from .errors import BusyError, ClientError, GoneError, NotFoundError, RetryLaterError
+from .error_answers import HANDLERS, SECRET_PATHS, answer, errors
+from .errors import BusyError, ClientError, GoneError, NotFoundError
 from .filestream import parse_post
 from .graphql_http import GraphQLEndpoint
+from .pages.access import PageAccess
+from .pages.events import Pace
+from .pages.gate import ASSETS_PATH, LOGIN_PATH, PageGate, is_stream
+from .pages.routes import Pages
 from .records import Run
 from .store import Store
 from .suggestions import Suggester
 from .throttle import Rate, Throttle
 
-log = logging.getLogger(__name__)
-
 # What may be asked for without the key: a probe; uploads and contents of artifacts, whose address is a secret itself
-# (the SDK sends no credentials with them); and wandb 0.31's telemetry, which a 404 turns off.
-_OPEN_PATHS = ("/healthz", "/upload/", "/blob/", "/sdk/otel/")
+# (the SDK sends no credentials with them); wandb 0.31's telemetry, which a 404 turns off; and what pages are made of.
+_OPEN_PATHS = ("/healthz", *SECRET_PATHS, "/sdk/otel/", ASSETS_PATH)
 
-_DISK_AGAIN_S = 5.0
 # What a run uploads is data, whatever a browser would make of it.
 _ATTACHMENT = {"Content-Disposition": "attachment", "Content-Type": "application/octet-stream"}
 
@@ -83,13 +80,17 @@ def build_app(
     *,
     connections: Connections | None = None,
     limits: AccessLimits | None = None,
-) -> ASGIApp:
+    pace: Pace | None = None,
+) -> Gate:
     """Return the ASGI app.
 
-    instance: a name of this very process, shown to whoever probes it. connections: are told of requests.
+    instance: a name of this very process, shown to whoever probes it. connections: are told of requests. pace: of the
+    events that open pages get.
     """
     limits = limits or AccessLimits()
     bodies = Bodies(limits.bodies)
+    access = PageAccess(api_key, store.clock)
+    pages = Pages(store, bodies, access, pace)
     suggester = Suggester(store.run, store.suggestions)
     endpoints = _Endpoints(store, suggester, instance, bodies)
 
@@ -97,6 +98,7 @@ def build_app(
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
         await suggester.close()
+        pages.close()
         store.close()
 
     app = Starlette(
@@ -107,30 +109,35 @@ def build_app(
             Route("/files/{entity}/{project}/{run}/{name:path}", endpoints.download),
             *artifact_routes(store, bodies),
             Route("/upload/{token}", endpoints.upload, methods=["PUT"]),
+            *pages.routes(),
         ],
-        exception_handlers={
-            ClientError: _client_error,
-            ClientDisconnect: _client_left,
-            # What the disk is to blame for. Clients ask again on a 503, and so lose nothing.
-            sqlite3.OperationalError: _storage_error,
-            OSError: _storage_error,
-            404: _not_found,
-            405: _not_found,
-            Exception: _server_error,
-        },
+        exception_handlers=HANDLERS,
         lifespan=lifespan,
     )
-    return _Gate(app, api_key, activity, connections or Connections(), limits)
+    gate = PageGate(access)
+    return Gate(app, api_key, gate, pages.streams.end, activity, connections or Connections(), limits)
 
 
-class _Gate:
-    """Lets in who has the key and doesn't ask too often, and notes that somebody came."""
+class Gate:
+    """Lets in who has the key, or for pages a cookie, and doesn't ask too often; and notes that somebody came.
+
+    end_streams: to be called when the server is about to end, which else would wait for whoever listens.
+    """
 
     def __init__(
-        self, app: ASGIApp, api_key: str, activity: Activity, connections: Connections, limits: AccessLimits
+        self,
+        app: ASGIApp,
+        api_key: str,
+        pages: PageGate,
+        end_streams: Callable[[], None],
+        activity: Activity,
+        connections: Connections,
+        limits: AccessLimits,
     ) -> None:
         self._app = app
         self._key = api_key.encode()
+        self._pages = pages
+        self.end_streams = end_streams
         self._activity = activity
         self._connections = connections
         self._requests = Throttle(limits.requests)
@@ -142,28 +149,36 @@ class _Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        self._activity.note()
+        # Pages that were left open, and come again whenever the network was away, keep no server alive.
+        if not is_stream(scope["path"]):
+            self._activity.note()
         client = scope["client"]
         has_key = self._has_key(scope)
+        is_known = has_key or self._pages.admits(scope)
+        scope.setdefault("state", {})["has_key"] = has_key
         self._connections.request_began(client)
         try:
-            refusal = self._refusal(scope["path"], client[0] if client else "", has_key=has_key)
-            await (refusal or self._app)(scope, receive, send)
+            refusal = self._refusal(scope, client[0] if client else "", is_known=is_known)
+            await (refusal or self._app)(scope, receive, self._pages.guarded(scope, send))
         finally:
-            self._connections.request_ended(client, has_key=has_key)
+            self._connections.request_ended(client, has_key=is_known)
 
-    def _refusal(self, path: str, machine: str, *, has_key: bool) -> Response | None:
+    def _refusal(self, scope: Scope, machine: str, *, is_known: bool) -> Response | None:
+        path = scope["path"]
         is_open = path.startswith(_OPEN_PATHS)
-        may_pass = has_key or is_open
+        # Where links lead to, which nobody shall try out; what is wrong with one is said there.
+        may_pass = is_known or is_open or path == LOGIN_PATH
         # Whoever has the key is let in however often others on the same machine, a login node perhaps, have none.
-        wait_s = (self._requests if has_key else self._open if is_open else self._strangers).wait_s(machine)
+        wait_s = (self._requests if is_known else self._open if is_open else self._strangers).wait_s(machine)
         if wait_s:
-            whose = "" if may_pass else " without the right API key"
-            return _answer(BusyError(f"too many requests{whose} from {machine}", retry_after_s=wait_s))
+            whose = "" if is_known or is_open else " without the right API key"
+            return answer(BusyError(f"too many requests{whose} from {machine}", retry_after_s=wait_s))
         if may_pass:
             return None
+        if (page := self._pages.refusal(scope)) is not None:
+            return page
         message = "this server needs its API key: set WANDB_API_KEY to the one in its server.json"
-        return JSONResponse(_errors(message), 401)
+        return JSONResponse(errors(message), 401)
 
     def _has_key(self, scope: Scope) -> bool:
         header = dict(scope["headers"]).get(b"authorization", b"")
@@ -240,52 +255,3 @@ class _Endpoints:
                 self._store.runs.check_deleted(project.id, run_name)
             raise NotFoundError(f"run {entity}/{project_name}/{run_name} does not exist")
         return run
-
-
-def _errors(message: str) -> dict[str, Any]:
-    return {"errors": [{"message": message}]}
-
-
-Handler = Callable[[Request, Exception], Awaitable[Response]]
-
-
-async def _client_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, ClientError)
-    return _answer(error)
-
-
-def _answer(error: ClientError) -> Response:
-    headers = {}
-    if isinstance(error, RetryLaterError):
-        headers["Retry-After"] = str(math.ceil(error.retry_after_s))
-    return JSONResponse(_errors(str(error)), error.status, headers)
-
-
-async def _client_left(*_: object) -> Response:
-    return Response(status_code=400)  # nobody reads it
-
-
-async def _storage_error(request: Request, error: Exception) -> Response:
-    if isinstance(error, FileNotFoundError):  # removed with its run a moment ago
-        return _answer(NotFoundError("this file is gone"))
-    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL):
-        return _answer(ClientError(f"the server's file system can't have such a name: {error.strerror}"))
-    log.error("%s %s can't be answered for now: %s", request.method, _shown_path(request), error)
-    words = error.strerror if isinstance(error, OSError) else str(error)
-    message = f"the server's disk doesn't let it write ({words}); it goes on as soon as that is over"
-    return _answer(RetryLaterError(message, retry_after_s=_DISK_AGAIN_S))
-
-
-async def _not_found(request: Request, _: Exception) -> Response:
-    return JSONResponse(_errors(f"{request.method} {request.url.path} is not available in this server"), 404)
-
-
-async def _server_error(request: Request, error: Exception) -> Response:
-    log.error("%s %s failed", request.method, _shown_path(request), exc_info=error)
-    return JSONResponse(_errors(f"the server failed: {type(error).__name__}; see its log"), 500)
-
-
-def _shown_path(request: Request) -> str:
-    """The path for the log: where no key is needed it has a secret in it."""
-    path = request.url.path
-    return next((f"{start}…" for start in _OPEN_PATHS if path.startswith(start)), path)

@@ -13,6 +13,12 @@ class ClientError(Exception):
     status = 400
 
 
+class ForbiddenError(ClientError):
+    """Whoever asks may look, but this request doesn't come from one of this server's pages."""
+
+    status = 403
+
+
 class NotFoundError(ClientError):
     """A thing that the request names does not exist."""
 

@@ -109,7 +109,7 @@ class RunLists:
         """At most `samples` lines of a stream, evenly spread."""
         numbers = getattr(run, f"{stream}_lines")
         count = self._runs.line_count(run, stream)
-        places = _spread(range(count), samples or _DEFAULT_SAMPLES)
+        places = spread(range(count), samples or _DEFAULT_SAMPLES)
         if count == numbers:
             return self._runs.lines_at(run, stream, places)
         lines = self._runs.lines(run, stream, 0, numbers)
@@ -137,7 +137,7 @@ class RunLists:
             values = {key: jsontext.value_at(row, key, _ABSENT) for key in wanted.keys}
             if _ABSENT not in values.values() and wanted.min_step <= step_of(row) < wanted.max_step:
                 rows.append(jsontext.finite(values))
-        return list(_spread(rows, wanted.samples))
+        return list(spread(rows, wanted.samples))
 
 
 def _scope(project: Project, filters: str | None) -> Condition:
@@ -177,7 +177,8 @@ class _HistorySpec:
         )
 
 
-def _spread(items: Sequence[T], samples: int) -> Sequence[T]:
+def spread(items: Sequence[T], samples: int) -> Sequence[T]:
+    """At most so many of the items, evenly spread, the last one among them."""
     if len(items) <= samples:
         return items
     # The last one is always among them: it is the present.

@@ -106,6 +106,11 @@ class Runs:
         )
         return [Run(**dict(row)) for row in rows]
 
+    def of_sweep(self, sweep_id: int, state: str) -> list[Run]:
+        """Runs of a sweep in a state, oldest first."""
+        sql = "SELECT * FROM runs INDEXED BY states_of_sweep WHERE sweep_id = ? AND state = ? ORDER BY id"
+        return [Run(**dict(row)) for row in self._db.rows(sql, (sweep_id, state))]
+
     def create(self, project: Project, name: str | None, sweep_id: int | None, columns: dict[str, Any]) -> Run:
         """A new run, pending."""
         now_s = self._clock.wall_s()

@@ -39,6 +39,7 @@ class SweepConfig:
         name: What the user calls it, or None.
         description: The user's words, or None.
         parameters: The section as given, to see whether an update changes it.
+        document: All of it, as given.
         early_stop: When this server stops runs early, or None: a scheduler does that itself.
         warnings: What is in the configuration and has no effect here.
     """
@@ -50,6 +51,7 @@ class SweepConfig:
     name: str | None
     description: str | None
     parameters: Any
+    document: dict[str, Any]
     early_stop: Hyperband | None
     warnings: tuple[str, ...]
 
@@ -89,6 +91,7 @@ def parse_sweep_config(text: str, seed: int) -> SweepConfig:
         name=_text(config, "name"),
         description=_text(config, "description"),
         parameters=config.get("parameters"),
+        document=config,
         early_stop=None if config.get("scheduler") is not None else parse_early_terminate(config),
         warnings=tuple(_warnings(config)),
     )

@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 
 # Of its job's time, what a trial must have had for another job to be of no use.
 _ALMOST_ALL = 0.8
+_ALL_CLAIMED = "every trial has been claimed"
 
 
 @dataclass(frozen=True)
@@ -205,9 +206,10 @@ class Agent:
         if self._agent_id is None:
             return _Work(leave="the sweep is not running any more")
         expected = self._sweep.expected_trials
-        if expected is not None and not self._unclaimed and self._ledger.claimed_count() >= expected:
-            return _Work(leave="every trial has been claimed")
-        commands = self._unclaimed or self._client.heartbeat(self._agent_id, ())
+        is_all_claimed = expected is not None and self._ledger.claimed_count() >= expected
+        commands = self._unclaimed or (
+            self._retries(self._agent_id) if is_all_claimed else self._client.heartbeat(self._agent_id, ())
+        )
         for position, command in enumerate(commands):
             if command.kind in ("run", "resume"):
                 self._unclaimed = commands[position + 1 :]
@@ -218,7 +220,17 @@ class Agent:
                 late = self._ledger.take_offer()
                 return _Work(late) if late else _Work(leave="the server has no more trials")
         self._unclaimed = []
-        return _Work()
+        return _Work(leave=_ALL_CLAIMED) if is_all_claimed else _Work()
+
+    def _retries(self, agent_id: str) -> list[Command]:
+        """After the last trial: what the embedded server was told to have run again; no other one knows of that."""
+        if not self._sweep.server.is_local:
+            return []
+        try:
+            return self._client.heartbeat(agent_id, (), patient=False)
+        except (ServerError, ServerUnreachableError) as error:
+            log.info("The server can't be asked for trials to be run again: %s", error)
+            return []
 
     def _number(self, command: Command) -> Trial | None:
         if command.kind == "resume" and self._sweep.is_ours and not self._ledger.knows_run(command.run_id):
@@ -231,7 +243,9 @@ class Agent:
             # The server missed the end of the run (its process died right after it) and offers it again.
             self._client.record_end(self._sweep.sweep, trial.run_id, exit_code=0)
             return None
-        if self._ledger.failures.has(trial.number):
+        if command.is_retry:
+            self._ledger.failures.unmark(trial.number)
+        elif self._ledger.failures.has(trial.number):
             # Its retries are used up here, while to the server it was interrupted and has to go on.
             self._client.record_end(self._sweep.sweep, trial.run_id, exit_code=1)
             return None

@@ -67,6 +67,29 @@ def status(target: str, server: str, as_json: bool) -> None:
     click.echo(json.dumps(shown.to_json(), indent=2) if as_json else status_text(shown))
 
 
+@main.command("open")
+@click.argument("target", metavar="[DIR|SWEEP]", default=".")
+@click.option("--browser/--no-browser", default=True, help="Open it, or only print its address.")
+@server_option
+def open_page(target: str, server: str, browser: bool) -> None:
+    """Open the sweep's page in a browser.
+
+    The address of an embedded server's page is printed as a link that lets a browser in: it works once, within 10
+    minutes.
+    """
+    from ._open_page import has_screen, page_of, page_of_directory, show
+    from ._server import choose_server
+
+    if (directory := _directory(target)) is not None:
+        page = page_of_directory(directory)
+    else:
+        _, info, url = _on_server(target, server)
+        page = page_of(choose_server(server, Path.cwd()), info.ref, url)
+    click.echo(page.url)
+    if browser and has_screen() and not show(page):
+        click.echo("No browser was found; open the address yourself.", err=True)
+
+
 @main.command()
 @directory_argument
 @json_option

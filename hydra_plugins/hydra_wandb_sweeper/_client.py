@@ -103,13 +103,15 @@ class RunInfo:
 class Command:
     """One instruction of the server to an agent. kind: run | resume | stop | exit; args: name -> bare value.
 
-    reason: why to stop, "" if the server doesn't say; only the embedded one does.
+    reason: why to stop, "" if the server doesn't say. is_retry: somebody wants the run to be tried again, however it
+    ended. Only the embedded server says either.
     """
 
     kind: str
     run_id: str = ""
     args: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ""
+    is_retry: bool = False
 
 
 class SweepClient:
@@ -291,4 +293,5 @@ class SweepClient:
 def _command(item: Mapping[str, Any]) -> Command:
     args = {name: wrapped["value"] for name, wrapped in (item.get("args") or {}).items()}
     args.pop("_wandb", None)
-    return Command(str(item.get("type")), str(item.get("run_id", "")), args, str(item.get("reason") or ""))
+    kind, run_id, reason = (str(item.get(key) or "") for key in ("type", "run_id", "reason"))
+    return Command(kind, run_id, args, reason, is_retry=item.get("retry") is True)

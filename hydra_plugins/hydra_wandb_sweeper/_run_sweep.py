@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -16,6 +17,7 @@ from ._client import SweepClient
 from ._early_service import early_service
 from ._job import AgentJob
 from ._ledger import DIRECTORY, Ledger, SweepRecord
+from ._open_page import tell_terminal
 from ._plan import START_PATIENCE_S, Basis, Plan, make_plan, read_basis
 from ._results import SweepResults
 from ._server import prepared_if_local
@@ -187,5 +189,6 @@ def _announce(plan: Plan, record: SweepRecord, directory: Path) -> None:
             record.url,
             record.server.place,
         )
+        tell_terminal(record.server, record.sweep, sys.stderr)
     else:
         log.info("Sweep page: %s", record.url)

@@ -46,7 +46,7 @@ def tracked(*folders: str) -> set[str]:
         str(path.relative_to(ROOT))
         for folder in folders
         for path in (ROOT / folder).rglob("*")
-        if path.is_file() and path.suffix in (".py", ".typed", ".sql", ".graphql")
+        if path.is_file() and path.suffix in (".py", ".typed", ".sql", ".graphql", ".html", ".css", ".js")
     }
 
 

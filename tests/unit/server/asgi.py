@@ -13,6 +13,7 @@ from requests.auth import _basic_auth_str
 
 from tests.unit.server.support import Server
 from wandb_sweep_server.app import AccessLimits, Activity, build_app
+from wandb_sweep_server.pages.events import Pace
 
 KEY = "local-" + "0" * 40
 
@@ -38,9 +39,10 @@ class Answer:
 class App:
     """The app on a store that tests can look into."""
 
-    def __init__(self, server: Server, limits: AccessLimits | None = None) -> None:
+    def __init__(self, server: Server, limits: AccessLimits | None = None, pace: Pace | None = None) -> None:
         self.server = server
-        self._app = build_app(server.store, KEY, "i1", Activity(), limits=limits)
+        self.activity = Activity(lambda: server.time.now_s)
+        self._app = build_app(server.store, KEY, "i1", self.activity, limits=limits, pace=pace)
         self._loop = asyncio.new_event_loop()
 
     def close(self) -> None:
@@ -73,6 +75,7 @@ class App:
         async def send(message: dict[str, Any]) -> None:
             sent.append(message)
 
+        path, _, query = path.partition("?")
         given = {"host": "h"} | ({"authorization": _basic_auth_str("api", key)} if key is not None else {})
         given |= {name.replace("_", "-"): value for name, value in headers.items()}
         scope = {
@@ -83,7 +86,7 @@ class App:
             "path": unquote(path),
             "raw_path": quote(path, safe="/%").encode(),
             "root_path": "",
-            "query_string": b"",
+            "query_string": query.encode(),
             "headers": [(name.encode(), value.encode("latin-1")) for name, value in given.items()],
             "client": (machine, 1),
             "server": ("h", 80),

@@ -15,6 +15,7 @@ from hydra_plugins.hydra_wandb_sweeper._errors import ServerError, ServerUnreach
 from hydra_plugins.hydra_wandb_sweeper._files import write_whole
 from hydra_plugins.hydra_wandb_sweeper._history import History
 from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger, Trial
+from hydra_plugins.hydra_wandb_sweeper._server import ServerRef
 from hydra_plugins.hydra_wandb_sweeper._settle import AgentSettings, AgentSummary, Settler
 from hydra_plugins.hydra_wandb_sweeper._wakeup import Wakeup
 from hydra_plugins.hydra_wandb_sweeper._walltime import UNLIMITED, WallTime
@@ -146,6 +147,7 @@ class Bench:
     isolation: FakeIsolation
     settings: AgentSettings = SETTINGS
     expected: int | None = None
+    server_kind: str = "local"
     now: float = 0.0
     wall_time: WallTime = UNLIMITED
 
@@ -156,7 +158,7 @@ class Bench:
 
         return Agent(
             name,
-            replace(RECORD, expected_trials=self.expected),
+            replace(RECORD, expected_trials=self.expected, server=ServerRef(self.server_kind, "somewhere")),
             self.settings,
             client=self.server,  # type: ignore[arg-type]
             ledger=Ledger(self.directory, name),
@@ -193,10 +195,33 @@ def test_an_agent_works_until_the_server_has_no_more_trials(bench: Bench) -> Non
 
 
 def test_an_agent_leaves_without_asking_when_every_trial_is_claimed(bench: Bench) -> None:
-    bench.expected = 2
+    bench.expected, bench.server_kind = 2, "wandb"
     summary = bench.run()
     assert summary.trials == 2
     assert len([live for live in bench.server.beats if not live]) == 2
+
+
+@pytest.mark.parametrize("answer", [[], EXIT, ServerUnreachableError("it is away")], ids=["wait", "exit", "away"])
+def test_an_agent_leaves_when_every_trial_is_claimed_and_the_embedded_server_wants_none_again(
+    bench: Bench, answer: list[Command] | Exception
+) -> None:
+    bench.expected = 2
+    bench.server.claims = [[Command("run", "a", {})], [Command("run", "b", {})], answer]
+    assert bench.run().trials == 2
+    assert bench.history().agents["agent-0"].ended is not None
+    assert bench.server.claims == []
+
+
+def test_a_trial_that_somebody_wants_again_is_run_again_when_every_trial_is_claimed(bench: Bench) -> None:
+    bench.settings = replace(SETTINGS, max_retries=0)
+    bench.expected = 2
+    again = Command("resume", "a", {}, is_retry=True)
+    bench.server.claims = [[Command("run", "a", {})], [Command("run", "b", {})], [again], []]
+    bench.isolation.plan = lambda trial: fails(trial) if trial.label == "000000.0" else finishes(trial)
+    bench.run()
+    assert bench.isolation.ran == ["000000.0:a", "000001.0:b", "000000.1:a"]
+    assert bench.states() == ["finished", "finished"]
+    assert not list((bench.directory / ".sweep" / "failed").iterdir())
 
 
 def test_an_agent_that_comes_after_the_end_does_what_is_on_offer_and_leaves(bench: Bench) -> None:

@@ -1,0 +1,1 @@
+"""The web page of sweeps: who may look, what it is told, what it may ask for. Its scripts are in ../page."""

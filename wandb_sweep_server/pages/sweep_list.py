@@ -1,0 +1,98 @@
+"""The list of all sweeps, each with its counts and its best run; the best ones are kept, and found anew on change."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+
+from wandb_sweep_server import jsontext, run_states
+from wandb_sweep_server.records import Sweep
+from wandb_sweep_server.store import Store
+
+from .metrics import numbers_in
+from .sweep_data import listed_sweep
+
+MOST_SWEEPS = 1_000
+# Summaries that the store reads in one piece of work.
+_AT_ONCE = 2_000
+
+_COUNTS = "SELECT state, COUNT(*) FROM runs INDEXED BY states_of_sweep WHERE sweep_id = ? GROUP BY state"
+_NEWEST = "SELECT MAX(created_at) FROM runs WHERE sweep_id = ?"
+_FINISHED = (
+    "SELECT id, name, summary FROM runs INDEXED BY states_of_sweep "
+    "WHERE sweep_id = ? AND state = ? AND id > ? ORDER BY id LIMIT ?"
+)
+
+
+@dataclass(frozen=True)
+class _Metric:
+    name: str
+    is_maximized: bool
+
+
+class SweepList:
+    """Lists sweeps; used in the event loop."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._best: dict[int, tuple[_Metric, dict[str, Any] | None]] = {}
+        # Written in the store's thread: rows of sweeps whose runs have changed since their best was found.
+        self._changed: set[int] = set()
+        store.database.call_on_change("runs", ("sweep_id", "state", "summary"), self._note)
+
+    def _note(self, sweep_id: int | None, _: int) -> None:
+        if sweep_id is not None:
+            self._changed.add(sweep_id)
+
+    async def read(self) -> list[dict[str, Any]]:
+        """The newest sweeps, the newest first."""
+        sweeps = await self._store.run(lambda: self._store.sweeps.page(None, 0, MOST_SWEEPS))
+        listed = []
+        for sweep in sweeps:
+            shown = await self._store.run(lambda sweep=sweep: self._shown(sweep))
+            metric = shown["metric"]
+            best = None
+            if metric is not None:
+                best = await self._best_of(sweep.id, _Metric(metric["name"], metric["goal"] == "maximize"))
+            listed.append({**shown, "best": best})
+        return listed
+
+    def _finished(self, sweep_id: int, after: int) -> list[sqlite3.Row]:
+        return self._store.database.rows(_FINISHED, (sweep_id, run_states.FINISHED, after, _AT_ONCE))
+
+    def _shown(self, sweep: Sweep) -> dict[str, Any]:
+        db, config = self._store.database, self._store.sweeps.config(sweep)
+        project = self._store.projects.by_id(sweep.project_id)
+        return {
+            **listed_sweep(project.entity, project.name, sweep, config),
+            "updated_at": max(sweep.updated_at, db.value(_NEWEST, (sweep.id,)) or 0.0),
+            "counts": {row[0]: row[1] for row in db.rows(_COUNTS, (sweep.id,))},
+        }
+
+    async def _best_of(self, sweep_id: int, metric: _Metric) -> dict[str, Any] | None:
+        known = self._best.get(sweep_id)
+        if known is not None and known[0] == metric and sweep_id not in self._changed:
+            return known[1]
+        self._changed.discard(sweep_id)  # before reading: what changes meanwhile is read the next time
+        best: tuple[float, str] | None = None
+        last = 0
+        while rows := await self._store.run(lambda last=last: self._finished(sweep_id, last)):
+            best = await run_in_threadpool(_better, best, [(row["name"], row["summary"]) for row in rows], metric)
+            last = rows[-1]["id"]
+        found = None if best is None else {"run": best[1], "value": best[0]}
+        self._best[sweep_id] = (metric, found)
+        return found
+
+
+def _better(best: tuple[float, str] | None, runs: list[tuple[str, str]], metric: _Metric) -> tuple[float, str] | None:
+    """The best of a run and others; the first of equals."""
+    for name, summary in runs:
+        value = numbers_in(jsontext.loads(summary)).get(metric.name)
+        if value is None:
+            continue
+        if best is None or (value > best[0] if metric.is_maximized else value < best[0]):
+            best = (value, name)
+    return best
