@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from wandb_sweep_server.database import Database
 from wandb_sweep_server.recent import Recent
 
-# Sweeps of which changes are noted. Who looks at one that was forgotten is sent all of it again.
+# Sweeps of which changes are noted. Who looks at one that was forgotten reads all of it again.
 MOST_SWEEPS = 64
 _COUNTED = 2**31
 
@@ -17,6 +17,10 @@ _RUN_COLUMNS = (
     "sweep_id agent_id state queued_at stop_reason exit_code args display_name host config summary".split()  # noqa: SIM905
 )
 _SWEEP_COLUMNS = ("config", "method", "state", "display_name", "description")
+
+
+class OutdatedError(Exception):
+    """Whoever knows this revision of a sweep has to read all of it again."""
 
 
 @dataclass
@@ -79,11 +83,15 @@ class Changes:
             self._sweeps.put(sweep_id, noted)
         return noted.revision
 
-    def since(self, sweep_id: int, revision: int | None) -> Changed | None:
-        """What has changed after a revision; None if that can't be told."""
+    def since(self, sweep_id: int, revision: int | None) -> Changed:
+        """What has changed after a revision.
+
+        Raises:
+            OutdatedError: That can't be told.
+        """
         noted = self._sweeps.get(sweep_id)
         if noted is None or revision is None or not noted.first <= revision <= noted.revision:
-            return None
+            raise OutdatedError(f"revision {revision} was not counted here")
         return Changed(
             noted.revision,
             frozenset(row for row, at in noted.runs.items() if at > revision),

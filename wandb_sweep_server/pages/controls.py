@@ -59,7 +59,7 @@ def _retry(store: Store, sweep: Sweep, body: Any) -> dict[str, Any]:
         store.sweeps.set_state(sweep, scheduling.RUNNING)
     answer: dict[str, Any] = {"runs": len(runs)}
     if runs and not store.agents.any_at_work(sweep):
-        answer["note"] = (
+        answer["message"] = (
             "No agent is at work: they are offered to the next one. For a sweep of hydra-wandb-sweeper, "
             "`hydra-sweep retry DIR` brings agents; for others `wandb agent`."
         )

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from wandb_sweep_server import jsontext
+
+from .changes import OutdatedError
+
+log = logging.getLogger(__name__)
 
 # Of a fast sweep whose changes are large, a page hears less often: it has to draw them too.
 _BYTES_PER_S = 200_000
@@ -68,7 +74,8 @@ class Streams:
         Args:
             sweep_id: Its row number.
             revision: What the page knows; None for nothing.
-            read: Returns what has changed since a revision, with the new revision in it, or None for nothing.
+            read: Returns what has changed since a revision, with the new revision in it, or None for nothing. Raises
+                OutdatedError: then the page is told to read all again, and this ends.
         """
         self._loop = asyncio.get_running_loop()
         woken = asyncio.Event()
@@ -85,6 +92,10 @@ class Streams:
                     await _is_set(self._ended, max(self._pace.pause_s, len(text) / _BYTES_PER_S))
                 if not await _is_set(woken, self._pace.silence_s):
                     yield b": still here\n\n"  # or a browser that has gone would never be noticed
+        except OutdatedError:
+            yield b"event: reload\ndata: {}\n\n"
+        except (OSError, sqlite3.Error) as error:  # a full disk; the page comes again
+            log.warning("a page isn't told what has changed: %s", error)
         finally:
             self._listening[sweep_id].discard(woken)
             if not self._listening[sweep_id]:

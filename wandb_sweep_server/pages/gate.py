@@ -23,9 +23,11 @@ RESERVED = frozenset("graphql files upload blob artifactsV2 sdk healthz page".sp
 _SHELL_PATH = re.compile(r"/(?:([^/]+)/[^/]+(?:/(?:sweeps|runs)/[^/]+)?)?\Z")
 
 _HEADERS = {
+    # 'unsafe-eval': what Plotly draws with WebGL (parallel coordinates, many points) makes functions of texts.
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-        "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+        "default-src 'none'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data: blob:; connect-src 'self'; "
+        "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",  # addresses of links hold their token

@@ -22,10 +22,11 @@ RunInStore = Callable[[Callable[[], Any]], Awaitable[Any]]
 MOST_POINTS = 2_000
 # Of all runs together: more are neither seen nor drawn.
 _MOST_IN_ALL = 200_000
-# Lines of a run among which those with a key are looked for, for each point that is wanted.
-_LINES_PER_POINT = 20
 # Lines that the store looks at in one piece of work, between which it answers others.
 _LINES_AT_ONCE = 20_000
+# Lines of all runs together among which those with a key are looked for; but so many for each point at least.
+_LINES_IN_ALL = 2_000_000
+_LINES_PER_POINT = 20
 # Keys are looked for in so many runs, and in so many lines of each.
 _RUNS_WITH_KEYS = 100
 _LINES_WITH_KEYS = 20
@@ -65,11 +66,12 @@ class SweepHistories:
         """
         runs = await self._runs(sweep_id)
         points = max(2, min(points, _MOST_IN_ALL // max(1, len(runs)), MOST_POINTS))
+        most = min(_LINES_AT_ONCE, max(points * _LINES_PER_POINT, _LINES_IN_ALL // max(1, len(runs))))
         needle = _needle(key)
         histories: list[dict[str, Any]] = []
-        for part in _pieces(runs, points * _LINES_PER_POINT):
+        for part in _pieces(runs, most):
             texts = await self._run_in_store(
-                lambda part=part: [self._texts_with(run, needle, points) for run in part]
+                lambda part=part: [self._texts_with(run, needle, most, points) for run in part]
             )
             histories += await run_in_threadpool(_curves, part, texts, key)
         return histories
@@ -80,7 +82,7 @@ class SweepHistories:
         keys: dict[str, None] = {}
         for part in _pieces(runs, _LINES_WITH_KEYS):
             texts = await self._run_in_store(
-                lambda part=part: [self._texts_with(run, "", _LINES_WITH_KEYS) for run in part]
+                lambda part=part: [self._texts_with(run, "", _LINES_WITH_KEYS, _LINES_WITH_KEYS) for run in part]
             )
             keys |= await run_in_threadpool(_keys_in, texts)
         return list(keys)
@@ -89,9 +91,9 @@ class SweepHistories:
         rows = await self._run_in_store(lambda: self._db.rows(_RUNS, (sweep_id,)))
         return [_Run(*row) for row in rows]
 
-    def _texts_with(self, run: _Run, needle: str, points: int) -> list[str]:
-        """At most `points` lines that may have the key, evenly spread among those of a history of usual length."""
-        most = points * _LINES_PER_POINT
+    def _texts_with(self, run: _Run, needle: str, most: int, points: int) -> list[str]:
+        """At most `points` lines that may have the key, evenly spread; of longer histories than `most` lines, of so
+        many evenly spread ones."""
         among = None
         if run.history_lines > most:
             among = jsontext.dumps(spread(range(run.history_lines), most))

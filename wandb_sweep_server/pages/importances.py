@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -103,8 +104,8 @@ def _shares(table: Table, names: Sequence[str], rows: Sequence[int]) -> tuple[di
     from threadpoolctl import threadpool_limits
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    columns = {name: _alike([table.parameters[name][i] for i in rows]) for name in names}
-    space = {name: _distribution(values, name in table.logs) for name, values in columns.items()}
+    columns = {name: _alike([table.parameters[name][i] for i in rows], name in table.logs) for name in names}
+    space = {name: _distribution(values) for name, values in columns.items()}
     study = optuna.create_study(direction="maximize" if table.is_maximized else "minimize")
     study.add_trials(
         optuna.trial.create_trial(
@@ -122,17 +123,19 @@ def _shares(table: Table, names: Sequence[str], rows: Sequence[int]) -> tuple[di
     return shares, "fANOVA" if is_small else "PED-ANOVA"
 
 
-def _alike(values: Sequence[Any]) -> list[Any]:
-    """All as floats, or all as texts."""
-    return list(map(float if all(map(is_number, values)) else str, values))
+def _alike(values: Sequence[Any], is_log: bool) -> list[Any]:
+    """All as floats, or all as texts. Of logarithmic parameters the logarithms: fANOVA looks at all numbers alike."""
+    if not all(map(is_number, values)):
+        return list(map(str, values))
+    return [math.log(value) for value in values] if is_log and min(values) > 0 else list(map(float, values))
 
 
-def _distribution(values: Sequence[Any], is_log: bool) -> Any:
+def _distribution(values: Sequence[Any]) -> Any:
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     if isinstance(values[0], str):
         return CategoricalDistribution(sorted(set(values)))
-    return FloatDistribution(min(values), max(values), log=is_log and min(values) > 0)
+    return FloatDistribution(min(values), max(values))
 
 
 @dataclass

@@ -14,7 +14,7 @@ from .run_facts import reason_of, times_of
 # Lines of a log that the store reads in one piece of work.
 _LINES_AT_ONCE = 2_000
 _ASSIGNMENTS = (
-    "SELECT began_at, ended_at, how, agents.name AS agent, agents.host AS host "
+    "SELECT began_at, assignments.ended_at, how, agents.name AS agent, agents.host AS host "
     "FROM assignments LEFT JOIN agents ON agents.id = agent_id WHERE run_id = ? ORDER BY assignments.id"
 )
 

@@ -39,15 +39,13 @@ class SweepReader:
     async def change(self, sweep: Sweep, revision: int | None, base_url: str) -> dict[str, Any] | None:
         """What has changed of a sweep since a revision, None if nothing has.
 
-        Where that can't be told it is all of the sweep, with `whole: true`.
+        Raises:
+            OutdatedError: That can't be told.
         """
-        new, rows, is_whole = await self._store.run(lambda: self._rows_since(sweep, revision))
+        new, rows = await self._store.run(lambda: self._rows_since(sweep, revision))
         if rows is None:
             return None
-        made = await asyncio.to_thread(sweep_data if is_whole else sweep_change, rows, base_url)
-        if not is_whole:
-            return {**made, "revision": new}
-        return {**_plain(made), "revision": new, "deleted": [], "whole": True}
+        return {**await asyncio.to_thread(sweep_change, rows, base_url), "revision": new}
 
     async def importance(self, sweep: Sweep) -> Found:
         """Which of the sweep's parameters matter, as well as can be told."""
@@ -59,14 +57,12 @@ class SweepReader:
         revision = self._changes.revision(sweep.id)
         return revision, whole_sweep(self._store.database, *self._of(sweep))
 
-    def _rows_since(self, sweep: Sweep, revision: int | None) -> tuple[int, SweepRows | None, bool]:
+    def _rows_since(self, sweep: Sweep, revision: int | None) -> tuple[int, SweepRows | None]:
         changed = self._changes.since(sweep.id, revision)
-        if changed is None:
-            return (*self._rows(sweep), True)
         if not changed.is_anything:
-            return changed.revision, None, False
+            return changed.revision, None
         ids = {"run_ids": changed.run_ids, "agent_ids": changed.agent_ids}
-        return changed.revision, some_of_sweep(self._store.database, *self._of(sweep), **ids), False
+        return changed.revision, some_of_sweep(self._store.database, *self._of(sweep), **ids)
 
     def _of(self, sweep: Sweep) -> tuple[Any, ...]:
         store = self._store

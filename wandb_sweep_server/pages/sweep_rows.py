@@ -19,7 +19,7 @@ _RUNS = (
     "FROM runs LEFT JOIN agents ON agents.id = runs.agent_id "
 )
 _ASSIGNMENTS = (
-    "SELECT run_id, agent_id, runs.name AS run, began_at, ended_at, how "
+    "SELECT run_id, assignments.agent_id, runs.name AS run, began_at, assignments.ended_at, how "
     "FROM assignments JOIN runs ON runs.id = run_id "
 )
 _AGENTS = "SELECT id, name, host, created_at, ended_at, ended FROM agents "

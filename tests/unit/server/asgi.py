@@ -43,11 +43,11 @@ class App:
         self.server = server
         self.activity = Activity(lambda: server.time.now_s)
         self._app = build_app(server.store, KEY, "i1", self.activity, limits=limits, pace=pace)
-        self._loop = asyncio.new_event_loop()
+        self.loop = asyncio.new_event_loop()
 
     def close(self) -> None:
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        self._loop.close()
+        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        self.loop.close()
 
     def ask(
         self,
@@ -62,7 +62,7 @@ class App:
         """The answer to a request. body: in parts; when there are no more, the client says nothing more, unless it
         is one bytes object."""
         parts = [body, None] if isinstance(body, bytes) else list(body)
-        return self._loop.run_until_complete(self._ask(method, path, parts, key, machine, headers))
+        return self.loop.run_until_complete(self._ask(method, path, parts, key, machine, headers))
 
     async def _ask(
         self, method: str, path: str, parts: list[Any], key: str | None, machine: str, headers: dict[str, str]
@@ -75,23 +75,7 @@ class App:
         async def send(message: dict[str, Any]) -> None:
             sent.append(message)
 
-        path, _, query = path.partition("?")
-        given = {"host": "h"} | ({"authorization": _basic_auth_str("api", key)} if key is not None else {})
-        given |= {name.replace("_", "-"): value for name, value in headers.items()}
-        scope = {
-            "type": "http",
-            "http_version": "1.1",
-            "method": method,
-            "scheme": "http",
-            "path": unquote(path),
-            "raw_path": quote(path, safe="/%").encode(),
-            "root_path": "",
-            "query_string": query.encode(),
-            "headers": [(name.encode(), value.encode("latin-1")) for name, value in given.items()],
-            "client": (machine, 1),
-            "server": ("h", 80),
-        }
-        await self._app(scope, queue.get, send)  # type: ignore[arg-type]
+        await self._app(_scope(method, path, key, machine, headers), queue.get, send)  # type: ignore[arg-type]
         start = sent[0]
         return Answer(
             start["status"],
@@ -99,5 +83,50 @@ class App:
             b"".join(message.get("body", b"") for message in sent[1:]),
         )
 
+    async def stream(
+        self, path: str, sent: asyncio.Queue[dict[str, Any]], left: asyncio.Event, headers: dict[str, str]
+    ) -> None:
+        """An answer that goes on until the client has left: its messages go into a queue."""
+        messages = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+        async def receive() -> dict[str, Any]:
+            if (message := next(messages, None)) is not None:
+                return message
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        await self._app(_scope("GET", path, KEY, "10.0.0.1", headers), receive, sent.put)  # type: ignore[arg-type]
+
+    async def settle(self) -> None:
+        """Let everything happen that is due: what was begun may ask the store, and then something else of it."""
+        for _ in range(5):
+            await asyncio.sleep(0)
+            await self.server.store.run(lambda: None)
+            await asyncio.to_thread(lambda: None)
+            await asyncio.sleep(0)
+
+    def end_streams(self) -> None:
+        """The server is about to end."""
+        self._app.end_streams()
+
     def graphql(self, query: str, **variables: Any) -> Answer:
         return self.ask("POST", "/graphql", json.dumps({"query": query, "variables": variables}).encode())
+
+
+def _scope(method: str, path: str, key: str | None, machine: str, headers: dict[str, str]) -> dict[str, Any]:
+    path, _, query = path.partition("?")
+    given = {"host": "h"} | ({"authorization": _basic_auth_str("api", key)} if key is not None else {})
+    given |= {name.replace("_", "-"): value for name, value in headers.items()}
+    return {
+        "type": "http",
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": unquote(path),
+        "raw_path": quote(path, safe="/%").encode(),
+        "root_path": "",
+        "query_string": query.encode(),
+        "headers": [(name.encode(), value.encode("latin-1")) for name, value in given.items()],
+        "client": (machine, 1),
+        "server": ("h", 80),
+    }

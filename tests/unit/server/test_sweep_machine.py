@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tests.unit.server.support import GRID_OF_FOUR, Server
+from wandb_sweep_server.assignments import is_held
 from wandb_sweep_server.records import Agent, Run
 from wandb_sweep_server.store import Limits
 
@@ -202,6 +203,15 @@ class SweepMachine(RuleBasedStateMachine):
     def a_user_stops_a_run(self, data: st.DataObject) -> None:
         self.server.stop_run(self.pick(data, self.server.runs()).name)
 
+    @precondition(lambda self: self.state() == "RUNNING" and self.can_be_retried())
+    @rule(data=st.data())
+    def a_user_wants_a_run_to_be_tried_again(self, data: st.DataObject) -> None:
+        run = self.pick(data, self.can_be_retried())
+        self.server.do(lambda: self.server.store.runs.offer_again(run))
+
+    def can_be_retried(self) -> list[Run]:
+        return [r for r in self.server.runs() if r.state in ("failed", "crashed", "killed") and r.queued_at is None]
+
     # --- what always holds ---
 
     @invariant()
@@ -214,7 +224,7 @@ class SweepMachine(RuleBasedStateMachine):
     @invariant()
     def only_what_has_not_ended_for_good_is_queued(self) -> None:
         for run in self.server.runs():
-            assert run.queued_at is None or run.state in QUEUEABLE, run
+            assert run.queued_at is None or run.state in QUEUEABLE or run.is_retry, run
             assert run.losses <= MAX_LOSSES
 
     @invariant()
@@ -222,6 +232,12 @@ class SweepMachine(RuleBasedStateMachine):
         finished = {run.name for run in self.server.runs() if run.state == "finished"}
         assert self.over <= finished
         self.over |= finished
+
+    @invariant()
+    def who_has_a_run_is_written_down(self) -> None:
+        rows = self.server.store.database.rows("SELECT * FROM assignments WHERE ended_at IS NULL")
+        held = {run.id: run.agent_id for run in self.server.runs() if is_held(run)}
+        assert {row["run_id"]: row["agent_id"] for row in rows} == held
 
     def what_is_left(self) -> list[Run]:
         return [run for run in self.server.runs() if run.queued_at is not None or run.state in LIVE]
