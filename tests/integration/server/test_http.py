@@ -113,7 +113,7 @@ def test_an_upload_without_a_token_of_ours_is_refused(server: ServerAddress, tok
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "/"), ("GET", "/graphql"), ("POST", "/api/v1/things"), ("DELETE", "/files/local/p/r/x"), ("PUT", "/")],
+    [("GET", "/x"), ("GET", "/graphql"), ("POST", "/api/v1/things"), ("DELETE", "/files/local/p/r/x"), ("PUT", "/")],
 )
 def test_what_does_not_exist_is_404_and_named(client: Client, method: str, path: str) -> None:
     response = client.request(method, path)

@@ -166,3 +166,17 @@ def test_names_are_eight_lower_case_letters_and_digits() -> None:
     names = {new_name() for _ in range(200)}
     assert len(names) == 200
     assert all(len(name) == 8 and name.isascii() and name.isalnum() and name == name.lower() for name in names)
+
+
+def test_everybody_who_wants_to_know_of_changes_is_told(path: Path) -> None:
+    database = Database(path)
+    told: list[tuple[str, int | None, int]] = []
+    for who in ("one", "other"):
+        database.call_on_change(
+            "projects", ["name"], lambda a, b, who=who: told.append((who, a, b)), told=("id", "id")
+        )
+    number = database.insert("projects", {**PROJECT, "name": "a"})
+    database.execute("UPDATE projects SET name = 'b'")
+    database.execute("UPDATE projects SET entity = 'c'")
+    database.execute("DELETE FROM projects")
+    assert sorted(told) == [("one", number, number)] * 3 + [("other", number, number)] * 3
