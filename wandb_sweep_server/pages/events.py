@@ -39,7 +39,6 @@ class Streams:
         self._listening: dict[int, set[asyncio.Event]] = {}
         # Sweeps whose listeners are about to be woken: the loop is told once, not with each of many changes.
         self._woken: set[int] = set()
-        self._has_ended = False
         self._ended = asyncio.Event()
 
     def wake(self, sweep_id: int) -> None:
@@ -57,7 +56,6 @@ class Streams:
 
     def end(self) -> None:
         """End all streams: the server is about to."""
-        self._has_ended = True
         self._ended.set()
         for events in self._listening.values():
             for event in events:
@@ -82,7 +80,7 @@ class Streams:
         self._listening.setdefault(sweep_id, set()).add(woken)
         try:
             yield f"retry: {self._pace.retry_s * 1000:.0f}\n\n".encode()
-            while not self._has_ended:
+            while not self._ended.is_set():
                 woken.clear()  # before reading: what comes while it is read is read the next time
                 change = await read(revision)
                 if change is not None:

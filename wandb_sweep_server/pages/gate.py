@@ -9,7 +9,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, Response
 from starlette.types import Message, Scope, Send
 
-from . import html
+from . import notices
 from .access import PageAccess, cookie_name
 
 LOGIN_PATH = "/page/login"
@@ -69,7 +69,7 @@ class PageGate:
         accepted = HTTPConnection(scope).headers.get("accept", "")
         if not is_shell(scope["path"]) or "text/html" not in accepted:
             return None
-        return HTMLResponse(html.login_needed(), 401)
+        return HTMLResponse(notices.login_needed(), 401)
 
     def guarded(self, scope: Scope, send: Send) -> Send:
         """A `send` whose answers tell browsers what a page of this server may do: nothing but what its own do."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import html as html_text
+import html
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -20,7 +20,7 @@ from wandb_sweep_server.errors import ClientError, ForbiddenError, NotFoundError
 from wandb_sweep_server.records import Project, Run, Sweep
 from wandb_sweep_server.store import Store
 
-from . import html
+from . import notices
 from .access import COOKIE_S, PageAccess, cookie_name, is_foreign, local_path
 from .assets import Assets
 from .controls import act
@@ -88,7 +88,7 @@ class Pages:
             cookie = cookie_in(request)
             token = self._access.csrf_token(cookie) if cookie is not None and self._access.is_good(cookie) else ""
             text = await run_in_threadpool(self._assets.shell, name)
-            return HTMLResponse(text.replace("{{csrf_token}}", html_text.escape(token)))
+            return HTMLResponse(text.replace("{{csrf_token}}", html.escape(token)))
 
         return shell
 
@@ -117,11 +117,12 @@ class Pages:
         path = local_path(request.query_params.get("next", "/"))
         if request.method == "HEAD":  # of a program that looks where links lead
             return HTMLResponse("")
+        is_new = self._access.use_link(request.query_params.get("token", ""))
         if self._access.is_good(cookie_in(request)):  # the link was opened once more
-            return HTMLResponse(html.go_on(path))
-        if not self._access.use_link(request.query_params.get("token", "")):
-            return HTMLResponse(html.link_is_used(), 401)
-        response = HTMLResponse(html.go_on(path))
+            return HTMLResponse(notices.go_on(path))
+        if not is_new:
+            return HTMLResponse(notices.link_is_used(), 401)
+        response = HTMLResponse(notices.go_on(path))
         host, server = request.headers.get("host", ""), request.scope.get("server") or ("", 0)
         name = cookie_name(host, server[1] or 0)
         response.set_cookie(
@@ -141,7 +142,7 @@ class Pages:
     async def events(self, request: Request) -> Response:
         sweep = await self._store.run(lambda: self._found_sweep(request))
         given = request.headers.get("last-event-id") or request.query_params.get("after") or ""
-        revision = int(given) if given.isascii() and given.isdigit() else None
+        revision = int(given) if given.isascii() and given.isdigit() and len(given) < 20 else None
         base_url = _base_url(request)
         events = self.streams.follow(
             sweep.id, revision, lambda revision: self._reader.change(sweep, revision, base_url)
