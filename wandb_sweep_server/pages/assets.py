@@ -7,11 +7,13 @@ import hashlib
 import threading
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import metadata, resources
+from importlib import metadata
+from pathlib import Path
 
 from wandb_sweep_server.errors import NotFoundError
 
 PLOTLY = "plotly.js"
+_DIRECTORY = Path(__file__).parent.parent / "page"
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
 
@@ -35,8 +37,8 @@ class Assets:
     @cached_property
     def version(self) -> str:
         """A text that differs where any of the files does."""
-        files = sorted(resources.files("wandb_sweep_server").joinpath("page").iterdir(), key=lambda file: file.name)
-        contents = [file.name.encode() + b"\0" + file.read_bytes() for file in files if file.is_file()]
+        files = sorted(path for path in _DIRECTORY.iterdir() if path.is_file())
+        contents = [file.name.encode() + b"\0" + file.read_bytes() for file in files]
         return _hash(b"\0".join([metadata.version("plotly").encode(), *contents]))
 
     def find(self, name: str) -> Asset:
@@ -52,7 +54,7 @@ class Assets:
 
     def shell(self, name: str) -> str:
         """An HTML file, without what differs between visitors."""
-        return _page_file(name).read_text(encoding="utf-8").replace("{{asset_version}}", self.version)
+        return (_DIRECTORY / name).read_text(encoding="utf-8").replace("{{asset_version}}", self.version)
 
 
 def _read(name: str) -> Asset:
@@ -70,13 +72,9 @@ def _plotly() -> bytes:
     return str(get_plotlyjs()).encode()
 
 
-def _page_file(name: str) -> resources.abc.Traversable:
-    return resources.files("wandb_sweep_server").joinpath("page", name)
-
-
 def _read_page_file(name: str) -> bytes:
     try:
-        return _page_file(name).read_bytes()
+        return (_DIRECTORY / name).read_bytes()
     except (OSError, ValueError) as error:
         raise NotFoundError(f"there is no file {name!r}") from error
 

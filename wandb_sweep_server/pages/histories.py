@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from starlette.concurrency import run_in_threadpool
@@ -29,7 +30,7 @@ _LINES_IN_ALL = 2_000_000
 _LINES_PER_POINT = 20
 # Keys are looked for in so many runs, and in so many lines of each.
 _RUNS_WITH_KEYS = 100
-_LINES_WITH_KEYS = 20
+_LINES_WITH_KEYS = 100
 
 _RUNS = (
     "SELECT id, name, history_lines FROM runs INDEXED BY runs_of_sweep "
@@ -70,9 +71,7 @@ class SweepHistories:
         needle = _needle(key)
         histories: list[dict[str, Any]] = []
         for part in _pieces(runs, most):
-            texts = await self._run_in_store(
-                lambda part=part: [self._texts_with(run, needle, most, points) for run in part]
-            )
+            texts = await self._run_in_store(partial(self._texts_of, part, needle, most, points))
             histories += await run_in_threadpool(_curves, part, texts, key)
         return histories
 
@@ -81,15 +80,16 @@ class SweepHistories:
         runs = spread(await self._runs(sweep_id), _RUNS_WITH_KEYS)
         keys: dict[str, None] = {}
         for part in _pieces(runs, _LINES_WITH_KEYS):
-            texts = await self._run_in_store(
-                lambda part=part: [self._texts_with(run, "", _LINES_WITH_KEYS, _LINES_WITH_KEYS) for run in part]
-            )
+            texts = await self._run_in_store(partial(self._texts_of, part, "", _LINES_WITH_KEYS, _LINES_WITH_KEYS))
             keys |= await run_in_threadpool(_keys_in, texts)
         return list(keys)
 
     async def _runs(self, sweep_id: int) -> list[_Run]:
         rows = await self._run_in_store(lambda: self._db.rows(_RUNS, (sweep_id,)))
         return [_Run(*row) for row in rows]
+
+    def _texts_of(self, runs: Sequence[_Run], needle: str, most: int, points: int) -> list[list[str]]:
+        return [self._texts_with(run, needle, most, points) for run in runs]
 
     def _texts_with(self, run: _Run, needle: str, most: int, points: int) -> list[str]:
         """At most `points` lines that may have the key, evenly spread; of longer histories than `most` lines, of so
@@ -109,7 +109,7 @@ def _needle(key: str) -> str:
     return "" if not is_plain else f'{last}"' if parent else f'"{last}"'
 
 
-def _pieces(runs: list[_Run], most_lines: int) -> Iterator[list[_Run]]:
+def _pieces(runs: Sequence[_Run], most_lines: int) -> Iterator[list[_Run]]:
     """The runs in pieces of so much work for the store. most_lines: that are looked at of one run."""
     piece: list[_Run] = []
     lines = 0

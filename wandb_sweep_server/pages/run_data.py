@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from wandb_sweep_server import jsontext
@@ -65,7 +66,7 @@ async def log_text(store: Store, run: Run, tail: int | None) -> AsyncIterator[by
     """Yield a run's console log, or its last lines, as UTF-8."""
     first = 0 if tail is None else max(0, run.log_lines - tail)
     while first < run.log_lines:
-        lines = await store.run(lambda first=first: store.runs.lines(run, "log", first, _LINES_AT_ONCE))
+        lines = await store.run(partial(store.runs.lines, run, "log", first, _LINES_AT_ONCE))
         if not lines:
             return
         yield "".join(f"{text.removesuffix(chr(10))}\n" for _, text in lines).encode(errors="replace")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from wandb_sweep_server import run_states
 
@@ -21,7 +21,14 @@ class Times:
     duration_s: float
 
 
-def times_of(run: Mapping[str, Any], assignments: Sequence[Mapping[str, Any]], now_s: float) -> Times:
+class Row(Protocol):
+    """A row of the database, or a mapping that has the same."""
+
+    def __getitem__(self, name: str, /) -> Any:
+        """The value of a column."""
+
+
+def times_of(run: Row, assignments: Sequence[Row], now_s: float) -> Times:
     """When a run began and ended, and how long somebody had it in all.
 
     run: a row of the table. assignments: the run's, in their order; a run of no sweep has none.
@@ -36,7 +43,7 @@ def times_of(run: Mapping[str, Any], assignments: Sequence[Mapping[str, Any]], n
     return Times(assignments[0]["began_at"], None if goes_on else ends[-1], duration_s)
 
 
-def reason_of(run: Mapping[str, Any], summary: Mapping[str, Any]) -> str | None:
+def reason_of(run: Row, summary: Mapping[str, Any]) -> str | None:
     """Why a run failed or was stopped, in the words of whoever knows best; None if it didn't and wasn't."""
     state = run["state"]
     if state not in (run_states.FAILED, run_states.CRASHED, run_states.KILLED):

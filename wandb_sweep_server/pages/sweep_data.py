@@ -70,7 +70,9 @@ def metric_of(config: Mapping[str, Any]) -> dict[str, str] | None:
     """Name and goal of what a sweep optimises; the first one of several, None if it names none."""
     metrics = config.get("metrics")
     metric = metrics[0] if isinstance(metrics, list) and metrics else config.get("metric")
-    name = metric.get("name") if isinstance(metric, dict) else None
+    if not isinstance(metric, dict):
+        return None
+    name = metric.get("name")
     if not isinstance(name, str) or not name:
         return None
     return {"name": name, "goal": "maximize" if metric.get("goal") == "maximize" else "minimize"}
@@ -85,6 +87,7 @@ def run_columns(rows: SweepRows, parameters: Sequence[Parameter]) -> dict[str, A
     summaries = [jsontext.loads(run["summary"]) for run in rows.runs]
     arguments = [jsontext.loads(run["args"] or run["config"] or "{}") for run in rows.runs]
     metric = metric_of(rows.config.document)
+    own = None if metric is None else metric["name"]
     return {
         "id": [run["name"] for run in rows.runs],
         "name": [run["display_name"] or run["name"] for run in rows.runs],
@@ -96,7 +99,7 @@ def run_columns(rows: SweepRows, parameters: Sequence[Parameter]) -> dict[str, A
         "agent": [run["agent"] for run in rows.runs],
         "reason": [reason_of(run, summary) for run, summary in zip(rows.runs, summaries, strict=True)],
         "parameters": {one.name: [one.value_in(given) for given in arguments] for one in parameters},
-        "metrics": metric_columns([numbers_in(summary) for summary in summaries], metric and metric["name"]),
+        "metrics": metric_columns([numbers_in(summary) for summary in summaries], own),
     }
 
 

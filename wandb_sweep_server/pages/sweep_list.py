@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -52,7 +53,7 @@ class SweepList:
         sweeps = await self._store.run(lambda: self._store.sweeps.page(None, 0, MOST_SWEEPS))
         listed = []
         for sweep in sweeps:
-            shown = await self._store.run(lambda sweep=sweep: self._shown(sweep))
+            shown = await self._store.run(partial(self._shown, sweep))
             metric = shown["metric"]
             best = None
             if metric is not None:
@@ -79,7 +80,7 @@ class SweepList:
         self._changed.discard(sweep_id)  # before reading: what changes meanwhile is read the next time
         best: tuple[float, str] | None = None
         last = 0
-        while rows := await self._store.run(lambda last=last: self._finished(sweep_id, last)):
+        while rows := await self._store.run(partial(self._finished, sweep_id, last)):
             best = await run_in_threadpool(_better, best, [(row["name"], row["summary"]) for row in rows], metric)
             last = rows[-1]["id"]
         found = None if best is None else {"run": best[1], "value": best[0]}

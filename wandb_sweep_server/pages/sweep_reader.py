@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from wandb_sweep_server import jsontext
-from wandb_sweep_server.records import Sweep
+from wandb_sweep_server.records import Project, Sweep
 from wandb_sweep_server.store import Store
+from wandb_sweep_server.sweep_config import SweepConfig
 
 from .changes import Changes
 from .importances import Found, Importances, table_of
@@ -61,10 +62,12 @@ class SweepReader:
         changed = self._changes.since(sweep.id, revision)
         if not changed.is_anything:
             return changed.revision, None
-        ids = {"run_ids": changed.run_ids, "agent_ids": changed.agent_ids}
-        return changed.revision, some_of_sweep(self._store.database, *self._of(sweep), **ids)
+        rows = some_of_sweep(
+            self._store.database, *self._of(sweep), run_ids=changed.run_ids, agent_ids=changed.agent_ids
+        )
+        return changed.revision, rows
 
-    def _of(self, sweep: Sweep) -> tuple[Any, ...]:
+    def _of(self, sweep: Sweep) -> tuple[Project, Sweep, SweepConfig, float]:
         store = self._store
         now = store.sweeps.by_id(sweep.id) or sweep
         project = store.projects.by_id(now.project_id)
