@@ -180,7 +180,7 @@ result(dict(
     state=sweep.state,
     best=sweep.best_run().id,
     runs={run.id: dict(state=run.state, name=run.name, x=run.config["x"], y=run.config["y"],
-                       loss=run.summary.get("loss"), curve=[row["loss"] for row in run.scan_history(keys=["loss"])])
+                       loss=run.summary.get("loss"), curve=[row["loss"] for row in run.history(keys=["loss"], pandas=False)])
           for run in api.runs("local/PROJECT", {"sweep": "SWEEP"})},
 ))
 """
@@ -191,7 +191,7 @@ def train():
     for step in range(4):
         run.log({"loss": run.config["x"] + step})
     if run.config["x"] == 2:
-        raise SystemExit(1)
+        raise ValueError("no good")
 wandb.agent("SWEEP", train, project="PROJECT", entity="local", count=4)
 """
 
