@@ -224,7 +224,7 @@ class Agent:
 
     def _retries(self, agent_id: str) -> list[Command]:
         """After the last trial: what the embedded server was told to have run again; no other one knows of that."""
-        if not self._sweep.server.is_local:
+        if not self._sweep.server.is_embedded:
             return []
         try:
             return self._client.heartbeat(agent_id, (), patient=False)

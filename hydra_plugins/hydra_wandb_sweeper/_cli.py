@@ -78,13 +78,14 @@ def open_page(target: str, server: str, browser: bool) -> None:
     minutes.
     """
     from ._open_page import has_screen, page_of, page_of_directory, show
+    from ._recognise import recognise
     from ._server import choose_server
 
     if (directory := _directory(target)) is not None:
         page = page_of_directory(directory)
     else:
         _, info, url = _on_server(target, server)
-        page = page_of(choose_server(server, Path.cwd()), info.ref, url)
+        page = page_of(recognise(choose_server(server, Path.cwd())), info.ref, url)
     click.echo(page.url)
     if browser and has_screen() and not show(page):
         click.echo("No browser was found; open the address yourself.", err=True)

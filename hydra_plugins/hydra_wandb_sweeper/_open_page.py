@@ -28,10 +28,10 @@ _FILE = "open.html"
 
 @dataclass(frozen=True)
 class Page:
-    """A page's address. private_directory: where a file may be that has the address in it; None if it's no secret."""
+    """A page's address. is_secret: it lets in whoever has it."""
 
     url: str
-    private_directory: Path | None = None
+    is_secret: bool = False
 
 
 def page_of_directory(directory: Path) -> Page:
@@ -43,11 +43,11 @@ def page_of_directory(directory: Path) -> Page:
 
 def page_of(server: ServerRef, sweep: SweepRef, url: str) -> Page:
     """Return a sweep's page, with an address that lets in. url: for who has a login. Errors: SweepError."""
-    if not server.is_local:
+    if not server.is_embedded:
         return Page(url)
     transport = Transport(server.open, patience_s=_PATIENCE_S)
     try:
-        return Page(transport.post("/page/login-links", {"next": page_path(sweep)})["url"], Path(server.place))
+        return Page(transport.post("/page/login-links", {"next": page_path(sweep)})["url"], is_secret=True)
     finally:
         transport.close()
 
@@ -60,7 +60,7 @@ def page_path(sweep: SweepRef) -> str:
 
 def tell_terminal(server: ServerRef, sweep: SweepRef, terminal: TextIO) -> None:
     """Write a link to an embedded server's page to a terminal, and to nothing else: logs are read by others too."""
-    if not (server.is_local and terminal.isatty()):
+    if not (server.is_embedded and terminal.isatty()):
         return
     try:
         page = page_of(server, sweep, "")
@@ -80,10 +80,12 @@ def show(page: Page) -> bool:
     """Open a page in the user's browser; False if there is none. Errors: OSError."""
     import webbrowser
 
-    if page.private_directory is None:
+    import platformdirs
+
+    if not page.is_secret:
         return webbrowser.open(page.url)
     # Everybody on this machine sees the arguments of a process; the file only its owner can read.
-    path = page.private_directory.absolute() / _FILE
+    path = platformdirs.user_cache_path("hydra-wandb-sweeper", appauthor=False) / _FILE
     write_whole(path, _forwarding(page.url).encode(), mode=0o600)
     return webbrowser.open(path.as_uri())
 

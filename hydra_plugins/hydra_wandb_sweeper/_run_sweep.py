@@ -189,6 +189,6 @@ def _announce(plan: Plan, record: SweepRecord, directory: Path) -> None:
             record.url,
             record.server.place,
         )
-        tell_terminal(record.server, record.sweep, sys.stderr)
     else:
         log.info("Sweep page: %s", record.url)
+    tell_terminal(record.server, record.sweep, sys.stderr)

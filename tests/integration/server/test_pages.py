@@ -180,7 +180,8 @@ result(dict(
     state=sweep.state,
     best=sweep.best_run().id,
     runs={run.id: dict(state=run.state, name=run.name, x=run.config["x"], y=run.config["y"],
-                       loss=run.summary.get("loss"), curve=[row["loss"] for row in run.history(keys=["loss"], pandas=False)])
+                       loss=run.summary.get("loss"),
+                       curve=[row["loss"] for row in run.history(keys=["loss"], pandas=False)])
           for run in api.runs("local/PROJECT", {"sweep": "SWEEP"})},
 ))
 """

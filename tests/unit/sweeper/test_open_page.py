@@ -43,10 +43,13 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_the_embedded_server_is_asked_for_a_link_to_the_sweep(
-    script: ScriptedServer, local: ServerRef, tmp_path: Path
+@pytest.mark.parametrize("is_named_by_address", [False, True])
+def test_an_embedded_server_is_asked_for_a_link_to_the_sweep(
+    script: ScriptedServer, local: ServerRef, is_named_by_address: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert page_of(local, SWEEP, "http://plain") == Page(LINK, tmp_path)
+    monkeypatch.setenv("WANDB_API_KEY", "key")
+    server = ServerRef("wandb", script.url, is_own=True) if is_named_by_address else local
+    assert page_of(server, SWEEP, "http://plain") == Page(LINK, is_secret=True)
     ((path, body, _),) = script.requests
     assert (path, body) == ("/page/login-links", {"next": "/me/my%20project/sweeps/ab12"})
 
@@ -100,8 +103,11 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return opened
 
 
-def test_the_browser_is_given_a_file_that_only_its_owner_can_read(opened: list[str], tmp_path: Path) -> None:
-    assert show(Page(LINK, tmp_path))
+def test_the_browser_is_given_a_file_that_only_its_owner_can_read(
+    opened: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert show(Page(LINK, is_secret=True))
     (address,) = opened
     assert "secret" not in address
     file = Path(unquote(urlsplit(address).path))
