@@ -10,7 +10,7 @@ from wandb_sweep_server import jsontext
 from wandb_sweep_server.records import Project, Run
 from wandb_sweep_server.store import Store
 
-from .run_facts import reason_of, times_of
+from .run_facts import reason_of, state_of, times_of
 
 # Lines of a log that the store reads in one piece of work.
 _LINES_AT_ONCE = 2_000
@@ -34,7 +34,7 @@ def run_data(store: Store, project: Project, run: Run, now_s: float) -> dict[str
             "sweep": sweep and sweep.name,
             "id": run.name,
             "name": run.display_name or run.name,
-            "state": run.state,
+            "state": state_of(vars(run)),
             **vars(times_of(vars(run), assignments, now_s)),
             "now": now_s,
             "host": run.host or (last and last["host"]),

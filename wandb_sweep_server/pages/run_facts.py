@@ -28,6 +28,12 @@ class Row(Protocol):
         """The value of a column."""
 
 
+def state_of(run: Row) -> str:
+    """A run's state as people are shown it: one that waits to be tried again is as good as new."""
+    is_wanted = run["is_retry"] and run["queued_at"] is not None
+    return run_states.PENDING if is_wanted else str(run["state"])
+
+
 def times_of(run: Row, assignments: Sequence[Row], now_s: float) -> Times:
     """When a run began and ended, and how long somebody had it in all.
 

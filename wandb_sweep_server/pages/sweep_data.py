@@ -15,7 +15,7 @@ from wandb_sweep_server.sweep_config import SweepConfig
 
 from .metrics import metric_columns, numbers_in
 from .parameters import Parameter, swept_parameters
-from .run_facts import reason_of, times_of
+from .run_facts import reason_of, state_of, times_of
 from .sweep_rows import SweepRows
 
 # Larger numbers are no longer exact in a browser; to it such a sweep is without end.
@@ -91,7 +91,7 @@ def run_columns(rows: SweepRows, parameters: Sequence[Parameter]) -> dict[str, A
     return {
         "id": [run["name"] for run in rows.runs],
         "name": [run["display_name"] or run["name"] for run in rows.runs],
-        "state": [run["state"] for run in rows.runs],
+        "state": [state_of(run) for run in rows.runs],
         "began_at": [time.began_at for time in times],
         "ended_at": [time.ended_at for time in times],
         "duration_s": [round(time.duration_s, 3) for time in times],

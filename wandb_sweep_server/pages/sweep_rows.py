@@ -13,7 +13,7 @@ from wandb_sweep_server.sweep_config import SweepConfig
 
 # The configuration only where nobody handed out arguments: it may be large.
 _RUNS = (
-    "SELECT runs.id, runs.name, display_name, state, queued_at, stop_reason, exit_code, runs.host, args, "
+    "SELECT runs.id, runs.name, display_name, state, queued_at, is_retry, stop_reason, exit_code, runs.host, args, "
     "CASE WHEN args IS NULL THEN config END AS config, summary, runs.created_at, runs.heartbeat_at, "
     "agents.name AS agent, agents.host AS agent_host "
     "FROM runs LEFT JOIN agents ON agents.id = runs.agent_id "

@@ -367,6 +367,20 @@ def fill(server: Server, sweep: Sweep, count: int) -> None:
         store.database.update("runs", run.id, {"state": "finished"})
 
 
+def test_a_run_that_is_to_be_tried_again_is_pending_until_an_agent_has_it(server: Server, app: App) -> None:
+    sweep = server.sweep()
+    name = server.claim(server.agent(sweep))
+    server.start(name, sweep)
+    server.exit(name, 1)
+    assert whole(app, sweep)["runs"]["state"] == ["failed"]
+    app.ask("POST", data_path(sweep, "/retry"), b"{}")
+    runs = whole(app, sweep)["runs"]
+    assert (runs["state"], runs["ended_at"], runs["reason"]) == (["pending"], [None], ["exit code 1"])
+    assert app.ask("GET", f"/page/data/local/p/runs/{name}").json()["run"]["state"] == "pending"
+    server.set_sweep(sweep, "CANCELED")  # nobody will try it
+    assert whole(app, sweep)["runs"]["state"] == ["failed"]
+
+
 def test_a_deleted_run_takes_its_place_with_it(server: Server, app: App) -> None:
     sweep = server.sweep()
     agent = server.agent(sweep)
