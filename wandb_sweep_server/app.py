@@ -27,7 +27,7 @@ from .filestream import parse_post
 from .graphql_http import GraphQLEndpoint
 from .pages.access import PageAccess
 from .pages.events import Pace
-from .pages.gate import ASSETS_PATH, LOGIN_PATH, PageGate, is_stream
+from .pages.gate import ASSETS_PATH, LOGIN_PATH, PageGate, looks_on
 from .pages.routes import Pages
 from .records import Run
 from .store import Store
@@ -149,8 +149,8 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # Pages that were left open, and come again whenever the network was away, keep no server alive.
-        if not is_stream(scope["path"]):
+        # Pages that were left open keep no server alive.
+        if not looks_on(scope["method"], scope["path"]):
             self._activity.note()
         client = scope["client"]
         has_key = self._has_key(scope)

@@ -42,9 +42,9 @@ def is_shell(path: str) -> bool:
     return match is not None and match[1] not in RESERVED
 
 
-def is_stream(path: str) -> bool:
-    """Whether a path is that of events: whoever listens doesn't ask for anything."""
-    return path.startswith(DATA_PATH) and path.endswith("/events")
+def looks_on(method: str, path: str) -> bool:
+    """Whether a request comes from a page that is open, perhaps since long: it listens, or asks every few seconds."""
+    return method in ("GET", "HEAD") and path.startswith(DATA_PATH)
 
 
 class PageGate:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.unit.server.support import FakeTime
 from wandb_sweep_server.errors import ClientError
 from wandb_sweep_server.pages.access import COOKIE_S, LINK_S, PageAccess, cookie_name, is_foreign, local_path
-from wandb_sweep_server.pages.gate import is_shell, is_stream
+from wandb_sweep_server.pages.gate import is_shell, looks_on
 
 KEY = "local-" + "0" * 40
 
@@ -183,7 +183,18 @@ def test_paths_of_other_things(path: str) -> None:
     assert not is_shell(path)
 
 
-def test_events_are_no_sign_of_activity_and_a_page_of_that_name_is() -> None:
-    assert is_stream("/page/data/e/p/sweeps/s/events")
-    assert not is_stream("/local/events")
-    assert not is_stream("/page/data/e/p/sweeps/s")
+@pytest.mark.parametrize(
+    ("method", "path", "only_looks"),
+    [
+        ("GET", "/page/data/e/p/sweeps/s/events", True),
+        ("GET", "/page/data/sweeps", True),
+        ("POST", "/page/data/e/p/sweeps/s/pause", False),
+        ("GET", "/e/p/sweeps/s", False),
+        ("GET", "/page/login", False),
+        ("POST", "/graphql", False),
+    ],
+)
+def test_who_opens_a_page_or_presses_a_button_is_active_and_who_only_looks_on_is_not(
+    method: str, path: str, only_looks: bool
+) -> None:
+    assert looks_on(method, path) == only_looks

@@ -253,4 +253,7 @@ def test_an_open_page_is_no_activity(watched: Watched) -> None:
     watched.listen(watched.data["revision"])
     assert watched.app.activity.idle_s == 100.0
     watched.whole()
+    watched.app.ask("GET", "/page/data/sweeps")
+    assert watched.app.activity.idle_s == 100.0
+    watched.app.ask("GET", f"/local/p/sweeps/{watched.sweep.name}")
     assert watched.app.activity.idle_s == 0.0
