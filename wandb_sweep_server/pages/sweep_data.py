@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import quote
 
 from wandb_sweep_server import jsontext
-from wandb_sweep_server.records import Sweep
 from wandb_sweep_server.sweep_config import SweepConfig
 
 from .metrics import metric_columns, numbers_in
@@ -126,18 +125,3 @@ def expected_of(config: SweepConfig) -> int | None:
     """How many trials there will be in all; None if that isn't known, or more than there are numbers for."""
     count = config.trial_count
     return count if count is not None and count < _MOST_EXPECTED else None
-
-
-def listed_sweep(entity: str, project: str, sweep: Sweep, config: SweepConfig) -> dict[str, Any]:
-    """What a list of sweeps says of one, without its runs."""
-    return {
-        "entity": entity,
-        "project": project,
-        "id": sweep.name,
-        "name": sweep.display_name,
-        "state": sweep.state,
-        "method": sweep.method,
-        "metric": metric_of(config.document),
-        "created_at": sweep.created_at,
-        "expected": expected_of(config),
-    }
