@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import TextIO
 from urllib.parse import quote
 
-from wandb_sweep_server.durable import write_whole
-
 from ._client import SweepRef
 from ._errors import SweepError
 from ._ledger import Ledger
@@ -35,9 +33,20 @@ class Page:
 
 
 def page_of_directory(directory: Path) -> Page:
-    """Return the page of a directory's sweep; an embedded server is started if it isn't there. Errors: SweepError."""
+    """Return the page of a directory's sweep; the embedded server of one that has ended is started anew.
+
+    Errors: SweepError, also if the sweep's server is away while it is worked on: where it comes back is for the sweep
+    to say, which may want it in a job.
+    """
+    from wandb_sweep_server.launch import find_running
+
+    from ._commands import is_worked_on
+
     record = Ledger.open(directory, "").sweep()
-    start_if_local(record.server, "127.0.0.1")
+    if record.server.is_local and find_running(Path(record.server.place)) is None:
+        if is_worked_on(directory):
+            raise SweepError(f"The server of the sweep in {directory} is away for now. Try again in a moment.")
+        start_if_local(record.server, "127.0.0.1")
     return page_of(record.server, record.sweep, record.url)
 
 
@@ -81,6 +90,8 @@ def show(page: Page) -> bool:
     import webbrowser
 
     import platformdirs
+
+    from wandb_sweep_server.durable import write_whole
 
     if not page.is_secret:
         return webbrowser.open(page.url)
