@@ -35,6 +35,8 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # of `| head`, which click knows how to take
         except (SweepError, OSError) as error:
             raise click.ClickException(str(error)) from error
 

@@ -15,7 +15,7 @@ from ._curves import REQUEST_TIMEOUT_S, CurveClient, Curves, read_curves
 from ._errors import SweepError
 from ._ledger import Ledger
 from ._report_data import ledger_data, server_data
-from ._report_html import render
+from ._report_html import plotly_script, render
 from ._transport import ServerAccess
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def _curves(open_access: Callable[[], ServerAccess], ref: SweepRef, data: Mappin
 def _write(output: Path, data: Mapping[str, Any], curves: Curves) -> Report:
     temporary = output.with_name(f".{output.name}.{os.getpid()}")
     try:
-        temporary.write_text(render(data, curves.to_json(), curves.notes), encoding="utf-8")
+        temporary.write_text(render(data, curves.to_json(), curves.notes, plotly_script()), encoding="utf-8")
         os.replace(temporary, output)
     finally:
         temporary.unlink(missing_ok=True)

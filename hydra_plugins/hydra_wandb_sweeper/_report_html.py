@@ -15,22 +15,23 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-_SCRIPTS = ("charts.js", "table.js", "report.js")
+_SCRIPT = "report.js"
 _STYLE = "page.css"
 # A statement may go over several lines; no string in these files begins a line with such a word.
-_IMPORT = re.compile(r"^import\b[^;]*;[^\S\n]*$", re.MULTILINE)
+_IMPORT = re.compile(r"^import\b[^;]*?\"\./(?P<name>[\w.]+)\";[^\S\n]*$", re.MULTILINE)
 _EXPORT_LIST = re.compile(r"^export\s*\{[^}]*\}[^;\n]*;?[^\S\n]*$", re.MULTILINE)
 _EXPORT = re.compile(r"^export\s+(?=(?:async\s+)?function\b|const\b|let\b|class\b)", re.MULTILINE)
 # Neither may appear in a script element: they'd end it, or hide its end.
 _UNSAFE = re.compile(r"</script|<!--", re.IGNORECASE)
 
 
-def render(data: Mapping[str, Any], histories: Sequence[Mapping[str, Any]], notes: Sequence[str] = ()) -> str:
+def render(data: Mapping[str, Any], histories: Sequence[Mapping[str, Any]], notes: Sequence[str], plotly: str) -> str:
     """Return the content of report.html.
 
-    data: sweep data. histories: of metrics, as in _curves.Curves.to_json. notes: sentences before the plots.
+    data: sweep data. histories: of metrics, as in _curves.Curves.to_json. notes: sentences before the plots. plotly:
+    from plotly_script.
     """
-    scripts = [_plotly(), f"(() => {{\n'use strict';\n{_own_script()}\ndrawReport(document);\n}})();"]
+    scripts = [plotly, f"(() => {{\n'use strict';\n{_own_script()}\ndrawReport(document);\n}})();"]
     sweep = data["sweep"]
     title = f"Sweep {sweep.get('name') or sweep['id']}"
     said = "".join(f'<p class="notice">{_text(note)}</p>\n' for note in notes)
@@ -48,7 +49,7 @@ def render(data: Mapping[str, Any], histories: Sequence[Mapping[str, Any]], note
 </head>
 <body>
 {said}<noscript><p class="notice">This report is drawn by JavaScript, which is off.</p></noscript>
-<main id="report"></main>
+<div id="report"></div>
 <script type="application/json" id="sweep-data">{_json(data)}</script>
 <script type="application/json" id="histories">{_json(histories)}</script>
 {"".join(f"<script>{script}</script>{chr(10)}" for script in scripts)}</body>
@@ -66,7 +67,8 @@ def _policy(scripts: Sequence[str]) -> str:
     )
 
 
-def _plotly() -> str:
+def plotly_script() -> str:
+    """Return the text of Plotly's script, 5 MB."""
     from plotly.offline import get_plotlyjs
 
     # Browsers read line ends in one way only, and hash what they have read.
@@ -74,9 +76,12 @@ def _plotly() -> str:
 
 
 def _own_script() -> str:
-    """Modules without their imports and exports are one script, as they are written to be."""
-    text = "\n".join(_asset(name) for name in _SCRIPTS)
-    return _EXPORT.sub("", _EXPORT_LIST.sub("", _IMPORT.sub("", text)))
+    """Return report.js with all that it is made of: it imports its modules in the order in which they are one script,
+    each without its imports and exports.
+    """
+    last = _asset(_SCRIPT)
+    modules = [*(_asset(match["name"]) for match in _IMPORT.finditer(last)), last]
+    return "\n".join(_EXPORT.sub("", _EXPORT_LIST.sub("", _IMPORT.sub("", text))) for text in modules)
 
 
 def _asset(name: str) -> str:

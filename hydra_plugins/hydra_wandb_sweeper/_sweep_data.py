@@ -149,6 +149,8 @@ def _numbers(values: Sequence[Any]) -> list[Any]:
 
 
 def _text(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return str(value).lower()
     return value if value is None or isinstance(value, str) else render(value)
 
 
