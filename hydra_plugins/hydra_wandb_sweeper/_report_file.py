@@ -41,11 +41,9 @@ def report_at_end(ledger: Ledger) -> None:
     try:
         made = report_of_directory(ledger.directory, ledger.directory / REPORT_FILE, time_s=AT_END_S)
     except Exception as error:  # noqa: BLE001 (whatever it is, all results are written)
-        log.warning(
-            "%s can't be made (%r). To try again: hydra-sweep report %s", REPORT_FILE, error, ledger.directory
-        )
+        log.warning("report.html can't be made (%r). To try again: hydra-sweep report %s", error, ledger.directory)
     except KeyboardInterrupt:
-        log.warning("Interrupted: no %s. To make it: hydra-sweep report %s", REPORT_FILE, ledger.directory)
+        log.warning("Interrupted: no report.html. To make it: hydra-sweep report %s", ledger.directory)
     else:
         log.info("Report: %s", made.path)
         for note in made.notes:

@@ -64,7 +64,8 @@ def supervise(
     # Not within: signals mean nothing to agents any more. And not imported before there is something to report.
     from ._report_file import report_at_end
 
-    report_at_end(ledger)
+    with _log_file(ledger.root / _LOG_FILE):
+        report_at_end(ledger)
     if failure is None:
         return results
     raise SweepFailedError(f"The sweep failed: {failure}. See {directory / TRIALS_FILE}.")
