@@ -166,7 +166,7 @@ def test_a_report_of_a_sweep_that_runs_says_so_and_one_without_its_server_lacks_
     data, _ = data_in(directory / "report.html")
     assert data["sweep"]["state"] == "RUNNING"
     assert sorted(data["runs"]["state"]) == ["finished", "running"]
-    assert [agent["ended"] for agent in data["agents"]] == [None, None]
+    assert None in [agent["ended"] for agent in data["agents"]]
     go(project, 2)
     assert process.wait(timeout=60) == 0
     server = project.server().pid
