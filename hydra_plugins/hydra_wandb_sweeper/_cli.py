@@ -35,6 +35,8 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # of `| head`, which click knows how to take
         except (SweepError, OSError) as error:
             raise click.ClickException(str(error)) from error
 
@@ -255,6 +257,54 @@ def retry(directory: Path, trials: tuple[int, ...], wait: bool, as_json: bool) -
     else:
         leave_alone(directory, len(numbers))
         _answer({"trials": numbers}, said, as_json)
+
+
+@main.command()
+@click.argument("target", metavar="[DIR|SWEEP]", default=".")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Default: DIR/report.html, or report-ID.html of a SWEEP.",
+)
+@server_option
+@json_option
+def report(target: str, output: Path | None, server: str, as_json: bool) -> None:
+    """Write report.html: plots and table of a sweep in one file, whether it runs or has ended."""
+    from ._report_file import REPORT_FILE, report_of_directory, report_of_sweep
+    from ._server import choose_server
+
+    if (directory := _directory(target)) is not None:
+        made = report_of_directory(directory, output or directory / REPORT_FILE)
+    else:
+        client, info, url = _on_server(target, server)
+        open_access = choose_server(server, Path.cwd()).open
+        made = report_of_sweep(client, info, url, open_access, output or Path(f"report-{info.ref.sweep_id}.html"))
+    for note in made.notes:
+        click.echo(note, err=True)
+    _answer({"report": str(made.path), "notes": made.notes}, f"Report: {made.path}", as_json)
+
+
+@main.command()
+@click.argument("target", metavar="[DIR|SWEEP]", default=".")
+@click.option(
+    "--format",
+    type=click.Choice(["csv", "json", "parquet"]),
+    help="Default: what the name of the output ends with, else csv.",
+)
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Default: standard output.")
+@server_option
+def export(target: str, format: str | None, output: Path | None, server: str) -> None:
+    """Write a row per trial, as in trials.csv; json and parquet have typed values, and null where there is none."""
+    from ._export import export, format_of, rows_of_directory, rows_of_sweep
+
+    chosen = format or format_of(output)
+    is_typed = chosen != "csv"
+    if (directory := _directory(target)) is not None:
+        rows = rows_of_directory(directory, typed=is_typed)
+    else:
+        client, info, _ = _on_server(target, server)
+        rows = rows_of_sweep(info, client.sweep_runs(info.ref), typed=is_typed)
+    export(rows, chosen, output)
 
 
 @main.command()

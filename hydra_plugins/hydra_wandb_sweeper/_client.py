@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from ._errors import ServerError
 from ._sweep_config import from_yaml
-from ._transport import ServerAccess, Transport
+from ._times import epoch_s
+from ._transport import TIMEOUT_S, ServerAccess, Transport
 
 if TYPE_CHECKING:
     import requests
@@ -34,14 +35,14 @@ mutation UpsertSweep($id: ID, $config: String, $description: String, $entityName
 _GET_SWEEP = """
 query Sweep($entity: String, $project: String, $sweep: String!) {
   project(name: $project, entityName: $entity) {
-    sweep(sweepName: $sweep) { id name state config }
+    sweep(sweepName: $sweep) { id name state config description createdAt }
   }
 }"""
 _GET_RUNS = """
 query Runs($entity: String!, $project: String!, $filters: JSONString, $cursor: String) {
   project(name: $project, entityName: $entity) {
     runs(filters: $filters, after: $cursor, first: 200, order: "+created_at") {
-      edges { node { name state config summaryMetrics } }
+      edges { node { name displayName state config summaryMetrics createdAt heartbeatAt } }
       pageInfo { endCursor hasNextPage }
     }
   }
@@ -81,22 +82,34 @@ class SweepRef:
 
 @dataclass(frozen=True)
 class SweepInfo:
-    """What the server says of a sweep. node_id: its GraphQL id; state: upper case (RUNNING, FINISHED, …)."""
+    """What the server says of a sweep. node_id: its GraphQL id; state: upper case (RUNNING, FINISHED, …).
+
+    created_at: in seconds since the epoch, None if the server doesn't say.
+    """
 
     ref: SweepRef
     node_id: str
     state: str
     config: Mapping[str, Any]
+    description: str | None = None
+    created_at: float | None = None
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What the server says of a run. state: lower case (running, finished, failed, crashed, …)."""
+    """What the server says of a run. state: lower case (running, finished, failed, crashed, …).
+
+    name: which people see. created_at, heard_at: its beginning and its last sign of life, in seconds since the epoch,
+    None if the server doesn't say.
+    """
 
     run_id: str
     state: str
     config: Mapping[str, Any]
     summary: Mapping[str, Any]
+    name: str = ""
+    created_at: float | None = None
+    heard_at: float | None = None
 
 
 @dataclass(frozen=True)
@@ -125,13 +138,20 @@ class SweepClient:
         open_access: Callable[[], ServerAccess],
         *,
         patience_s: float,
+        timeout_s: float = TIMEOUT_S,
         session: requests.Session | None = None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
         is_given_up: Callable[[], bool] = lambda: False,
     ) -> None:
         self._transport = Transport(
-            open_access, patience_s=patience_s, session=session, sleep=sleep, clock=clock, is_given_up=is_given_up
+            open_access,
+            patience_s=patience_s,
+            timeout_s=timeout_s,
+            session=session,
+            sleep=sleep,
+            clock=clock,
+            is_given_up=is_given_up,
         )
 
     def default_entity(self, patience_s: float | None = None) -> str:
@@ -178,8 +198,8 @@ class SweepClient:
         sweep = (answer.get("project") or {}).get("sweep")
         if not sweep:
             return None
-        config = from_yaml(sweep.get("config") or "")
-        return SweepInfo(ref, sweep["id"], str(sweep["state"]).upper(), config)
+        config, created_at = from_yaml(sweep.get("config") or ""), epoch_s(sweep.get("createdAt"))
+        return SweepInfo(ref, sweep["id"], str(sweep["state"]).upper(), config, sweep.get("description"), created_at)
 
     def sweep_runs(self, ref: SweepRef) -> Iterator[RunInfo]:
         """Yield a sweep's runs, oldest first."""
@@ -194,11 +214,7 @@ class SweepClient:
         while True:
             runs = self._transport.graphql(_GET_RUNS, variables)["project"]["runs"]
             for node in (edge["node"] for edge in runs["edges"]):
-                config = json.loads(node["config"] or "{}")
-                values = {
-                    key: item["value"] for key, item in config.items() if isinstance(item, dict) and "value" in item
-                }
-                yield RunInfo(node["name"], node["state"], values, json.loads(node["summaryMetrics"] or "{}"))
+                yield _run(node)
             if not runs["pageInfo"]["hasNextPage"]:
                 return
             variables["cursor"] = runs["pageInfo"]["endCursor"]
@@ -288,6 +304,19 @@ class SweepClient:
     def _end_run(self, ref: SweepRef, run_id: str, exit_code: int, body: Mapping[str, Any]) -> None:
         path = f"/files/{ref.entity}/{ref.project}/{run_id}/file_stream"
         self._transport.post(path, {**body, "complete": True, "exitcode": exit_code})
+
+
+def _run(node: Mapping[str, Any]) -> RunInfo:
+    config = json.loads(node["config"] or "{}")
+    return RunInfo(
+        run_id=node["name"],
+        state=node["state"],
+        config={k: item["value"] for k, item in config.items() if isinstance(item, dict) and "value" in item},
+        summary=json.loads(node["summaryMetrics"] or "{}"),
+        name=node.get("displayName") or node["name"],
+        created_at=epoch_s(node.get("createdAt")),
+        heard_at=epoch_s(node.get("heartbeatAt")),
+    )
 
 
 def _command(item: Mapping[str, Any]) -> Command:

@@ -153,7 +153,7 @@ class DirectRun:
             run_id=self._run_id,
             config=self._config,
             display_name=order.env["WANDB_NAME"],
-            group=order.env["WANDB_RUN_GROUP"],
+            group=os.environ.get("WANDB_RUN_GROUP"),
             host=facts.host,
             program=facts.program,
             job_type=os.environ.get("WANDB_JOB_TYPE"),

@@ -25,6 +25,7 @@ from ._history import History
 from ._ledger import Ledger
 from ._progress import Progress
 from ._report import report
+from ._report_file import report_at_end
 from ._results import collect, write
 from ._slurm import as_outside_of_jobs, own_job_id
 from ._submission import Submission
@@ -146,6 +147,7 @@ class Keeper:
             leave_to_keeper(ledger, fleet, at_first=supervisor.has_work_for_more, state=following)
             return
         report(results, record, self.directory)
+        report_at_end(ledger)
 
 
 def dependency(job_ids: Sequence[str], *, at_first: bool) -> str:

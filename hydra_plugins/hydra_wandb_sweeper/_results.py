@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from omegaconf import OmegaConf
 
@@ -32,8 +32,8 @@ class SweepResults:
     trials: tuple[Mapping[str, Any], ...]
 
 
-def collect(sweep: SweepRecord, history: History, directory: Path) -> SweepResults:
-    """Summarise a sweep from its history. directory: the sweep directory."""
+def collect(sweep: SweepRecord, history: History, directory: Path, read: Callable[[str], Any] = str) -> SweepResults:
+    """Summarise a sweep from its history. directory: of the sweep. read: as in Template.values, for `trials`."""
     trials = [history.trials[number] for number in sorted(history.trials)]
     best = best_trial(sweep, trials)
     counts = history.counts()
@@ -51,7 +51,7 @@ def collect(sweep: SweepRecord, history: History, directory: Path) -> SweepResul
         "best_dir": best.output_dir if best else None,
         "trials": {state: counts[state] for state in _STATES},
     }
-    return SweepResults(summary, tuple(_row(sweep, trial, history) for trial in trials))
+    return SweepResults(summary, tuple(_row(sweep, trial, history, read) for trial in trials))
 
 
 def best_trial(sweep: SweepRecord, trials: list[TrialHistory]) -> TrialHistory | None:
@@ -65,15 +65,17 @@ def best_trial(sweep: SweepRecord, trials: list[TrialHistory]) -> TrialHistory |
 
 
 def _args(sweep: SweepRecord, trial: TrialHistory, read: Callable[[str], Any] = str) -> dict[str, Any]:
-    args = flat_args(trial.trial.args, {"parameters": sweep.parameters})
-    return sweep.template.values({name: value for name, value in args.items() if name in sweep.swept}, read)
+    args, swept = flat_args(trial.trial.args, {"parameters": sweep.parameters}), sweep.swept
+    return sweep.template.values({name: value for name, value in args.items() if name in swept}, read)
 
 
 def _overrides(sweep: SweepRecord, trial: TrialHistory) -> list[str]:
     return sweep.template.overrides(flat_args(trial.trial.args, {"parameters": sweep.parameters}))
 
 
-def _row(sweep: SweepRecord, history: TrialHistory, sweep_history: History) -> dict[str, Any]:
+def _row(
+    sweep: SweepRecord, history: TrialHistory, sweep_history: History, read: Callable[[str], Any]
+) -> dict[str, Any]:
     agent = sweep_history.agents.get(history.agent)
     started = datetime.fromtimestamp(history.started, tz=timezone.utc).isoformat(timespec="seconds")
     row = {
@@ -88,26 +90,43 @@ def _row(sweep: SweepRecord, history: TrialHistory, sweep_history: History) -> d
         "directory": history.output_dir or "",
         "error": history.error_line or "",
     }
+    return with_values(row, _args(sweep, history, read), history.metrics)
+
+
+def with_values(
+    row: Mapping[str, Any], parameters: Mapping[str, Any], metrics: Mapping[str, float]
+) -> dict[str, Any]:
+    """Return a row of trials.csv with the values of its trial before `started`."""
     # A parameter may be called like a column of ours.
-    swept = {f"param.{n}" if n in row else n: value for n, value in _args(sweep, history).items()}
-    metrics = {f"metric.{name}": value for name, value in history.metrics.items()}
+    swept = {f"param.{n}" if n in row else n: value for n, value in parameters.items()}
+    named = {f"metric.{name}": value for name, value in metrics.items()}
     at = list(row).index("started")
     items = list(row.items())
-    return dict([*items[:at], *swept.items(), *metrics.items(), *items[at:]])
+    return dict([*items[:at], *swept.items(), *named.items(), *items[at:]])
+
+
+def columns_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the names of all columns of these rows, in the order of trials.csv."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    leading = [c for c in columns if not c.startswith("metric.")]
+    metrics = sorted(c for c in columns if c.startswith("metric."))
+    at = leading.index("started") if "started" in leading else len(leading)
+    return [*leading[:at], *metrics, *leading[at:]]
+
+
+def write_csv(rows: Sequence[Mapping[str, Any]], file: TextIO) -> None:
+    """Write rows as in trials.csv."""
+    writer = csv.DictWriter(file, fieldnames=columns_of(rows))
+    writer.writeheader()
+    writer.writerows(rows)
 
 
 def write(results: SweepResults, directory: Path) -> None:
     """Write both files; a reader sees the old or the new one, never half of one."""
     _replace(directory / RESULTS_FILE, OmegaConf.to_yaml(OmegaConf.create(dict(results.summary))))
-    columns = list(dict.fromkeys(name for row in results.trials for name in row))
-    leading = [c for c in columns if not c.startswith("metric.")]
-    metrics = sorted(c for c in columns if c.startswith("metric."))
-    at = leading.index("started") if "started" in leading else len(leading)
     temporary = directory / f".{TRIALS_FILE}.{os.getpid()}"
     with open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=[*leading[:at], *metrics, *leading[at:]])
-        writer.writeheader()
-        writer.writerows(results.trials)
+        write_csv(results.trials, file)
     os.replace(temporary, directory / TRIALS_FILE)
 
 

@@ -44,9 +44,9 @@ class NewRun:
     run_id: str
     config: Mapping[str, Any]
     display_name: str
-    group: str
     host: str
     program: str
+    group: str | None = None
     job_type: str | None = None
     notes: str | None = None
     tags: Sequence[str] = ()

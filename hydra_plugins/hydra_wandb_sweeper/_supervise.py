@@ -58,11 +58,16 @@ def supervise(
         failure = supervisor.failure(submission.max_failure_rate)
         is_interrupted = failure is not None and attention.last_signal is not None and control.orders().draining
         report(results, record, directory, is_interrupted=is_interrupted)
-        if failure is None:
-            return results
         if is_interrupted:
             log.warning("Interrupted: %s. To go on: hydra-sweep attach %s", failure, directory)
             raise SystemExit(attention.exit_status)
+    # Not within: signals mean nothing to agents any more. And not imported before there is something to report.
+    from ._report_file import report_at_end
+
+    with _log_file(ledger.root / _LOG_FILE):
+        report_at_end(ledger)
+    if failure is None:
+        return results
     raise SweepFailedError(f"The sweep failed: {failure}. See {directory / TRIALS_FILE}.")
 
 

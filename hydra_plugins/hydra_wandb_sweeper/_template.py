@@ -103,16 +103,19 @@ class Template:
     def values(self, args: Mapping[str, Any], read: Callable[[str], Any] = str) -> dict[str, Any]:
         """Return claimed values for people to read: a line of a list of trials by the keys that it sets.
 
-        read: makes a value of the override text of such a key.
+        read: makes a value of override text: that of such a key, or that as which a value travels.
         """
-        lines = {slot.name for slot in self.slots if slot.form is Form.LINE}
+        forms = {slot.name: slot.form for slot in self.slots}
         result: dict[str, Any] = {}
         for name, value in args.items():
             try:
-                line = line_values(str(value)) if name in lines else None
+                line = line_values(str(value)) if forms.get(name) is Form.LINE else None
             except ValueError:  # edited on the server; its trial fails by itself
                 line = None
-            result |= {name: value} if line is None else {key: read(text) for key, text in line.items()}
+            if line is not None:
+                result |= {key: read(text) for key, text in line.items()}
+            else:
+                result[name] = read(str(value)) if forms.get(name) is Form.TEXT else value
         return result
 
     def to_json(self) -> str:

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _RETRIED_STATUS = frozenset({408, 429, 500, 502, 503, 504})
-_TIMEOUT_S = 60.0
+TIMEOUT_S = 60.0
 # Between two pieces of a file's content; the whole of it may take as long as it takes.
 _BLOCK_BYTES = 1 << 20
 
@@ -42,9 +42,10 @@ class Transport:
 
     open_access: returns where the server is; asked again whenever it can't be reached there, since an embedded server
     may come back on another node. patience_s: how long a request is retried while the server can't be reached or says
-    "later" (429, 5xx). The waits grow from 1 to 30 s with jitter, and obey Retry-After. is_given_up: asked before
-    every retry; True ends the request as if patience were at its end. Errors of every method: ServerError for a
-    lasting answer, ServerUnreachableError when patience is at its end, and those of open_access.
+    "later" (429, 5xx). The waits grow from 1 to 30 s with jitter, and obey Retry-After. timeout_s: how long an answer
+    may take to begin, and between two pieces of it. is_given_up: asked before every retry; True ends the request as
+    if patience were at its end. Errors of every method: ServerError for a lasting answer, ServerUnreachableError when
+    patience is at its end, and those of open_access.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Transport:
         open_access: Callable[[], ServerAccess],
         *,
         patience_s: float,
+        timeout_s: float = TIMEOUT_S,
         session: requests.Session | None = None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
@@ -61,6 +63,7 @@ class Transport:
         self._access: ServerAccess | None = None
         self.place = "the sweep server"
         self._patience_s = patience_s
+        self._timeout_s = timeout_s
         self._given_session = session
         self._session: requests.Session | LocalSession | None = None
         self._connection_errors: tuple[type[Exception], ...] = ()
@@ -156,7 +159,7 @@ class Transport:
     def _send(self, method: str, url: str, **options: Any) -> requests.Response | LocalResponse:
         session = self._session or self._open_session()
         try:
-            response = session.request(method, url, timeout=_TIMEOUT_S, **options)
+            response = session.request(method, url, timeout=self._timeout_s, **options)
         except self._connection_errors as error:
             self._access = None
             # An address of a file has a signature or a token in it; urllib3 tells the address in its errors.

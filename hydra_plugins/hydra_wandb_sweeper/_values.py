@@ -23,6 +23,9 @@ from hydra.errors import HydraException
 _PLAIN_WORD = re.compile(r"[A-Za-z_/][A-Za-z0-9_/.+*%@-]*")
 _RESERVED = frozenset({"true", "false", "null", "nan", "inf"})
 
+# A number in decimal whose text means the same to Hydra and to Python.
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,300})(?P<fraction>\.[0-9]+)?(?P<exponent>[eE][+-]?[0-9]+)?")
+
 # JSON numbers are doubles for JavaScript and for Go's interface{}: larger integers lose digits.
 _MAX_SAFE_INT = 2**53
 
@@ -40,6 +43,11 @@ def plain(value: object) -> Any:
 
 def parse(text: str) -> Any:
     """Return the plain value of an override's text; the text itself if Hydra can't read it as one value."""
+    # Hydra's parser takes 0.4 ms for each, which is most of what is done to a trial of a list of 10^5.
+    if number := _NUMBER.fullmatch(text):
+        return int(text) if number["fraction"] is None and number["exponent"] is None else float(text)
+    if _is_plain_word(text):
+        return text
     try:
         return plain(OverridesParser.create().parse_override(f"value={text}").value())
     except HydraException:
@@ -62,9 +70,11 @@ def render(value: object) -> str:
 
 
 def _render_str(text: str) -> str:
-    if _PLAIN_WORD.fullmatch(text) and text.lower() not in _RESERVED:
-        return text
-    return QuotedString(text, Quote.single).with_quotes()
+    return text if _is_plain_word(text) else QuotedString(text, Quote.single).with_quotes()
+
+
+def _is_plain_word(text: str) -> bool:
+    return _PLAIN_WORD.fullmatch(text) is not None and text.lower() not in _RESERVED
 
 
 def canonical(value: object) -> str:

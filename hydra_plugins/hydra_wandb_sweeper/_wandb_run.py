@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -25,8 +26,8 @@ from ._transport import ServerAccess
 if TYPE_CHECKING:
     import wandb
 
-# W&B refuses longer names.
-_MAX_NAME_CHARS = 128
+# Legends and tables have room for as much; W&B refuses names of more than 128.
+_MAX_NAME_CHARS = 64
 _ERROR_KEY = "trial_error"
 
 
@@ -59,15 +60,15 @@ def trial_environment(
 ) -> dict[str, str]:
     """Return the variables that make any W&B run of this process the trial's run.
 
-    environ: the present environment; a run group that the user set in it is kept.
+    environ: the present environment; a name that the user set in it is kept, and so is a run group. Without one W&B
+    shows each run: what has a group it shows as one line.
     """
     env = server_environment(access, sweep.server) | {
         "WANDB_ENTITY": sweep.sweep.entity,
         "WANDB_PROJECT": sweep.sweep.project,
         "WANDB_SWEEP_ID": sweep.sweep.sweep_id,
         "WANDB_RUN_ID": trial.run_id,
-        "WANDB_NAME": run_name(sweep, trial),
-        "WANDB_RUN_GROUP": environ.get("WANDB_RUN_GROUP") or f"sweep-{sweep.sweep.sweep_id}",
+        "WANDB_NAME": environ.get("WANDB_NAME") or run_name(sweep, trial),
         "WANDB_DIR": str(output_dir),
         "WANDB_SWEEP_PARAM_PATH": str(output_dir / "wandb" / f"sweep-params-{trial.run_id}.yaml"),
     }
@@ -97,11 +98,21 @@ def server_environment(access: ServerAccess, server: ServerRef) -> dict[str, str
 
 
 def run_name(sweep: SweepRecord, trial: Trial) -> str:
-    """Return a run's display name: what makes the trial different, '3: lr=0.1,model=mlp'."""
+    """Return a run's display name: what makes the trial different, '3: lr=0.1,model=mlp'.
+
+    Of dotted keys it has the last part, unless two keys end alike; a long name is cut.
+    """
     flat = _flatten(trial.args)
     values = sweep.template.values({name: flat[name] for name in sweep.swept if name in flat})
-    text = ",".join(f"{name}={_short(value)}" for name, value in values.items())
-    return f"{trial.number}: {text}"[:_MAX_NAME_CHARS] if text else str(trial.number)
+    ends = Counter(_last_part(name) for name in values)
+    short = {name: end if ends[end := _last_part(name)] == 1 else name for name in values}
+    text = ",".join(f"{short[name]}={_short(value)}" for name, value in values.items())
+    name = f"{trial.number}: {text}" if text else str(trial.number)
+    return name if len(name) <= _MAX_NAME_CHARS else f"{name[: _MAX_NAME_CHARS - 1]}…"
+
+
+def _last_part(name: str) -> str:
+    return name.rpartition(".")[2] or name
 
 
 def _short(value: object) -> str:

@@ -97,7 +97,7 @@ def test_whatever_a_task_does_with_wandb_its_run_is_the_trial_s(project: Project
         assert run["config"]["x"] == int(row["x"])
         assert run["config"]["lr"] == 0.1
         assert run["config"]["model"] == {"name": "small", "offset": 0.25}
-        assert run["group"] == f"sweep-{sweep.results['sweep_id']}"
+        assert not run["group"]
 
 
 @pytest.mark.parametrize("isolation", ["fork", "spawn", "none"])

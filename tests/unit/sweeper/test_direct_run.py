@@ -55,7 +55,7 @@ class FakeClient(RunClient):
 
 def direct_run(client: RunClient, directory: Path, **changes: Any) -> DirectRun:
     trial = replace(Trial(3, 0, "run3", {"lr": 0.5}), **changes)
-    env = {"WANDB_NAME": "3", "WANDB_RUN_GROUP": "g", "WANDB_DIR": str(directory), "WANDB_RUN_ID": "run3"}
+    env = {"WANDB_NAME": "3", "WANDB_DIR": str(directory), "WANDB_RUN_ID": "run3"}
     order = Order(trial, env, {"lr": 0.5, "n": 1}, directory, 3600.0)
     return DirectRun(order, client, FACTS, lambda: "a==1\n", lambda: None)
 

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 
 from hydra_plugins.hydra_wandb_sweeper._errors import SweepError
 from hydra_plugins.hydra_wandb_sweeper._template import Form, Slot, Template
-from hydra_plugins.hydra_wandb_sweeper._values import are_distinguishable, canonical, is_json_scalar, render
+from hydra_plugins.hydra_wandb_sweeper._values import (
+    are_distinguishable,
+    canonical,
+    is_json_scalar,
+    parse,
+    plain,
+    render,
+)
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 JSON_VALUES = st.recursive(
@@ -49,6 +56,20 @@ def test_hydra_parses_rendered_text_to_the_same_value(value: Any) -> None:
     override = OverridesParser.create().parse_override(f"key={render(value)}")
     assert not override.is_sweep_override()
     assert same(override.value(), value)
+
+
+@given(
+    st.one_of(
+        st.from_regex(r"-?[0-9]{1,4}(\.[0-9]{0,3})?([eE][+-]?[0-9]{1,3})?", fullmatch=True),
+        st.from_regex(r"[A-Za-z_/.][A-Za-z0-9_/.+*%@-]{0,8}", fullmatch=True),
+        st.sampled_from(
+            ["true", "NULL", "nan", "-inf", "Inf", "-0", "1_000", "+1", "1.", ".5", "007", "[1,2]", "a b", "'1'", ""]
+        ),
+    )
+)
+def test_a_text_that_is_plain_to_see_means_what_hydra_s_parser_makes_of_it(text: str) -> None:
+    value = plain(OverridesParser.create().parse_override(f"key={text}").value())
+    assert same(parse(text), value) or (math.isnan(value) and math.isnan(parse(text)))
 
 
 def test_rendered_special_floats_are_floats() -> None:

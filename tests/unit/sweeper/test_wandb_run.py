@@ -29,11 +29,15 @@ def test_the_environment_names_run_sweep_and_project() -> None:
     assert resumed["WANDB_RESUME"] == "allow"
 
 
-def test_group_and_tags_of_the_user_stay() -> None:
+def test_name_group_and_tags_of_the_user_stay() -> None:
     sweep = replace(RECORD, tags=("ours",))
-    env = trial_environment(ACCESS, sweep, TRIAL, Path("/out"), {"WANDB_RUN_GROUP": "mine", "WANDB_TAGS": "theirs"})
-    assert env["WANDB_RUN_GROUP"] == "mine"
-    assert env["WANDB_TAGS"] == "theirs,ours"
+    own = {"WANDB_RUN_GROUP": "mine", "WANDB_NAME": "my run", "WANDB_TAGS": "theirs"}
+    env = own | trial_environment(ACCESS, sweep, TRIAL, Path("/out"), own)
+    assert (env["WANDB_RUN_GROUP"], env["WANDB_NAME"], env["WANDB_TAGS"]) == ("mine", "my run", "theirs,ours")
+
+
+def test_runs_have_no_group_and_no_job_type_of_ours() -> None:
+    assert not {"WANDB_RUN_GROUP", "WANDB_JOB_TYPE"} & set(trial_environment(ACCESS, RECORD, TRIAL, Path("/o"), {}))
 
 
 def test_with_the_embedded_server_nothing_is_reported_to_anybody_else() -> None:
@@ -56,7 +60,21 @@ def test_a_run_is_named_after_what_differs_between_trials() -> None:
     sweep = replace(RECORD, parameters={"lr": {"values": [0.1, 0.2]}, "model": {"values": ["a"]}, "n": {"value": 7}})
     assert run_name(sweep, replace(TRIAL, args={"lr": 0.123456, "model": "a", "n": 7})) == "3: lr=0.1235,model=a"
     assert run_name(replace(sweep, parameters={}), TRIAL) == "3"
-    assert len(run_name(sweep, replace(TRIAL, args={"lr": 0.1, "model": "x" * 500}))) == 128
+    long = run_name(sweep, replace(TRIAL, args={"lr": 0.1, "model": "x" * 500}))
+    assert (len(long), long[:20], long[-1]) == (64, "3: lr=0.1,model=xxxx", "…")
+
+
+@pytest.mark.parametrize(
+    ("args", "name"),
+    [
+        ({"opt.lr": 0.1, "model.net.width": 8}, "3: lr=0.1,width=8"),
+        ({"opt.lr": 0.1, "sched.lr": 0.2, "model.n": 1}, "3: opt.lr=0.1,sched.lr=0.2,n=1"),
+        ({"opt": {"m": 1}}, "3: m=1"),
+    ],
+)
+def test_dotted_keys_are_named_by_their_last_part_where_it_is_plain(args: dict[str, Any], name: str) -> None:
+    parameters = {k: {"parameters": {"m": {"values": [1]}}} if k == "opt" else {"values": [1]} for k in args}
+    assert run_name(replace(RECORD, parameters=parameters), replace(TRIAL, args=args)) == name
 
 
 @pytest.mark.parametrize(

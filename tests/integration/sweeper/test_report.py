@@ -1,0 +1,202 @@
+"""report.html and `hydra-sweep export` of real sweeps: from the sweep directory, and from the server alone."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.sweeper.conftest import Project, Sweep, make_project
+from tests.integration.sweeper.test_command import APP as GATED_APP
+from tests.integration.sweeper.test_command import answer, begun, command, go
+from tests.unit.sweeper.test_report_html import read
+from tests.waiting import wait_for
+
+APP = """
+import hydra
+import wandb
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def main(cfg):
+    run = wandb.init()
+    for step in range(5):
+        run.log({"loss": cfg.x / (step + 1), "acc": step / 10})
+    if cfg.model.name == "wide" and cfg.x == 2:
+        raise ValueError("</script><script>alert('no good')</script>")
+
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def data_in(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Sweep data and histories of a report."""
+    scripts = read(path.read_text(encoding="utf-8")).scripts
+    return json.loads(scripts[0]), json.loads(scripts[1])
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, Sweep]]:
+    """A sweep of four trials that log a curve each; one fails."""
+    project = make_project(tmp_path_factory.mktemp("report"))
+    (project.directory / "app.py").write_text(APP)
+    sweep = project.sweep(
+        "x=1,2", "model=small,wide", "hydra.sweeper.metric.name=loss", "hydra.sweeper.max_retries=0",
+        "hydra.sweeper.name=my sweep", "hydra.sweeper.description=about it",
+    )  # fmt: skip
+    yield project, sweep
+    project.end()
+
+
+@pytest.fixture(scope="module")
+def reports(logged: tuple[Project, Sweep]) -> dict[str, tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """What is in the report of the same sweep: that of its end, of its directory, and of the server's runs."""
+    project, sweep = logged
+    path = sweep.results["sweep_path"]
+    made = answer(project, "report", str(sweep.directory), "--output", "of-directory.html")
+    assert made == {"report": "of-directory.html", "notes": []}
+    assert answer(project, "report", path)["report"] == f"report-{path.split('/')[-1]}.html"
+    files = {
+        "end": sweep.directory / "report.html",
+        "directory": project.directory / "of-directory.html",
+        "server": project.directory / f"report-{path.split('/')[-1]}.html",
+    }
+    return {name: data_in(file) for name, file in files.items()}
+
+
+def test_a_sweep_that_has_ended_leaves_a_report(logged: tuple[Project, Sweep], reports: Any) -> None:
+    _, sweep = logged
+    assert f"Report: {sweep.directory / 'report.html'}" in sweep.output
+    data, histories = reports["end"]
+    assert (data["sweep"]["name"], data["sweep"]["description"]) == ("my sweep", "about it")
+    assert (data["sweep"]["state"], data["sweep"]["expected"]) == ("FINISHED", 4)
+    assert data["runs"]["parameters"] == {"x": [1, 1, 2, 2], "model": ["small", "wide"] * 2}
+    assert data["runs"]["state"] == ["finished", "finished", "finished", "failed"]
+    assert data["runs"]["reason"][3] == "ValueError: </script><script>alert('no good')</script>"
+    assert data["runs"]["metrics"]["loss"] == [0.2, 0.2, 0.4, 0.4]
+    (agent,) = data["agents"]
+    assert [trial["how"] for trial in agent["trials"]] == ["finished", "finished", "finished", "failed"]
+    assert agent["ended"] == "finished"
+    assert histories[0]["key"] == "loss"
+    assert {run["id"]: run["values"] for run in histories[0]["runs"]}[data["runs"]["id"][2]] == [
+        pytest.approx(2 / (step + 1)) for step in range(5)
+    ]
+
+
+def test_the_command_makes_the_same_report_of_the_directory(reports: Any) -> None:
+    (end, end_histories), (data, histories) = reports["end"], reports["directory"]
+    end["sweep"].pop("now"), data["sweep"].pop("now")
+    assert data == end
+    assert histories == end_histories
+
+
+def test_the_server_alone_tells_the_same(reports: Any) -> None:
+    (ours, our_histories), (theirs, their_histories) = reports["directory"], reports["server"]
+    for name in ("id", "name", "state", "reason", "parameters", "metrics"):
+        assert theirs["runs"][name] == ours["runs"][name], name
+    for name in (
+        "entity",
+        "project",
+        "id",
+        "name",
+        "description",
+        "url",
+        "state",
+        "method",
+        "metric",
+        "expected",
+        "config",
+    ):
+        assert theirs["sweep"][name] == ours["sweep"][name], name
+    assert theirs["parameters"] == ours["parameters"]
+    assert theirs["importance"] == ours["importance"]
+    assert their_histories == our_histories
+    assert all(host for host in theirs["runs"]["host"])
+    for began, ended, duration in zip(
+        *(theirs["runs"][n] for n in ("began_at", "ended_at", "duration_s")), strict=True
+    ):
+        assert began <= ended
+        assert duration >= 0
+
+
+def test_hostile_words_of_a_run_stay_data(logged: tuple[Project, Sweep]) -> None:
+    _, sweep = logged
+    text = (sweep.directory / "report.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in text
+    assert read(text).tags.count("script") == 4
+
+
+def test_export_of_the_directory_is_trials_csv(logged: tuple[Project, Sweep]) -> None:
+    project, sweep = logged
+    (project.directory / "own.csv").unlink(missing_ok=True)
+    command(project, "export", str(sweep.directory), "--format", "csv", "--output", "own.csv")
+    assert (project.directory / "own.csv").read_bytes() == (sweep.directory / "trials.csv").read_bytes()
+    printed = command(project, "export", str(sweep.directory)).stdout
+    assert list(csv.DictReader(io.StringIO(printed))) == sweep.trials
+
+
+def test_export_of_the_server_s_runs_has_the_same_values(logged: tuple[Project, Sweep]) -> None:
+    project, sweep = logged
+    ours = json.loads(command(project, "export", str(sweep.directory), "--format", "json").stdout)
+    theirs = json.loads(command(project, "export", sweep.results["sweep_path"], "--format", "json").stdout)
+    assert list(theirs[0]) == list(ours[0])
+    for name in ("number", "run_id", "state", "x", "model", "metric.loss", "metric.acc", "error"):
+        assert [row[name] for row in theirs] == [row[name] for row in ours], name
+    assert [row["x"] for row in ours] == [1, 1, 2, 2]
+    assert ours[0]["error"] is None
+
+
+def test_a_report_of_a_sweep_that_runs_says_so_and_one_without_its_server_lacks_curves(project: Project) -> None:
+    (project.directory / "app.py").write_text(GATED_APP)
+    process, directory = project.start("x=1,2", "hydra/launcher=submitit_local", "hydra.sweeper.agents=2")
+    begun(project, 2)
+    go(project, 1)
+    wait_for(lambda: answer(project, "status", str(directory))["trials"]["finished"] == 1, "one has finished")
+    assert not (directory / "report.html").exists()
+    answer(project, "report", str(directory))
+    data, _ = data_in(directory / "report.html")
+    assert data["sweep"]["state"] == "RUNNING"
+    assert sorted(data["runs"]["state"]) == ["finished", "running"]
+    assert None in [agent["ended"] for agent in data["agents"]]
+    go(project, 2)
+    assert process.wait(timeout=60) == 0
+    server = project.server().pid
+    os.kill(server, signal.SIGTERM)
+    wait_for(lambda: not Path(f"/proc/{server}").exists(), "the server has ended")
+    done = command(project, "report", str(directory), "--json")
+    (note,) = json.loads(done.stdout)["notes"]
+    assert note.startswith("The report lacks curves of metrics: ")
+    assert note in done.stderr
+    data, histories = data_in(directory / "report.html")
+    assert (data["runs"]["state"], histories) == (["finished", "finished"], [])
+    assert any("lacks curves" in text for text in read((directory / "report.html").read_text()).texts)
+
+
+def test_a_report_that_can_t_be_written_is_no_failure_of_the_sweep(project: Project) -> None:
+    (project.directory / "sweep0" / "report.html").mkdir(parents=True)
+    done = project.run("-m", "hydra/sweeper=wandb", f"hydra.sweep.dir={project.directory / 'sweep0'}", "x=1,2")
+    assert "report.html can't be made" in done.stdout
+    assert "hydra-sweep report" in done.stdout
+    assert Sweep(project.directory / "sweep0", done).results["trials"]["finished"] == 2
+
+
+def test_a_sweep_that_is_interrupted_leaves_no_report_yet(project: Project) -> None:
+    (project.directory / "app.py").write_text(GATED_APP)
+    process, directory = project.start("x=1,2", "hydra/launcher=submitit_local", "hydra.sweeper.agents=1")
+    begun(project, 1)
+    process.send_signal(signal.SIGINT)
+    wait_for(lambda: "no more trials begin" in (directory / "supervisor.log").read_text(), "the message")
+    go(project, "all")
+    assert process.wait(timeout=60) == 130
+    assert not (directory / "report.html").exists()
+    command(project, "attach", str(directory))
+    assert data_in(directory / "report.html")[0]["runs"]["state"] == ["finished", "finished"]
