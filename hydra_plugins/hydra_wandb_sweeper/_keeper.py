@@ -123,7 +123,7 @@ class Keeper:
             SweepClient(record.server.open, patience_s=submission.job.server_patience_s),
             fleet,
             history,
-            Progress(record),
+            Progress(record, history),
             submission.max_agent_restarts,
             setbacks=self.setbacks,
             progress_at_setback=self.progress,

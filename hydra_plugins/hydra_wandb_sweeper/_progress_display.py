@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -27,7 +27,7 @@ class ProgressDisplay:
 
     view: ProgressView
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Called by rich."""
         view, width = self.view, options.max_width
         head = [
@@ -46,10 +46,11 @@ class ProgressDisplay:
             head.append(value)
         tail = [line for failure in view.failures for line in _failure(failure)]
         lines = sum(1 if text.no_wrap else len(text.wrap(console, width)) for text in (*head, *tail))
-        yield from head
-        if view.agents:
-            yield from _agents(view.agents, options.size.height - _LINES_ABOVE - lines - 1)
-        yield from tail
+        agents = _agents(view.agents, options.size.height - _LINES_ABOVE - lines - 1) if view.agents else ()
+        # Lines that are printed above a display are not to be wrapped, and rich would draw it by the same options.
+        own = options.update(no_wrap=False, overflow="fold")
+        for part in (*head, *agents, *tail):
+            yield from console.render(part, own)
 
 
 def _state(view: ProgressView) -> str:

@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ class TerminalDisplay:
         from rich.console import Console
         from rich.live import Live
 
-        _let_go_in_children(self)
+        _let_go_in_children()
+        _displays.add(self)
         self._console = Console(file=self._stream)
         live = Live(
             console=self._console,
@@ -79,14 +81,25 @@ class TerminalDisplay:
     def end(self) -> None:
         """Take the display away, and leave the terminal as it was: lines go where they went before."""
         live, self._live = self._live, None
-        self._restore()
-        with self._until_it_is_closed():
-            if live is not None:
-                live.stop()
+        self._is_drawing = True  # what signal handlers write now follows in _restore
+        try:
+            with self._until_it_is_closed():
+                if live is not None:
+                    live.stop()
+        finally:
+            # Also if Ctrl-C comes in between.
+            with self._until_it_is_closed():
+                if live is not None and self._console is not None:
+                    self._console.show_cursor(True)
+            self._restore()
+            self._is_drawing = False
+            _displays.discard(self)
 
     def let_go(self) -> None:
         """In a forked child: the terminal and its display are the parent's; write to the streams as they are."""
         self._live = None
+        self._waiting.clear()
+        self._above.take_rest()
         self._restore()
 
     @contextlib.contextmanager
@@ -120,10 +133,10 @@ class TerminalDisplay:
             if getattr(sys, name) is self._above:
                 setattr(sys, name, stream)
         self._replaced, self._streams = [], {}
-        if (rest := self._above.take_rest()) or self._waiting:
-            lines, self._waiting = self._waiting, []
+        lines, self._waiting = self._waiting, []
+        if text := "".join(f"{line}\n" for line in lines) + self._above.take_rest():
             with contextlib.suppress(OSError):
-                self._stream.write("".join(f"{line}\n" for line in lines) + rest)
+                self._stream.write(text)
 
     def _write_above(self, line: str) -> None:
         """Signal handlers write too, in the middle of a drawing: that is finished first."""
@@ -209,11 +222,10 @@ def _stream_handlers() -> list[logging.StreamHandler[Any]]:
     ]
 
 
-_displays: list[TerminalDisplay] = []
+_displays: set[TerminalDisplay] = set()
 
 
-def _let_go_in_children(display: TerminalDisplay) -> None:
+@lru_cache(maxsize=1)
+def _let_go_in_children() -> None:
     """Trials are forked from this process, and must neither draw nor have their output changed."""
-    if not _displays:
-        os.register_at_fork(after_in_child=lambda: [shown.let_go() for shown in _displays])
-    _displays.append(display)
+    os.register_at_fork(after_in_child=lambda: [display.let_go() for display in _displays])
