@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import socket
-import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from . import _slurm
 from ._client import SweepClient
 from ._control import Control, without_restarts
 from ._errors import SweepError, SweepFailedError
+from ._follow import follow
 from ._history import History, JobRecord
 from ._ledger import EventReader, Ledger, SweepRecord
 from ._outcome import FAILED, STOPPED
 from ._plan import START_PATIENCE_S
 from ._processes import process_start, terminate
-from ._progress import Progress, display_if_possible
-from ._progress_view import JobView
 from ._server import choose_server
 from ._status import UNKNOWN, is_elsewhere, job_states, read_status
 from ._submission import Submission
@@ -30,9 +26,6 @@ from ._supervise import run_unattended, supervise
 from ._watch import Watch
 
 log = logging.getLogger(__name__)
-
-_FOLLOW_POLL_S = 0.5
-_ASK_JOBS_S = 15.0
 
 
 def open_ledger(directory: Path) -> Ledger:
@@ -56,7 +49,7 @@ def attach(directory: Path) -> None:
     if (holder := Watch(ledger.root).holder()) is not None:
         log.info("Process %d on %s supervises the sweep; following it.", holder.pid, holder.host)
         try:
-            _follow(ledger)
+            follow(ledger)
         except KeyboardInterrupt:
             log.info("Not following it any more; the sweep goes on.")
             raise SystemExit(130) from None
@@ -73,52 +66,6 @@ def attach(directory: Path) -> None:
         )
     control.allow()
     supervise(submission, ledger, _client(submission, ledger), lambda s: s.go_on(submission.jobs))
-
-
-def _follow(ledger: Ledger) -> None:
-    """Show what happens until nobody supervises the sweep any more."""
-    history, reader, watch = History(), EventReader(ledger.directory), Watch(ledger.root)
-    control, jobs = Control(ledger.root), JobsFromAfar(history)
-    with contextlib.closing(Progress(ledger.sweep(), history, display_if_possible())) as progress:
-        progress.catch_up(_take_in(reader, history))
-        while watch.holder() is not None:
-            progress.look(jobs, control.orders)
-            time.sleep(_FOLLOW_POLL_S)
-            progress.show(_take_in(reader, history))
-
-
-def _take_in(reader: EventReader, history: History) -> list[dict[str, Any]]:
-    events = reader.new_events()
-    history.add(events)
-    return events
-
-
-class JobsFromAfar:
-    """The jobs of a sweep that another process watches, asked for again when they may have changed."""
-
-    def __init__(
-        self,
-        history: History,
-        states: Callable[[Iterable[JobRecord]], Mapping[int, str]] = job_states,
-        timer: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._history = history
-        self._states = states
-        self._timer = timer
-        self._asked_s = float("-inf")
-        self._views: list[JobView] = []
-
-    def __call__(self) -> Sequence[JobView]:
-        """Return those that haven't ended; new ones after a while."""
-        if self._timer() - self._asked_s >= _ASK_JOBS_S:
-            self._asked_s = self._timer()
-            known = self._history.jobs
-            states = self._states(known.values())
-            self._views = [
-                JobView(number, known[number].job_id, state == _slurm.PENDING)
-                for number, state in sorted(states.items())
-            ]
-        return self._views
 
 
 def _client(submission: Submission, ledger: Ledger) -> SweepClient:

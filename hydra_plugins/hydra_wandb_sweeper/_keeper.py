@@ -145,7 +145,9 @@ class Keeper:
             following = replace(self, setbacks=supervisor.setbacks, progress=supervisor.progress_at_setback)
             leave_to_keeper(ledger, fleet, at_first=supervisor.has_work_for_more, state=following)
             return
-        report(results, record, self.directory)
+        best = results.summary["best_overrides"]
+        again = submission.rerun_command(record, best) if best is not None else None
+        report(results, record, history, self.directory, again=again)
 
 
 def dependency(job_ids: Sequence[str], *, at_first: bool) -> str:

@@ -61,7 +61,9 @@ def supervise(
         results = _write(supervisor)
         failure = supervisor.failure(submission.max_failure_rate)
         is_interrupted = failure is not None and attention.last_signal is not None and control.orders().draining
-        report(results, record, directory, is_interrupted=is_interrupted)
+        best = results.summary["best_overrides"]
+        again = submission.rerun_command(record, best) if best is not None else None
+        report(results, record, history, directory, again=again, is_interrupted=is_interrupted)
         if failure is None:
             return results
         if is_interrupted:
