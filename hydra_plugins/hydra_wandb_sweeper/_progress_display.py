@@ -35,7 +35,7 @@ class ProgressDisplay:
             Text(view.url, style="dim"),
         ]
         if view.total:
-            head.append(_bar(view, width, ascii_only=options.ascii_only))
+            head.append(_bar(view, width))
         head += [_counts(view), _speed(view)]
         if view.best is not None:
             best = view.best
@@ -59,17 +59,16 @@ def _state(view: ProgressView) -> str:
     return "  paused: no trial begins" if view.state == "paused" else "  no more trials begin"
 
 
-def _bar(view: ProgressView, width: int, *, ascii_only: bool) -> Text:
+def _bar(view: ProgressView, width: int) -> Text:
     """What has ended, how, what runs, and what is yet to begin, each by its share of the total."""
-    done, rest = ("#", "-") if ascii_only else ("━", "─")
     total = max(view.total or 0, view.ended + view.running, 1)
     bar, drawn, count = Text(no_wrap=True), 0, 0
     for state, style in _STYLES.items():
         count += getattr(view, state)
         cells = width * count // total - drawn
         drawn += cells
-        bar.append((rest if state == "running" else done) * cells, style)
-    return bar.append(rest * (width - drawn), "bright_black")
+        bar.append(("─" if state == "running" else "━") * cells, style)
+    return bar.append("─" * (width - drawn), "bright_black")
 
 
 def _counts(view: ProgressView) -> Text:

@@ -193,19 +193,25 @@ class ProgressModel:
         if event["duration_s"]:
             self._durations_s += event["duration_s"]
             self._durations += 1
+        if event["trial"] == self._best:  # it was run again, perhaps to a worse end
+            self._look_at_all()
+            return
         ended = self._history.trials.get(event["trial"])
-        known = [trial for trial in (self._best_trial(), ended) if trial is not None]
-        best = next(iter(best_trials(self._sweep, known, 1)), None)
-        self._best = best.trial.number if best is not None else None
+        self._choose([trial for trial in (self._best_trial(), ended) if trial is not None])
 
     def _best_trial(self) -> TrialHistory | None:
         best = self._history.trials.get(self._best) if self._best is not None else None
         if best is None or best.state == FINISHED:
             return best
-        # It is run again: then another one is the best for now, which only a look at all can tell.
-        best = next(iter(best_trials(self._sweep, self._history.trials.values(), 1)), None)
+        self._look_at_all()  # it is being run again: then another one is the best for now
+        return self._history.trials.get(self._best) if self._best is not None else None
+
+    def _look_at_all(self) -> None:
+        self._choose(self._history.trials.values())
+
+    def _choose(self, trials: Iterable[TrialHistory]) -> None:
+        best = next(iter(best_trials(self._sweep, trials, 1)), None)
         self._best = best.trial.number if best is not None else None
-        return best
 
     def _best_view(self) -> BestView | None:
         best = self._best_trial()

@@ -64,9 +64,16 @@ def rerun_command(
     own = (*overrides, *start.hydra_overrides)
     if start.choices and not composes(own):
         own = (*own, *start.choices)
-    return shlex.join((*start.program, *start.flags, *own))
+    return override_line((*start.program, *start.flags, *own))
 
 
 def override_line(overrides: Sequence[str]) -> str:
     """Return overrides as a line for a POSIX shell, which is a line of hydra.sweeper.trials too."""
-    return shlex.join(overrides)
+    return " ".join(map(_quoted, overrides))
+
+
+def _quoted(word: str) -> str:
+    """shlex.quote("y='a b'") is right as well, but nobody can read it."""
+    if "'" in word and word.isprintable() and not set(word) & set('"$`\\!'):
+        return f'"{word}"'
+    return shlex.quote(word)

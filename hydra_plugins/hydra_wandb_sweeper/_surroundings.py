@@ -14,15 +14,16 @@ LEAST_COLUMNS = 60
 
 @dataclass(frozen=True)
 class Surroundings:
-    """is_terminal: of the stream that is written to. columns: its width, 0 if unknown. environ: of this process.
+    """is_terminal, encoding: of the stream that is written to. columns: its width, 0 if unknown.
 
-    is_notebook: this process is a notebook's kernel.
+    environ: of this process. is_notebook: this process is a notebook's kernel.
     """
 
     is_terminal: bool
     columns: int
     environ: Mapping[str, str] = field(default_factory=dict)
     is_notebook: bool = False
+    encoding: str = "utf-8"
 
     def why_plain(self) -> str | None:
         """Return why only plain lines can be written, None if a display can be shown.
@@ -39,6 +40,8 @@ class Surroundings:
             return f"TERM={self.environ.get('TERM', '')} can't move its cursor"
         if self.environ.get("NO_COLOR"):
             return "NO_COLOR is set"
+        if not self.encoding.lower().startswith("utf"):
+            return f"the terminal's {self.encoding} lacks characters that errors and parameters may have"
         if self.columns < LEAST_COLUMNS:
             return f"the terminal has {self.columns} columns, and {LEAST_COLUMNS} are needed"
         return None
@@ -51,7 +54,8 @@ def look_around(stream: TextIO) -> Surroundings:
         columns = os.get_terminal_size(stream.fileno()).columns if is_terminal else 0
     except (OSError, ValueError):  # closed, or no file at all
         is_terminal, columns = False, 0
-    return Surroundings(is_terminal, columns, os.environ, _is_in_notebook())
+    encoding = getattr(stream, "encoding", None) or "unknown"
+    return Surroundings(is_terminal, columns, os.environ, _is_in_notebook(), encoding)
 
 
 def _is_in_notebook() -> bool:
