@@ -74,6 +74,8 @@ class TerminalDisplay:
     def update(self, shown: RenderableType) -> None:
         """Draw it anew."""
         with self._until_it_is_closed():
+            if self._live is not None and not _is_terminal(self._stream):
+                raise OSError("the terminal is closed")  # rich draws nothing then, and says nothing
             if self._live is not None:
                 with self._drawing():
                     self._live.update(shown, refresh=True)
