@@ -185,14 +185,17 @@ def test_a_closed_terminal_is_the_end_of_its_display_only(terminal: Terminal) ->
 def test_what_a_signal_handler_writes_during_a_drawing_follows_it(terminal: Terminal) -> None:
     display = terminal.display()
 
+    signals = ["SIGINT"]
+
     class Interrupted:
         def __rich__(self) -> str:
-            log.warning("interrupted")
+            while signals:
+                log.warning("interrupted by %s", signals.pop())
             return "the\ndisplay"
 
     display.update(Interrupted())  # type: ignore[arg-type]
     shown = terminal.look()
-    assert shown.startswith("[WARNING] interrupted")
+    assert shown.startswith("[WARNING] interrupted by SIGINT")
     assert re.findall("display", shown) == ["display"]
 
 
