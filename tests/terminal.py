@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import termios
 import time
@@ -144,6 +145,9 @@ def in_terminal(
     pid, master = pty.fork()
     if pid == 0:
         with contextlib.suppress(BaseException):
+            # Ctrl-C and the end of the terminal mean something, however the tests were started.
+            for number in (signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)
             os.chdir(directory)
             os.execvpe(command[0], list(command), dict(environ))
         os._exit(127)
@@ -154,7 +158,7 @@ def in_terminal(
     finally:
         if process.status is None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, 9)
+                os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
         os.close(master)
 

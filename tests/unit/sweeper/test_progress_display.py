@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given, settings
@@ -163,3 +164,19 @@ def test_it_fits_any_terminal(width: int, height: int, agents: int, text: str, f
 )
 def test_a_view_is_a_line_as_well(view: ProgressView, line: str) -> None:
     assert progress_line(view) == line
+
+
+def words_of(svg: str) -> str:
+    """The text in a picture; how it is cut into elements is rich's own affair."""
+    return "".join(
+        "".join(element.itertext()) for element in ElementTree.fromstring(svg).iter() if "text" in element.tag
+    )
+
+
+def test_the_picture_in_the_documentation_is_what_users_see() -> None:
+    """If it isn't: make pictures."""
+    from tests.pictures import PROGRESS, progress_svg
+
+    picture = PROGRESS.read_text(encoding="utf-8")
+    assert words_of(picture) == words_of(progress_svg())
+    assert "http" not in picture.replace("http://www.w3.org/2000/svg", "").replace("http://login:38095", "")
