@@ -104,6 +104,6 @@ def report(
         )
     log.info("%s", time_text(history.times.spent()))
     log.info("Results: %s, %s", directory / RESULTS_FILE, directory / TRIALS_FILE)
-    log.info("Each trial's output: %s in its directory. Sweep page: %s", "trial.log", record.url)
+    log.info("Sweep directory: %s, page: %s", directory, record.url)
     if again is not None:
         log.info("To run the best configuration again: %s", again)

@@ -78,6 +78,7 @@ class TerminalDisplay:
                 raise OSError("the terminal is closed")  # rich draws nothing then, and says nothing
             if self._live is not None:
                 with self._drawing():
+                    self._measure()
                     self._live.update(shown, refresh=True)
 
     def end(self) -> None:
@@ -103,6 +104,14 @@ class TerminalDisplay:
         self._waiting.clear()
         self._above.take_rest()
         self._restore()
+
+    def _measure(self) -> None:
+        """Look how large the terminal is now; rich would believe variables that may be older than its last change."""
+        from rich.console import ConsoleDimensions
+
+        assert self._console is not None
+        size = os.get_terminal_size(self._stream.fileno())
+        self._console.size = ConsoleDimensions(size.columns, size.lines)
 
     @contextlib.contextmanager
     def _until_it_is_closed(self) -> Iterator[None]:

@@ -41,7 +41,7 @@ def test_the_end_of_a_sweep_in_full(caplog: pytest.LogCaptureFixture) -> None:
         "        0   0.5  10 s  0             lr=0.0 opt.m=1",
         "It took 40 s; agents worked for 40 s in all, 75% of that in trials.",
         "Results: /sweep/optimization_results.yaml, /sweep/trials.csv",
-        f"Each trial's output: trial.log in its directory. Sweep page: {RECORD.url}",
+        f"Sweep directory: /sweep, page: {RECORD.url}",
         "To run the best configuration again: python train.py lr=0.1",
     ]
 

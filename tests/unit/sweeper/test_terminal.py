@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TextIO
 
 import pytest
+from rich.rule import Rule
 
 from hydra_plugins.hydra_wandb_sweeper._terminal import TerminalDisplay, log_terminal, shown_in_display
 from tests.terminal import Screen, set_size
@@ -57,10 +58,10 @@ class Terminal:
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
     """A terminal of 40 columns, to which a logger writes."""
-    for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"):
+    for name in ("NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((40, 12)))  # rich asks pytest's
+    monkeypatch.setenv("COLUMNS", "200")  # of a window that has been made smaller since
     master, slave = pty.openpty()
     set_size(slave, 40, 12)
     stream = os.fdopen(slave, "w", encoding="utf-8")
@@ -89,6 +90,15 @@ def test_a_display_is_drawn_in_place(terminal: Terminal) -> None:
     display.update("four\nfive")
     assert terminal.look() == "four\nfive"
     assert not terminal.screen.has_cursor
+
+
+def test_a_display_is_as_wide_as_its_terminal_is_now(terminal: Terminal) -> None:
+    display = terminal.display()
+    display.update(Rule(characters="-"))
+    assert terminal.look() == "-" * 40
+    set_size(terminal.stream.fileno(), 30, 12)
+    display.update(Rule(characters="-"))
+    assert terminal.look() == "-" * 30
 
 
 def test_what_is_logged_and_printed_scrolls_by_above_it(terminal: Terminal) -> None:
