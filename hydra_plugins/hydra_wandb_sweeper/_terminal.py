@@ -58,7 +58,7 @@ class TerminalDisplay:
         _let_go_in_children()
         _displays.add(self)
         self._console = Console(file=self._stream)
-        live = Live(
+        self._live = Live(
             console=self._console,
             auto_refresh=False,
             transient=True,
@@ -67,8 +67,7 @@ class TerminalDisplay:
             vertical_overflow="crop",
         )
         with self._until_it_is_closed():
-            live.start()
-            self._live = live
+            self._live.start()
             self._redirect()
 
     def update(self, shown: RenderableType) -> None:
