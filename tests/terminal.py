@@ -50,8 +50,8 @@ class Screen:
             self.column = 0
         elif character == "\n":
             self._next_row()
-        elif character == "\b":
-            self.column = max(0, self.column - 1)
+        elif character == "\t":
+            self.column = min(self.columns - 1, self.column // 8 * 8 + 8)
         else:
             assert character.isprintable(), f"{character!r} was written"
             if self.column == self.columns:

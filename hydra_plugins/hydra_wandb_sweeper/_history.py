@@ -135,7 +135,8 @@ class History:
 
     def _on_agent_started(self, event: Mapping[str, Any]) -> None:
         names = ("by", "host", "job_number", "restarts", "node", "pid", "time", "process_start")
-        agent = AgentHistory(*(event[name] for name in names), job_end=event.get("job_end"))
+        agent = AgentHistory(*(event[name] for name in names))
+        agent.job_end = event.get("job_end")
         self.agents[agent.name] = self.working[agent.name] = agent
         self._agents_of.setdefault(agent.job_number, {})[agent.name] = agent
 

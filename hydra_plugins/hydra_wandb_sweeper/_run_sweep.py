@@ -53,7 +53,7 @@ def run_sweep(
 
 def _run(plan: Plan, submission: Submission) -> SweepResults | None:
     client = SweepClient(plan.server.open, patience_s=START_PATIENCE_S)
-    record = _create(plan, client, plan.server.open().app_url, _start_command(config))
+    record = _create(plan, client, plan.server.open().app_url, _start_command(submission.job.context.config))
     directory = submission.job.directory
     ledger = Ledger.create(directory, record, writer="supervisor")
     _announce(plan, record, directory)

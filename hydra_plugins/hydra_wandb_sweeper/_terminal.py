@@ -238,4 +238,9 @@ _displays: set[TerminalDisplay] = set()
 @lru_cache(maxsize=1)
 def _let_go_in_children() -> None:
     """Trials are forked from this process, and must neither draw nor have their output changed."""
-    os.register_at_fork(after_in_child=lambda: [display.let_go() for display in _displays])
+    os.register_at_fork(after_in_child=_let_go)
+
+
+def _let_go() -> None:
+    for display in _displays:
+        display.let_go()

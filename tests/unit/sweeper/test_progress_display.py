@@ -167,7 +167,7 @@ def test_a_view_is_a_line_as_well(view: ProgressView, line: str) -> None:
 
 
 def words_of(svg: str) -> str:
-    """The text in a picture; how it is cut into elements is rich's own affair."""
+    """The text in a picture without its spaces: versions of rich differ in how they cut it into elements."""
     return "".join(
         "".join(element.itertext()) for element in ElementTree.fromstring(svg).iter() if "text" in element.tag
     )
