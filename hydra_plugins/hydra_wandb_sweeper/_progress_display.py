@@ -81,7 +81,7 @@ def _counts(view: ProgressView) -> Text:
 
 
 def _speed(view: ProgressView) -> Text:
-    return Text("  ".join([*rates(view), f"{duration_text(view.elapsed_s)} so far"]))
+    return Text("  ".join([*rates(view), f"{duration_text(round(view.elapsed_s))} so far"]))
 
 
 def _agents(agents: Sequence[AgentView], most_lines: int) -> Iterator[RenderableType]:

@@ -28,7 +28,9 @@ def rates(view: ProgressView) -> list[str]:
     known = [f"{view.per_min:.3g} per minute"] if view.per_min is not None else []
     if view.ended == view.total:
         return known
-    return [*known, f"about {duration_text(view.left_s)} left" if view.left_s is not None else "time left unknown"]
+    if view.left_s is None:
+        return [*known, "time left unknown"]
+    return [*known, f"about {duration_text(max(1, round(view.left_s)))} left"]
 
 
 def agents_text(view: ProgressView) -> str:

@@ -42,7 +42,7 @@ def run_in_shell(project: Project, line: str) -> Path:
 CASES: dict[str, tuple[str, ...]] = {
     "a script": ("x=1,2", "model=small,wide"),
     "values that need quotes": ("x=1", "y='a b','it\\'s','$HOME','`id`','a,b'", "n=[1,2],{a:1},null"),
-    "another config": ("--config-name", "other", "x=1,2"),
+    "another config": ("x=1,2", "--config-name", "other"),
     "settings of hydra's own": ("x=1,2", "hydra.job.name=mine", "hydra/job_logging=none"),
     "a launcher": ("x=1,2", "hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5"),
 }
@@ -75,10 +75,10 @@ def test_a_module_is_run_as_a_module(project: Project) -> None:
 def test_an_app_whose_config_makes_it_a_sweep_is_run_once(project: Project) -> None:
     """Nothing of the choices is left out here: its config has settings for this sweeper and this launcher."""
     config = project.directory / "conf" / "config.yaml"
-    chosen = "defaults:\n  - override hydra/sweeper: wandb\n"
-    settings = "hydra:\n  mode: MULTIRUN\n  sweeper:\n    max_retries: 0\n  launcher:\n    timeout_min: 5\n"
-    config.write_text(config.read_text().replace("defaults:\n", chosen) + settings)
-    done = project.run("x=1,2", "hydra.sweep.dir=sweep", "hydra/launcher=submitit_local")
+    chosen = "  - model: small\n  - override hydra/sweeper: wandb\n"
+    settings = "hydra:\n  mode: MULTIRUN\n  sweeper:\n    params: {x: '1,2'}\n  launcher:\n    timeout_min: 5\n"
+    config.write_text(config.read_text().replace("  - model: small\n", chosen) + settings)
+    done = project.run("hydra.sweep.dir=sweep", "hydra/launcher=submitit_local")
     sweep = Sweep(project.directory / "sweep", done)
     assert again(sweep).endswith("x=1 hydra.mode=RUN hydra/launcher=submitit_local")
     assert config_of(run_in_shell(project, again(sweep))) == config_of(Path(sweep.results["best_dir"]))
