@@ -12,7 +12,7 @@ from ._history import History
 from ._ledger import SweepRecord
 from ._outcome import FINISHED
 from ._progress_text import progress_line
-from ._progress_view import JobView, ProgressModel
+from ._progress_view import JobView, ProgressModel, ProgressView
 from ._surroundings import look_around
 from ._terminal import TerminalDisplay, log_terminal, shown_in_display
 from ._wording import one_line
@@ -85,15 +85,20 @@ class Progress:
             return
         view = self._model.view(self._clock(), jobs(), orders())
         if draws and self._display is not None:
-            from ._progress_display import ProgressDisplay
-
             self._drawn_s = now_s
-            if not self._display.is_on:
-                self._display.begin()
-            self._display.update(ProgressDisplay(view))
+            self._draw(self._display, view)
         if speaks:
             self._line_s = now_s
             log.info("%s", progress_line(view), extra=shown_in_display())
+
+    def _draw(self, display: TerminalDisplay, view: ProgressView) -> None:
+        from ._progress_display import ProgressDisplay
+
+        if not display.is_on:
+            display.begin()
+        display.update(ProgressDisplay(view))
+        if not display.is_on:
+            self.close()  # its terminal was closed
 
     def close(self) -> None:
         """Take the display away: what follows is written below what was written above it."""

@@ -24,6 +24,7 @@ class FakeDisplay:
     drawn: int = 0
     ended: int = 0
     is_on: bool = False
+    is_closed: bool = False
 
     def begin(self) -> None:
         self.begun += 1
@@ -31,6 +32,7 @@ class FakeDisplay:
 
     def update(self, shown: Any) -> None:
         self.drawn += 1
+        self.is_on = not self.is_closed
 
     def end(self) -> None:
         self.ended += 1
@@ -142,6 +144,15 @@ def test_once_closed_there_is_no_display_any_more(caplog: pytest.LogCaptureFixtu
     watched.progress.close()
     watched.look(10.0)
     assert (display.begun, display.ended) == (0, 1)
+
+
+def test_a_closed_terminal_is_not_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    display = FakeDisplay(is_closed=True)
+    watched = Watched(display)
+    for now_s in (2.0, 3.0, 4.0, 32.0):
+        watched.look(now_s)
+    assert (display.begun, display.ended) == (1, 1)
+    assert len(caplog.messages) == 1, "lines go on"
 
 
 def test_who_comes_later_is_told_how_far_it_is(caplog: pytest.LogCaptureFixture) -> None:
