@@ -28,7 +28,7 @@ unexport $(filter WANDB_%,$(.VARIABLES))
 export NETRC := /dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help example test test-here test-cluster test-cluster-0 test-cluster-1 lint format types wheel install sdk-venvs \
+.PHONY: help example test test-here test-cluster test-cluster-0 test-cluster-1 lint format types pictures wheel install sdk-venvs \
 	bench bench-quick bench-venvs clean
 
 help: ## list the targets
@@ -78,6 +78,9 @@ format: $(TEST_INSTALLED) ## put style right where that can be done automaticall
 
 types: $(TEST_INSTALLED) ## check types
 	$(BIN)/mypy
+
+pictures: $(TEST_INSTALLED) ## draw the pictures of terminals in docs/images/
+	$(BIN)/python -m tests.pictures
 
 wheel: $(TEST_INSTALLED) ## build an sdist, and a wheel from it, into dist/
 	$(BIN)/python -m build

@@ -135,6 +135,7 @@ class Agent:
             job_number=self._job_number,
             restarts=restart_count(),
             node=node_name(),
+            job_end=self._job_end(),
         )
         try:
             self._agent_id = self._client.create_agent(self._sweep.sweep, socket.gethostname())
@@ -153,6 +154,11 @@ class Agent:
             )
         log.info("Agent %s ends: %s", self._summary.name, self._summary.ended)
         return self._summary
+
+    def _job_end(self) -> float | None:
+        """When the time of its job is over, in seconds since the epoch; None without a limit."""
+        left_s = self._wall_time.left_s()
+        return None if left_s is None else round(self._ledger.clock() + left_s, 1)
 
     def _work(self) -> str:
         idle_s = 0.2

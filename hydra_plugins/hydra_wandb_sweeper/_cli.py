@@ -95,6 +95,22 @@ def open_page(target: str, server: str, browser: bool) -> None:
 
 @main.command()
 @directory_argument
+@click.option("--top", type=click.IntRange(min=1), default=1, show_default=True, help="So many of them.")
+@json_option
+def best(directory: Path, top: int, as_json: bool) -> None:
+    """Print the best configurations: a line of overrides each, quoted for the shell.
+
+    To run the best one again: eval "python train.py $(hydra-sweep best DIR)". The lines are a file for
+    hydra.sweeper.trials, too.
+    """
+    from ._best import read_best
+
+    trials = read_best(directory, top)
+    _answer([trial.to_json() for trial in trials], "\n".join(trial.line for trial in trials), as_json)
+
+
+@main.command()
+@directory_argument
 @json_option
 def attach(directory: Path, as_json: bool) -> None:
     """Watch over a sweep until it ends; one that was interrupted goes on."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,12 +13,12 @@ from . import _slurm
 from ._client import SweepClient
 from ._control import Control, without_restarts
 from ._errors import SweepError, SweepFailedError
+from ._follow import follow
 from ._history import History, JobRecord
 from ._ledger import EventReader, Ledger, SweepRecord
 from ._outcome import FAILED, STOPPED
 from ._plan import START_PATIENCE_S
 from ._processes import process_start, terminate
-from ._progress import Progress
 from ._server import choose_server
 from ._status import UNKNOWN, is_elsewhere, job_states, read_status
 from ._submission import Submission
@@ -27,8 +26,6 @@ from ._supervise import run_unattended, supervise
 from ._watch import Watch
 
 log = logging.getLogger(__name__)
-
-_FOLLOW_POLL_S = 0.5
 
 
 def open_ledger(directory: Path) -> Ledger:
@@ -52,7 +49,7 @@ def attach(directory: Path) -> None:
     if (holder := Watch(ledger.root).holder()) is not None:
         log.info("Process %d on %s supervises the sweep; following it.", holder.pid, holder.host)
         try:
-            _follow(ledger)
+            follow(ledger)
         except KeyboardInterrupt:
             log.info("Not following it any more; the sweep goes on.")
             raise SystemExit(130) from None
@@ -69,15 +66,6 @@ def attach(directory: Path) -> None:
         )
     control.allow()
     supervise(submission, ledger, _client(submission, ledger), lambda s: s.go_on(submission.jobs))
-
-
-def _follow(ledger: Ledger) -> None:
-    """Show what happens until nobody supervises the sweep any more."""
-    progress, reader, watch = Progress(ledger.sweep()), EventReader(ledger.directory), Watch(ledger.root)
-    progress.catch_up(reader.new_events())
-    while watch.holder() is not None:
-        time.sleep(_FOLLOW_POLL_S)
-        progress.show(reader.new_events())
 
 
 def _client(submission: Submission, ledger: Ledger) -> SweepClient:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,6 +22,8 @@ from ._ledger import DIRECTORY
 from ._settings import Settings
 
 log = logging.getLogger(__name__)
+
+_LOOK_S = 1.0
 
 
 class JobHandle(Protocol):
@@ -177,9 +181,13 @@ class BlockingDispatch:
     """Agents one after another in this very process, as Hydra's BasicLauncher runs tasks.
 
     Without the launcher, for which a configuration would be composed that no agent reads: that takes 45 ms.
+    on_wait: called again and again, about every second, while `start` blocks.
     """
 
     blocks = True
+
+    def __init__(self) -> None:
+        self.on_wait: Callable[[], None] = lambda: None
 
     def start(self, job: AgentJob, numbers: Sequence[int], avoid: Sequence[str] = ()) -> Sequence[JobHandle]:
         """See Dispatch.start; blocks until the jobs have ended."""
@@ -194,7 +202,7 @@ class BlockingDispatch:
 
     def _run(self, job: AgentJob, numbers: Sequence[int]) -> list[dict[str, Any]]:
         """Run jobs to their end; returns the summaries of their agents."""
-        return [summary for number in numbers for summary in job.run(number)]
+        return [summary for number in numbers for summary in job.run(number, on_wait=self.on_wait)]
 
     def _whose(self) -> str:
         """Whose words an error has."""
@@ -218,6 +226,7 @@ class LauncherDispatch(BlockingDispatch):
     """Any launcher: an agent is a task for it, composed like a trial but with a directory of its own."""
 
     def __init__(self, config: DictConfig, context: HydraContext, overrides: list[str]) -> None:
+        super().__init__()
         self._config = config
         # The user's callbacks are for trials; a job that hosts agents is none.
         self._context = HydraContext(config_loader=context.config_loader, callbacks=type(context.callbacks)())
@@ -228,12 +237,46 @@ class LauncherDispatch(BlockingDispatch):
             hydra_context=self._context, task_function=LauncherTask(job), config=self._config
         )
         own = [f"hydra.sweep.subdir={DIRECTORY}/jobs/${{hydra.job.num}}", "hydra.output_subdir=null"]
-        returns = launcher.launch([self._overrides + own for _ in numbers], initial_job_idx=numbers[0])
+        with self._looking_on():
+            returns = launcher.launch([self._overrides + own for _ in numbers], initial_job_idx=numbers[0])
         # Reading a return value raises what the job raised.
         return [summary for job_return in returns for summary in job_return.return_value]
 
+    @contextlib.contextmanager
+    def _looking_on(self) -> Iterator[None]:
+        """While the launcher runs jobs in processes that it starts anew, somebody here has time to look on.
+
+        Nowhere else: agents that live in this process, or are forked from it, have to be alone in it.
+        """
+        if not _starts_interpreters(self._config):
+            yield
+            return
+        ended = threading.Event()
+
+        def look_on() -> None:
+            while not ended.wait(_LOOK_S):
+                self.on_wait()
+
+        thread = threading.Thread(target=look_on, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
     def _whose(self) -> str:
         return "The launcher reports"
+
+
+def _starts_interpreters(config: DictConfig) -> bool:
+    """True for joblib, unless there is one job at a time: that it runs in this very process."""
+    launcher = get_class(str(config.hydra.launcher._target_))
+    if "JoblibLauncher" not in {base.__name__ for base in launcher.__mro__}:
+        return False
+    import joblib
+
+    return bool(joblib.effective_n_jobs(config.hydra.launcher.get("n_jobs") or 1) > 1)
 
 
 @dataclass(frozen=True)

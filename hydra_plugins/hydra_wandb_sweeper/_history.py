@@ -9,6 +9,7 @@ from typing import Any
 
 from ._ledger import Trial
 from ._outcome import FINISHED
+from ._timesheet import Timesheet
 
 RUNNING = "running"
 QUEUED = "queued"
@@ -45,8 +46,8 @@ class AgentHistory:
     """One agent. job_number: of its job. restarts: how often the job had been requeued when the agent began.
 
     pid: of its process on `host`. node: SLURM's name of where it is. started: seconds since the epoch. process_start:
-    see _processes. ended: why it left, None while it has not said so. gave_up: because too many trials in a row
-    failed there.
+    see _processes. job_end: when the time of its job is over, in seconds since the epoch, None without a limit.
+    ended: why it left, None while it has not said so. gave_up: because too many trials in a row failed there.
     """
 
     name: str
@@ -57,6 +58,7 @@ class AgentHistory:
     pid: int = 0
     started: float = 0.0
     process_start: str | None = None
+    job_end: float | None = None
     gave_up: bool = False
     ended: str | None = None
 
@@ -67,7 +69,8 @@ class History:
     jobs: those that were submitted, by number. jobs_added: how many more jobs at a time were asked for since the
     sweep began. jobs_drained: numbers of those that were sent home, and aren't to be replaced. jobs_dismissed: of
     those that made room for another job. keeper_job: id of the last keeper's job (see _keeper). found_no_more: an
-    agent was told by the server that no new trial is left.
+    agent was told by the server that no new trial is left. working: agents of which nobody has said that they ended
+    or died. times: where the agents' time went.
     """
 
     def __init__(self) -> None:
@@ -78,6 +81,8 @@ class History:
         self.keeper_job: str | None = None
         self.trials: dict[int, TrialHistory] = {}
         self.agents: dict[str, AgentHistory] = {}
+        self.working: dict[str, AgentHistory] = {}
+        self.times = Timesheet()
         self.stop_reason: str | None = None
         self.found_no_more = False
         self._handed_over = 0
@@ -90,6 +95,7 @@ class History:
     def add(self, events: Iterable[Mapping[str, Any]]) -> None:
         """Take in events in the order of their times."""
         for event in events:
+            self.times.add(event)
             handle = getattr(self, f"_on_{event['event']}", None)
             if handle is not None:
                 handle(event)
@@ -130,13 +136,15 @@ class History:
     def _on_agent_started(self, event: Mapping[str, Any]) -> None:
         names = ("by", "host", "job_number", "restarts", "node", "pid", "time", "process_start")
         agent = AgentHistory(*(event[name] for name in names))
-        self.agents[agent.name] = agent
+        agent.job_end = event.get("job_end")
+        self.agents[agent.name] = self.working[agent.name] = agent
         self._agents_of.setdefault(agent.job_number, {})[agent.name] = agent
 
     def _on_agent_ended(self, event: Mapping[str, Any]) -> None:
         agent = self.agents[event["by"]]
         self.found_no_more = self.found_no_more or event["found_no_more"]
         agent.ended, agent.gave_up = event["reason"], event["gave_up"]
+        self.working.pop(agent.name, None)
 
     def _on_job_submitted(self, event: Mapping[str, Any]) -> None:
         job = JobRecord(event["number"], event["job_id"], event["cluster"], event["host"], event["log"])
@@ -160,6 +168,7 @@ class History:
     def _on_agent_died(self, event: Mapping[str, Any]) -> None:
         if event["agent"] in self.agents:
             self.agents[event["agent"]].ended = "it died"
+            self.working.pop(event["agent"], None)
 
     def _on_sweep_stopped(self, event: Mapping[str, Any]) -> None:
         self.stop_reason = event["reason"]

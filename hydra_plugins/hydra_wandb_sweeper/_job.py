@@ -45,6 +45,9 @@ from ._watch import Watch
 
 log = logging.getLogger(__name__)
 
+# How often whoever looks on is called.
+_TICK_S = 1.0
+
 
 @dataclass(frozen=True)
 class AgentJob:
@@ -69,11 +72,17 @@ class AgentJob:
     sys_path: tuple[str, ...] = ()
 
     def run(
-        self, number: int, wall_time: WallTime = UNLIMITED, rank: int = 0, ranks: int = 1
+        self,
+        number: int,
+        wall_time: WallTime = UNLIMITED,
+        rank: int = 0,
+        ranks: int = 1,
+        on_wait: Callable[[], None] | None = None,
     ) -> list[dict[str, Any]]:
         """Host the agents of job `number`, side by side if there are several; returns an AgentSummary each.
 
-        rank, ranks: of this process among those of the job, which are one agent together.
+        rank, ranks: of this process among those of the job, which are one agent together. on_wait: called about every
+        second while this process waits for a trial or for agents.
         """
         names = agent_names(number, self.agents_per_job, _slurm.restart_count())
         if rank == 0:
@@ -82,8 +91,8 @@ class AgentJob:
             meeting = Ranks(rank, ranks, self.directory / DIRECTORY / "ranks" / names[0])
             return [self._run_agent(names[0], number, wall_time, meeting)] if rank == 0 else self._follow(meeting)
         if len(names) == 1:
-            return [self._run_agent(names[0], number, wall_time)]
-        return self._run_side_by_side(names, number, wall_time)
+            return [self._run_agent(names[0], number, wall_time, on_wait=on_wait)]
+        return self._run_side_by_side(names, number, wall_time, on_wait)
 
     def _take_over_from_before(self, number: int) -> None:
         """In a requeued job: offer what its agents before the requeue had no time to hand over."""
@@ -106,12 +115,19 @@ class AgentJob:
             follow(isolation, ranks)
         return []
 
-    def _run_agent(self, name: str, number: int, wall_time: WallTime, ranks: Ranks | None = None) -> dict[str, Any]:
+    def _run_agent(
+        self,
+        name: str,
+        number: int,
+        wall_time: WallTime,
+        ranks: Ranks | None = None,
+        on_wait: Callable[[], None] | None = None,
+    ) -> dict[str, Any]:
         ledger = Ledger(self.directory, name)
         sweep = ledger.sweep()
         # An agent that runs trials inside itself is silent meanwhile.
         sign = SignOfLife(ledger.root, name).give if self.isolation != "none" else lambda: None
-        wakeup = Wakeup(sign)
+        wakeup = Wakeup(sign) if on_wait is None else Wakeup(_both(sign, on_wait), _TICK_S)
         if sweep.server.is_embedded:
             # wandb 0.19 and 0.22 look at it when they are imported, which for forked trials is here.
             os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
@@ -148,7 +164,9 @@ class AgentJob:
         log.warning("Trials get a new interpreter each instead of being forked: %s.", hazard)
         return "spawn"
 
-    def _run_side_by_side(self, names: Sequence[str], number: int, wall_time: WallTime) -> list[dict[str, Any]]:
+    def _run_side_by_side(
+        self, names: Sequence[str], number: int, wall_time: WallTime, on_wait: Callable[[], None] | None
+    ) -> list[dict[str, Any]]:
         """Run each agent in a process of its own, so that one that dies leaves the others alone."""
         fork = multiprocessing.get_context("fork")
         # One each: a pipe takes 64 KiB until somebody reads it, and nobody does before all have ended.
@@ -166,7 +184,7 @@ class AgentJob:
             return process
 
         signs = Signs(self.directory / DIRECTORY, self.silence_s)
-        group = SideBySide(names, start, lambda name: self._take_over_from(name, number), signs)
+        group = SideBySide(names, start, lambda name: self._take_over_from(name, number), signs, on_wait, _TICK_S)
         with _on_stop_signals(group.signal):
             group.run()
         return [summary for pipe in pipes if (summary := _received(pipe)) is not None]
@@ -277,6 +295,14 @@ def agent_names(job_number: int, agents_per_job: int, restarts: int = 0) -> list
     """Return the names of a job's agents, unique in the sweep. restarts: how often the job was requeued."""
     name = f"agent-{job_number}" + (f"r{restarts}" if restarts else "")
     return [name] if agents_per_job == 1 else [f"{name}-{i}" for i in range(agents_per_job)]
+
+
+def _both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], None]:
+    def call() -> None:
+        first()
+        second()
+
+    return call
 
 
 @contextlib.contextmanager

@@ -124,7 +124,7 @@ class Keeper:
             SweepClient(record.server.open, patience_s=submission.job.server_patience_s),
             fleet,
             history,
-            Progress(record),
+            Progress(record, history),
             submission.max_agent_restarts,
             setbacks=self.setbacks,
             progress_at_setback=self.progress,
@@ -146,7 +146,9 @@ class Keeper:
             following = replace(self, setbacks=supervisor.setbacks, progress=supervisor.progress_at_setback)
             leave_to_keeper(ledger, fleet, at_first=supervisor.has_work_for_more, state=following)
             return
-        report(results, record, self.directory)
+        best = results.summary["best_overrides"]
+        again = submission.rerun_command(record, best) if best is not None else None
+        report(results, record, history, self.directory, again=again)
         report_at_end(ledger)
 
 

@@ -34,6 +34,7 @@ from ._errors import SweepError
 from ._failures import DIRECTORIES as FAILURES
 from ._failures import Failures
 from ._files import create_first, create_once, read_json, write_whole
+from ._rerun import StartCommand
 from ._server import ServerRef
 from ._tally import first_free
 from ._template import Template
@@ -50,6 +51,7 @@ class SweepRecord:
 
     expected_trials: how many there will be, None if only the server knows. swept: names of the parameters that
     differ between trials. url: of the sweep's page. is_ours: it was made by this plugin, not by other tools of W&B's.
+    start: how the app was started, None where that isn't known.
     """
 
     sweep: SweepRef
@@ -64,6 +66,7 @@ class SweepRecord:
     expected_trials: int | None
     tags: tuple[str, ...] = ()
     is_ours: bool = True
+    start: StartCommand | None = None
 
     @property
     def swept(self) -> tuple[str, ...]:
@@ -156,6 +159,8 @@ class Ledger:
         data["server"] = ServerRef(**data["server"])
         data["template"] = Template.from_json(data["template"])
         data["tags"] = tuple(data["tags"])
+        if data.get("start") is not None:
+            data["start"] = StartCommand(**{name: tuple(words) for name, words in data["start"].items()})
         return SweepRecord(**data)
 
     # --- claims ---

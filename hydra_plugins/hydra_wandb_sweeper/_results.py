@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import heapq
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,7 +36,7 @@ class SweepResults:
 def collect(sweep: SweepRecord, history: History, directory: Path, read: Callable[[str], Any] = str) -> SweepResults:
     """Summarise a sweep from its history. directory: of the sweep. read: as in Template.values, for `trials`."""
     trials = [history.trials[number] for number in sorted(history.trials)]
-    best = best_trial(sweep, trials)
+    best = next(iter(best_trials(sweep, trials, 1)), None)
     counts = history.counts()
     summary = {
         "name": "wandb",
@@ -45,8 +46,8 @@ def collect(sweep: SweepRecord, history: History, directory: Path, read: Callabl
         "method": sweep.method,
         "metric": {"name": sweep.metric_name, "goal": sweep.metric_goal},
         "best_value": best.metrics[sweep.metric_name] if best else None,
-        "best_params": _args(sweep, best, parse) if best else None,
-        "best_overrides": _overrides(sweep, best) if best else None,
+        "best_params": swept_values(sweep, best, parse) if best else None,
+        "best_overrides": overrides_of_trial(sweep, best) if best else None,
         "best_run_id": best.trial.run_id if best else None,
         "best_dir": best.output_dir if best else None,
         "trials": {state: counts[state] for state in _STATES},
@@ -54,22 +55,22 @@ def collect(sweep: SweepRecord, history: History, directory: Path, read: Callabl
     return SweepResults(summary, tuple(_row(sweep, trial, history, read) for trial in trials))
 
 
-def best_trial(sweep: SweepRecord, trials: list[TrialHistory]) -> TrialHistory | None:
-    """Return the finished trial with the best metric, None if none has one."""
+def best_trials(sweep: SweepRecord, trials: Iterable[TrialHistory], most: int) -> list[TrialHistory]:
+    """Return the finished trials with the best metrics, the best one first; equal ones by their numbers."""
     name = sweep.metric_name
     valued = [t for t in trials if t.state == FINISHED and not math.isnan(t.metrics.get(name, math.nan))]
-    if not valued:
-        return None
-    choose = max if sweep.metric_goal == "maximize" else min
-    return choose(valued, key=lambda t: t.metrics[name])
+    sign = -1 if sweep.metric_goal == "maximize" else 1
+    return heapq.nsmallest(most, valued, key=lambda t: (sign * t.metrics[name], t.trial.number))
 
 
-def _args(sweep: SweepRecord, trial: TrialHistory, read: Callable[[str], Any] = str) -> dict[str, Any]:
+def swept_values(sweep: SweepRecord, trial: TrialHistory, read: Callable[[str], Any] = str) -> dict[str, Any]:
+    """Return the values of a trial's parameters that differ between trials. read: see Template.values."""
     args, swept = flat_args(trial.trial.args, {"parameters": sweep.parameters}), sweep.swept
     return sweep.template.values({name: value for name, value in args.items() if name in swept}, read)
 
 
-def _overrides(sweep: SweepRecord, trial: TrialHistory) -> list[str]:
+def overrides_of_trial(sweep: SweepRecord, trial: TrialHistory) -> list[str]:
+    """Return the Hydra overrides that make a trial's configuration. Errors: as of Template.overrides."""
     return sweep.template.overrides(flat_args(trial.trial.args, {"parameters": sweep.parameters}))
 
 
@@ -90,7 +91,7 @@ def _row(
         "directory": history.output_dir or "",
         "error": history.error_line or "",
     }
-    return with_values(row, _args(sweep, history, read), history.metrics)
+    return with_values(row, swept_values(sweep, history, read), history.metrics)
 
 
 def with_values(

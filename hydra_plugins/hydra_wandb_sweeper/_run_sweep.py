@@ -19,6 +19,7 @@ from ._job import AgentJob
 from ._ledger import DIRECTORY, Ledger, SweepRecord
 from ._open_page import tell_terminal
 from ._plan import START_PATIENCE_S, Basis, Plan, make_plan, read_basis
+from ._rerun import StartCommand, read_start
 from ._results import SweepResults
 from ._server import prepared_if_local
 from ._settle import AgentSettings
@@ -53,7 +54,7 @@ def run_sweep(
 
 def _run(plan: Plan, submission: Submission) -> SweepResults | None:
     client = SweepClient(plan.server.open, patience_s=START_PATIENCE_S)
-    record = _create(plan, client, plan.server.open().app_url)
+    record = _create(plan, client, plan.server.open().app_url, _start_command(submission.job.context.config))
     directory = submission.job.directory
     ledger = Ledger.create(directory, record, writer="supervisor")
     _announce(plan, record, directory)
@@ -127,7 +128,14 @@ def _task_context(
     return context
 
 
-def _create(plan: Plan, client: SweepClient, app_url: str) -> SweepRecord:
+def _start_command(config: DictConfig) -> StartCommand:
+    # Unresolved: `hydra.run.dir=out/${x}` means something in a run only.
+    overrides = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
+    assert isinstance(overrides, list)
+    return read_start(sys.orig_argv, sys.argv[1:], [str(override) for override in overrides])
+
+
+def _create(plan: Plan, client: SweepClient, app_url: str, start: StartCommand) -> SweepRecord:
     settings = plan.settings
     ref = plan.existing or client.create_sweep(
         to_yaml(plan.config), entity=settings.entity, project=settings.project, description=settings.description
@@ -146,6 +154,7 @@ def _create(plan: Plan, client: SweepClient, app_url: str) -> SweepRecord:
         expected_trials=plan.expected_trials,
         tags=settings.tags,
         is_ours=has_template(plan.config),
+        start=start,
     )
 
 

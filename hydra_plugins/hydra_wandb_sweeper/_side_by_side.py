@@ -22,11 +22,20 @@ class SideBySide:
     """names: of the agents. start: starts one, by its place and its name, and returns its process.
 
     on_death: told of an agent whose process has died, before another one takes its place. signs: of their lives.
+    on_wait: called every tick_s while they run.
     """
 
     def __init__(
-        self, names: Sequence[str], start: Callable[[int, str], Any], on_death: Callable[[str], None], signs: Signs
+        self,
+        names: Sequence[str],
+        start: Callable[[int, str], Any],
+        on_death: Callable[[str], None],
+        signs: Signs,
+        on_wait: Callable[[], None] | None = None,
+        tick_s: float = 1.0,
     ) -> None:
+        self._on_wait = on_wait
+        self._tick_s = tick_s
         self._signs = signs
         self._names = list(names)
         self._start = start
@@ -58,7 +67,11 @@ class SideBySide:
 
     def _wait(self) -> None:
         look_s = self._signs.limit_s / 10 if self._signs.limit_s is not None else None
+        if self._on_wait is not None:
+            look_s = self._tick_s if look_s is None else min(self._tick_s, look_s)
         while self._running:
+            if self._on_wait is not None:
+                self._on_wait()
             ended = set(wait([process.sentinel for process in self._running], look_s))
             self._kill_silent()
             for process in [p for p in self._running if p.sentinel in ended]:

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cloudpickle
+from hydra.types import RunMode
 
 from ._dispatch import Dispatch, JobHandle, LauncherTraits, make_dispatch
 from ._errors import SweepError
 from ._fleet import Fleet
 from ._job import AgentJob
-from ._ledger import Ledger
+from ._ledger import Ledger, SweepRecord
+from ._rerun import rerun_command
 from ._server import ServerRef, start_if_local
 
 if TYPE_CHECKING:
@@ -116,6 +118,19 @@ class Submission:
                     ledger.record("job_submitted", **asdict(job))
 
         return Fleet(self._make_dispatch(), self.job, reserve=ledger.reserve_job_numbers, on_started=record)
+
+    def rerun_command(self, record: SweepRecord, overrides: Sequence[str]) -> str | None:
+        """Return a command line that runs a configuration again, None if nobody knows how the app was started."""
+        return rerun_command(record.start, overrides, self._composes) if record.start is not None else None
+
+    def _composes(self, overrides: Sequence[str]) -> bool:
+        context = self.job.context
+        name, loader = context.config.hydra.job.config_name, context.hydra_context.config_loader
+        try:
+            loader.load_configuration(name, list(overrides), RunMode.RUN)
+        except Exception:  # noqa: BLE001 (whatever Hydra and resolvers of the user's raise)
+            return False
+        return True
 
     def _make_dispatch(self) -> Dispatch:
         context = self.job.context

@@ -10,11 +10,13 @@ from pathlib import Path
 from ._attention import Attention, LeftSweep
 from ._client import SweepClient
 from ._control import Control
+from ._dispatch import BlockingDispatch, launches_in_process
 from ._errors import SweepFailedError
+from ._fleet import Fleet
 from ._history import RUNNING, History
-from ._ledger import Ledger
+from ._ledger import Ledger, SweepRecord
 from ._processes import forget_dead_terminal
-from ._progress import Progress
+from ._progress import Progress, display_if_possible
 from ._report import report
 from ._results import TRIALS_FILE, SweepResults, collect, write
 from ._submission import Submission
@@ -34,15 +36,17 @@ def supervise(
     """
     record, history, directory = ledger.sweep(), History(), ledger.directory
     fleet = submission.make_fleet(ledger)
-    # Jobs that block write to this terminal themselves.
-    progress = None if fleet.dispatch.blocks else Progress(record)
+    progress = _make_progress(submission, record, history, fleet)
     control = Control(ledger.root)
     attention = Attention(lambda: _interrupt(control, history, directory), blocks=fleet.dispatch.blocks)
     restarts = submission.max_agent_restarts
     supervisor = Supervisor(record, ledger, client, fleet, history, progress, restarts, check=attention.check)
+    if isinstance(fleet.dispatch, BlockingDispatch):
+        fleet.dispatch.on_wait = supervisor.look
     with _log_file(ledger.root / _LOG_FILE), attention:
         try:
-            work(supervisor)
+            with contextlib.closing(progress):
+                work(supervisor)
         except LeftSweep as left:
             _leave(submission, supervisor, left)
             forget_dead_terminal()
@@ -57,7 +61,9 @@ def supervise(
         results = _write(supervisor)
         failure = supervisor.failure(submission.max_failure_rate)
         is_interrupted = failure is not None and attention.last_signal is not None and control.orders().draining
-        report(results, record, directory, is_interrupted=is_interrupted)
+        best = results.summary["best_overrides"]
+        again = submission.rerun_command(record, best) if best is not None else None
+        report(results, record, history, directory, again=again, is_interrupted=is_interrupted)
         if is_interrupted:
             log.warning("Interrupted: %s. To go on: hydra-sweep attach %s", failure, directory)
             raise SystemExit(attention.exit_status)
@@ -69,6 +75,17 @@ def supervise(
     if failure is None:
         return results
     raise SweepFailedError(f"The sweep failed: {failure}. See {directory / TRIALS_FILE}.")
+
+
+def _make_progress(submission: Submission, record: SweepRecord, history: History, fleet: Fleet) -> Progress:
+    """Jobs that block write to this terminal themselves, and tell what happens.
+
+    A display is possible where nobody writes past it: trials that are forked write into their own files.
+    """
+    blocks, job = fleet.dispatch.blocks, submission.job
+    is_alone = launches_in_process(job.context.config) and job.isolation == "fork" and job.agents_per_job == 1
+    display = display_if_possible() if is_alone or not blocks else None
+    return Progress(record, history, display, tells_events=not blocks)
 
 
 def run_unattended(submission: Submission, ledger: Ledger, jobs: int) -> None:

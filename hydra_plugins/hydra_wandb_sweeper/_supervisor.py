@@ -6,7 +6,6 @@ It never hands out work. If it goes, agents go on; what a dying agent leaves beh
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,16 +14,18 @@ from typing import Any
 from ._attention import LeftSweep
 from ._client import SweepClient
 from ._control import Control
+from ._demand import Demand
 from ._dispatch import JobHandle
 from ._errors import ServerError, ServerUnreachableError, SweepFailedError
 from ._fleet import Fleet, restart_wait_s
 from ._history import QUEUED, RUNNING, AgentHistory, History
 from ._ledger import EventReader, Ledger, SweepRecord, Trial
-from ._outcome import FAILED, FINISHED
 from ._progress import Progress
+from ._progress_view import JobView
 from ._put_back import PutBack
 from ._signs import Signs
 from ._takeover import record_lost, take_over
+from ._verdict import why_failed
 from ._watch import SILENCE_S, Watch
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ _LATEST_S = 5.0
 
 @dataclass
 class Supervisor:
-    """progress: says what happens, None if the jobs do so themselves. check: called in every round; it may raise.
+    """progress: shows what happens, None if nobody is to see it. check: called in every round; it may raise.
 
     max_agent_restarts: as in config.WandbSweeperConf. poll_s: how often jobs and events are looked at. setbacks:
     starts in a row that led to nothing; progress_at_setback: History.progress at the last of them.
@@ -60,15 +61,14 @@ class Supervisor:
     _watch: Watch = field(init=False)
     _control: Control = field(init=False)
     _signs: Signs = field(init=False)
+    _demand: Demand = field(init=False)
     setbacks: int = 0
     progress_at_setback: int = -1
-    _jobs: int = 0
-    _ceiling: float = math.inf
-    _floor: int = 0
     _left_behind: int = 0
     _noted_s: float = float("-inf")
     _news_s: float = field(init=False)
     _read_again_s: float = float("-inf")
+    _look_again_s: float = float("-inf")
     _failure: str | None = None
     _is_winding_up: bool = False
     _put_back: PutBack = field(default_factory=PutBack)
@@ -78,6 +78,7 @@ class Supervisor:
         self._watch = Watch(self.ledger.root, self.ledger.clock)
         self._control = Control(self.ledger.root)
         self._signs = Signs(self.ledger.root, self.fleet.job.silence_s, self.clock)
+        self._demand = Demand(self.sweep, self.client, self.fleet.job, self.history, self._control)
         self._news_s = self.clock()
 
     def see_through(self, jobs: int) -> None:
@@ -86,14 +87,14 @@ class Supervisor:
         Errors: SweepFailedError if no agent can be brought to run at all. KeyboardInterrupt ends the jobs; any other
         exception leaves them to themselves.
         """
-        self._jobs = jobs
+        self._demand.jobs = jobs
         self.fleet.plan(jobs)
         self._run()
 
     def go_on(self, jobs: int) -> None:
         """The same for a sweep that other processes have begun, and may still run. jobs: see see_through."""
-        self._jobs = jobs
-        self._floor = 1  # whoever was sent home before: now somebody wants it to go on
+        self._demand.jobs = jobs
+        self._demand.floor = 1  # whoever was sent home before: now somebody wants it to go on
         self._note_presence()
         self._catch_up()
         self._offer_trials_of_ended_jobs()
@@ -104,12 +105,20 @@ class Supervisor:
             return
         self._run()
 
+    def look(self) -> None:
+        """While the jobs block this process: read what has happened, and show it. Called again and again."""
+        now = self.clock()
+        if now >= self._look_again_s:
+            self._look_again_s = now + self.poll_s
+            self._read()
+            self._show()
+
     def go_on_unattended(self, jobs: int) -> bool:
         """Plan jobs for what is left, `jobs` at a time, once some have ended; False if the sweep has ended.
 
         Those that haven't are left to work on.
         """
-        self._jobs = jobs
+        self._demand.jobs = jobs
         self._catch_up()
         died = self._offer_trials_of_ended_jobs()
         if not self.fleet.live:
@@ -120,17 +129,12 @@ class Supervisor:
     @property
     def has_work_for_more(self) -> bool:
         """True if one more job would find work: then one that ends or dies is to be replaced."""
-        return self.fleet.has_due or self._jobs_for(self._demand()) > len(self.fleet.live)
-
-    @property
-    def _target(self) -> int:
-        """How many jobs there should be at a time, as long as there is work for them."""
-        wanted = self._jobs + self.history.jobs_added - len(self.history.jobs_drained)
-        return int(max(self._floor, min(wanted, self._ceiling)))
+        return self.fleet.has_due or self._demand.jobs_for(self._demand.trials()) > len(self.fleet.live)
 
     def _run(self) -> None:
         try:
             while self._go_on():
+                self._show()
                 self.sleep(self.poll_s)
         except KeyboardInterrupt:
             self._cancel()
@@ -200,7 +204,7 @@ class Supervisor:
         died = not last or any(agent.ended is None for agent in last)
         died = died and handle.number not in self.history.jobs_drained | self.history.jobs_dismissed
         why = None
-        if died and self._demand():
+        if died and self._demand.trials():
             how = "died" if agents else "was gone before it began"
             why = self._failure = f"agent-{handle.number} {how}: {handle.describe()}"
             log.warning("%s", why)
@@ -233,16 +237,16 @@ class Supervisor:
 
     def _keep_strength(self, *, died: bool) -> None:
         """Replace jobs that are missed, and send home those that aren't needed any more."""
-        demand = self._demand()
+        demand = self._demand.trials()
         if not demand:
             self.fleet.dismiss_waiting(lambda number: bool(self.history.agents_of_job(number)))
             return
-        missing = min(self._target, self._jobs_for(demand)) - self.fleet.strength
+        missing = min(self._demand.target, self._demand.jobs_for(demand)) - self.fleet.strength
         if missing <= 0:
             return
         if died and self._is_setback_too_many():
             log.error("Agents keep dying without a trial ending: no more of them are started.")
-            self._ceiling = self.fleet.strength
+            self._demand.ceiling = self.fleet.strength
             return
         wait_s = restart_wait_s(self.setbacks)
         log.warning("%d trial(s) are left; starting %d more job(s) in %.0f s.", demand, missing, wait_s)
@@ -251,12 +255,12 @@ class Supervisor:
     def _start_over(self, *, died: bool) -> bool:
         """No job is left. Start some for what remains; False if nothing remains or nobody can do it."""
         self._take_up_left_trials()
-        demand = self._demand()
+        demand = self._demand.trials()
         if not demand:
             return False
         if self._control.orders().paused:
             return True
-        if not self._target:
+        if not self._demand.target:
             log.error("%d trial(s) are left, but all agents were sent home.", demand)
             self._left_behind = demand
             return False
@@ -265,16 +269,13 @@ class Supervisor:
             self._left_behind = demand
             self._fail_handed_back_trials()
             return False
-        jobs = min(self._target, self._jobs_for(demand))
+        jobs = min(self._demand.target, self._demand.jobs_for(demand))
         wait_s = restart_wait_s(self.setbacks - 1) if died else 0.0
         log.warning(
             "%d trial(s) are left after all jobs have ended; starting %d more job(s) in %.0f s.", demand, jobs, wait_s
         )
         self.fleet.plan(jobs, wait_s)
         return True
-
-    def _jobs_for(self, trials: int) -> int:
-        return -(-trials // self.fleet.job.agents_per_job)
 
     def _is_setback_too_many(self, *, died: bool = True) -> bool:
         """Count a start that is to be repeated; True if too many in a row led to no trial's end.
@@ -333,45 +334,6 @@ class Supervisor:
             self.ledger.offer_again(trial, "its agent died before it began")
         self._read()
 
-    def _demand(self) -> int:
-        """How many trials could still be run, as far as is known; those that run now included."""
-        if self.history.stop_reason or self._control.orders().ends_sweep:
-            return 0
-        return int(min(self._trials_left(), self._trials_allowed()))
-
-    def _trials_allowed(self) -> float:
-        """How many trials the agents may still begin or have under way by hydra.sweeper.trials_per_agent."""
-        job = self.fleet.job
-        if job.settings.trials_per_agent is None:
-            return math.inf
-        allowed = self._target * job.agents_per_job * job.settings.trials_per_agent
-        counts = self.history.counts()
-        return max(0, allowed - counts.total() + counts[RUNNING] + counts[QUEUED])
-
-    def _trials_left(self) -> int:
-        counts = self.history.counts()
-        open_trials = counts[RUNNING] + counts[QUEUED]
-        expected = self.sweep.expected_trials
-        if expected is not None and len(self.history.trials) >= expected:
-            return open_trials
-        if not self._sweep_is_running():
-            return open_trials
-        if expected is not None:
-            return open_trials + expected - len(self.history.trials)
-        # The server alone knows how many there will be, and says so to the agents.
-        is_unfinished = bool(self.history.agents) and not self.history.found_no_more
-        return open_trials + (self._target * self.fleet.job.agents_per_job if is_unfinished else 0)
-
-    def _sweep_is_running(self) -> bool:
-        """False if somebody ended the sweep on the server (its page, `wandb sweep --stop`)."""
-        try:
-            info = self.client.get_sweep(self.sweep.sweep)
-        except (ServerError, ServerUnreachableError) as error:
-            # The agents have more patience, and their trials don't need the server at all.
-            log.warning("The sweep's state can't be asked for, it is taken to be running: %s", error)
-            return True
-        return info is not None and info.state in ("PENDING", "RUNNING", "PAUSED")
-
     # --- the end ---
 
     def _read(self) -> None:
@@ -384,6 +346,13 @@ class Supervisor:
         events = self._take_in()
         if self.progress is not None:
             self.progress.catch_up(events)
+
+    def _show(self) -> None:
+        if self.progress is not None:
+            self.progress.look(self._job_views, self._control.orders)
+
+    def _job_views(self) -> list[JobView]:
+        return [JobView(handle.number, handle.job_id, handle.is_waiting()) for handle in self.fleet.live]
 
     def _take_in(self) -> list[dict[str, Any]]:
         events = self._reader.new_events()
@@ -419,22 +388,11 @@ class Supervisor:
 
     def failure(self, max_failure_rate: float) -> str | None:
         """Return why the sweep as a whole failed, None if it didn't."""
-        counts = self.history.counts()
-        orders = self._control.orders()
-        if orders.cancelled:
-            return "it was cancelled"
-        if self.history.stop_reason:
-            return self.history.stop_reason
-        why = f": {self._failure}" if self._failure else ""
-        left = counts[RUNNING] + counts[QUEUED] or self._left_behind
-        total = sum(counts.values())
-        if orders.draining and (left or total < (self.sweep.expected_trials or math.inf)):
-            of = f" of {self.sweep.expected_trials}" if self.sweep.expected_trials is not None else ""
-            return f"it was told to begin no more trials, {total - left}{of} have ended"
-        if left:
-            return f"{left} trial(s) could not be run to their end{why}"
-        if total and counts[FAILED] > max_failure_rate * total:
-            return f"{counts[FAILED]} of {total} trials failed (hydra.sweeper.max_failure_rate={max_failure_rate})"
-        if not counts[FINISHED] and self.sweep.expected_trials:
-            return f"no trial finished{why}"
-        return None
+        return why_failed(
+            self.history,
+            self._control.orders(),
+            self.sweep.expected_trials,
+            max_failure_rate,
+            left_behind=self._left_behind,
+            last_trouble=self._failure,
+        )

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
+import time
 from collections.abc import Callable
 
 
 class Wakeup:
     """An event that a signal handler may set and that a wait on file descriptors notices.
 
-    on_wait: called before every wait. Whatever an agent waits for, it waits for here, and not for long at a time.
+    on_wait: called before every wait, and every tick_s of it. Whatever an agent waits for, it waits for here, and not
+    for long at a time.
     """
 
-    def __init__(self, on_wait: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, on_wait: Callable[[], None] = lambda: None, tick_s: float = math.inf) -> None:
         self._on_wait = on_wait
+        self._tick_s = tick_s
         self._read, self._write = os.pipe()
         os.set_blocking(self._write, False)
 
@@ -26,8 +30,7 @@ class Wakeup:
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until set; False after timeout_s."""
-        self._on_wait()
-        return bool(select.select([self._read], [], [], timeout_s)[0])
+        return self._select([self._read], timeout_s)
 
     def sleep(self, seconds: float) -> None:
         """Wait until set, for `seconds` at most."""
@@ -35,10 +38,17 @@ class Wakeup:
 
     def wait_with(self, descriptor: int, timeout_s: float) -> None:
         """Wait until set, until `descriptor` is readable, or for timeout_s."""
-        self._on_wait()
-        select.select([self._read, descriptor], [], [], timeout_s)
+        self._select([self._read, descriptor], timeout_s)
 
     def wait_for(self, descriptor: int, timeout_s: float) -> None:
         """Wait until `descriptor` is readable, set or not, or for timeout_s."""
-        self._on_wait()
-        select.select([descriptor], [], [], timeout_s)
+        self._select([descriptor], timeout_s)
+
+    def _select(self, descriptors: list[int], timeout_s: float) -> bool:
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            self._on_wait()
+            left_s = deadline_s - time.monotonic()
+            ready = select.select(descriptors, [], [], max(0.0, min(left_s, self._tick_s)))[0]
+            if ready or left_s <= self._tick_s:
+                return bool(ready)

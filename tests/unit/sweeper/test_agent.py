@@ -194,6 +194,19 @@ def test_an_agent_works_until_the_server_has_no_more_trials(bench: Bench) -> Non
     assert bench.history().agents["agent-0"].ended == "the server has no more trials"
 
 
+@pytest.mark.parametrize(
+    ("wall_time", "left_s"), [(UNLIMITED, None), (WallTime(3600.0, clock=lambda: 600.0), 3000.0)]
+)
+def test_an_agent_says_when_the_time_of_its_job_is_over(
+    bench: Bench, wall_time: WallTime, left_s: float | None
+) -> None:
+    bench.wall_time = wall_time
+    agent = bench.agent()
+    agent.run()
+    known = bench.history().agents["agent-0"]
+    assert known.job_end == (None if left_s is None else pytest.approx(known.started + left_s, abs=5))
+
+
 def test_an_agent_leaves_without_asking_when_every_trial_is_claimed(bench: Bench) -> None:
     bench.expected, bench.server_kind = 2, "wandb"
     summary = bench.run()

@@ -31,3 +31,23 @@ def test_an_agent_that_hangs_is_killed_and_another_one_takes_its_place(tmp_path:
     SideBySide(["agent-0-0", "agent-0-1"], start, dead.append, Signs(tmp_path, 0.5)).run()
     assert dead == ["agent-0-1"]
     assert sorted(path.name for path in (tmp_path / "signs").iterdir()) == ["agent-0-0", "agent-0-1", "agent-0-1x1"]
+
+
+def test_who_looks_on_is_called_while_they_run(tmp_path: Path) -> None:
+    (tmp_path / "signs").mkdir()
+    reader, writer = os.pipe()
+
+    def start(_place: int, name: str) -> Any:
+        process = FORK.Process(target=os.read, args=(reader, 1), name=name)  # until it may end
+        process.start()
+        return process
+
+    looks: list[int] = []
+
+    def look() -> None:
+        looks.append(1)
+        if len(looks) == 3:
+            os.write(writer, b"!")
+
+    SideBySide(["agent-0-0"], start, lambda _: None, Signs(tmp_path, None), look, 0.01).run()
+    assert len(looks) >= 3

@@ -116,3 +116,18 @@ def test_every_wait_of_an_agent_gives_a_sign() -> None:
     wakeup.wait(5.0)
     wakeup.sleep(5.0)
     assert len(given) == 4
+
+
+def test_a_long_wait_looks_up_now_and_then_and_still_ends_when_it_should() -> None:
+    reader, writer = os.pipe()
+    looks: list[int] = []
+
+    def look() -> None:
+        looks.append(1)
+        if len(looks) == 5:
+            os.write(writer, b"!")
+
+    Wakeup(look, tick_s=0.01).wait_with(reader, 3600.0)
+    assert len(looks) == 5
+    assert Wakeup(look, tick_s=0.01).wait(0.05) is False
+    assert len(looks) > 6

@@ -53,3 +53,16 @@ def test_what_these_import_hydra_has_imported_already(tmp_path: Path) -> None:
     )
     modules, _ = modules_of(code, tmp_path)
     assert modules - {"hydra_plugins"} == OWN
+
+
+def test_what_draws_a_display_is_not_imported_before_there_is_one(tmp_path: Path) -> None:
+    """The first trial would wait for it."""
+    code = (
+        "import sys\n"
+        "import hydra_plugins.hydra_wandb_sweeper._run_sweep, hydra_plugins.hydra_wandb_sweeper._keeper\n"
+        "import hydra_plugins.hydra_wandb_sweeper._commands, hydra_plugins.hydra_wandb_sweeper._cli\n"
+        "print('MODULES', *sys.modules)"
+    )
+    modules, _ = modules_of(code, tmp_path)
+    assert "hydra_plugins.hydra_wandb_sweeper._terminal" in modules
+    assert not {name for name in modules if name.partition(".")[0] == "rich"}

@@ -1,0 +1,29 @@
+"""How figures and foreign texts are written for people. Pure."""
+
+from __future__ import annotations
+
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
+
+
+def duration_text(seconds: float) -> str:
+    """Return a length of time with two units at most: 0.42 s, 12 s, 3 min 20 s, 1 h 59 min, 2 d 3 h."""
+    if seconds < 10:
+        return f"{max(seconds, 0.0):.2g} s"
+    whole = round(seconds)
+    if whole < _MINUTE_S:
+        return f"{whole} s"
+    if whole < _HOUR_S:
+        return _two(whole, _MINUTE_S, "min", 1, "s")
+    if whole < _DAY_S:
+        return _two(whole, _HOUR_S, "h", _MINUTE_S, "min")
+    return _two(whole, _DAY_S, "d", _HOUR_S, "h")
+
+
+def _two(seconds: int, large_s: int, large: str, small_s: int, small: str) -> str:
+    count, rest = divmod(seconds, large_s)
+    return f"{count} {large}" + (f" {rest // small_s} {small}" if rest // small_s else "")
+
+
+def one_line(text: str) -> str:
+    """Return a text that came from a run as one line that does nothing to a terminal."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text)
