@@ -63,7 +63,11 @@ BOXES = (
         270,
         96,
         "Supervisor",
-        ("python train.py -m hydra/sweeper=wandb", "checks, makes the sweep, submits,", "replaces what dies, reports"),
+        (
+            "python train.py -m hydra/sweeper=wandb",
+            "checks, makes the sweep, submits,",
+            "replaces what dies, reports",
+        ),
     ),
     Box(600, 30, 280, 96, "Server", ("W&B, or the embedded one:", "searches, hands out trials,", "keeps runs")),
     Box(250, 226, 410, 166, "Job", ("of SLURM, joblib, … or this very process; any number",)),

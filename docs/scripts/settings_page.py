@@ -32,8 +32,8 @@ them with their present values:
 python train.py hydra/sweeper=wandb --cfg hydra -p hydra.sweeper
 ```
 
-"W&B:" names the key of W&B's sweep configuration, or the option of `wandb agent`, that a setting becomes. Where it says
-"the sweep file's", the same key of `sweep_file` counts unless the setting is given.
+"W&B:" names the key of W&B's sweep configuration, or the option of `wandb agent`, that a setting becomes. Where it
+says "the sweep file's", the same key of `sweep_file` counts unless the setting is given.
 """
 
 

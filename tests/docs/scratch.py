@@ -14,7 +14,7 @@ from tests.docs.blocks import Block, commands_of, first_line_missing
 from wandb_sweep_server.launch import read_address
 
 _FILES = {
-    "train.py": '''\
+    "train.py": """\
 import hydra
 from omegaconf import DictConfig
 
@@ -26,7 +26,7 @@ def main(cfg: DictConfig) -> float:
 
 if __name__ == "__main__":
     main()
-''',
+""",
     "conf/config.yaml": """\
 defaults:
   - model: mlp
@@ -103,7 +103,7 @@ class Scratch:
 
     def _environment(self) -> dict[str, str]:
         own = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB_", "SLURM_"))}
-        proxies = {name: _NO_PROXY_LISTENS_HERE for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")}
+        proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), _NO_PROXY_LISTENS_HERE)
         return {
             **own,
             **proxies,
