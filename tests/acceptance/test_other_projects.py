@@ -84,7 +84,7 @@ APPS = [
     ("groups", ("app.py",), ("server/apache@web=v1,v2", "~pool", "summary='a,b',\"${db.user}\"")),
     ("structured", ("app.py",), ("db=mysql,postgresql", "mode=FAST,EXACT", "layers=[1],[2,3]", "limit=null,0.5")),
     ("packaged", ("-m", "shop.main"), ("basket=small,large", "rebate=range(0,0.3,0.1)")),
-    ("settings", ("app.py",), ("base=1,2,3", "name=net_small,cnn_large")),
+    ("settings", ("app.py",), ("base=1,2,3", "name=cnn_large")),
     ("experiments", ("my_app.py",), ("+experiment=aplite,nglite", "server.port=range(8000,8003)")),
     ("experiments", ("my_app.py",), ("+experiment=glob(*)", "db.cost=1,2.5")),
 ]
@@ -166,7 +166,7 @@ def test_a_search_of_a_lightning_template_runs_by_its_own_command(template: Othe
 
 
 def test_the_configs_of_a_lightning_template_are_those_of_hydra_s_own_sweeper(template: OtherProject) -> None:
-    arguments = ("experiment=example", "model.net.width=32,64", "trainer=default,short", "optimized_metric=val/acc")
+    arguments = ("experiment=example", "model.net.width=32,64", "trainer=default,short", "+optimized_metric=val/acc")
     template.multirun("hydra.sweep.dir=own", *arguments)
     results, _ = template.sweep("swept", *arguments)
     assert template.jobs("swept") == template.jobs("own")
