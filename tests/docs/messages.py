@@ -62,9 +62,18 @@ def _text(argument: ast.expr) -> str | None:
     if isinstance(argument, ast.BinOp) and isinstance(argument.op, ast.Add):
         return "".join(_text(side) or "…" for side in (argument.left, argument.right))
     if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
-        return re.sub(r"%[.\d]*[sdfgr]", "…", argument.value)
+        text = re.sub(r"%[.\d]*[sdfgr]", "…", argument.value)
+        return text if text.strip("… ") else None
     if isinstance(argument, ast.JoinedStr):
         parts = [str(part.value) if isinstance(part, ast.Constant) else "…" for part in argument.values]
         text = "".join(parts)
         return text if text.strip("… ") else None
     return None
+
+
+def texts(package: Path) -> Iterator[str]:
+    """Yield every text in a package's source that isn't a docstring's, with `…` for what is filled in."""
+    for path in sorted(package.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant | ast.JoinedStr) and (text := _text(node)):
+                yield text

@@ -1,0 +1,1 @@
+PROVOKED_BY: dict[str, str] = {}

@@ -1,0 +1,86 @@
+"""The index of messages has every message of the code, no other ones, and each is provoked by a test."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.docs.conftest import DOCS, ROOT
+from tests.docs.messages import PLUGIN, SERVER, Message, messages, texts
+from tests.docs.provoked_by import PROVOKED_BY
+
+PAGE = DOCS / "errors.md"
+OF_SERVER = "## Answers of the embedded server"
+
+# Hydra's own, which users of this plugin meet.
+OF_HYDRA = {"Key '…' not in 'WandbSweeperConf'", "Could not override '…'", "Could not find '…'"}
+
+# Put together of texts that say nothing alone.
+ASSEMBLED = {"agent-… died: …"}
+
+# Messages that aren't in the index by these words, and why.
+NOT_LISTED = {
+    "…: … …": "key, value and rule of a sweep file; the rule is listed: `must be …`",
+    "….…: … …": "the same",
+    "… … failed": "in the server's log, beside `the server failed: …`, which is listed",
+    "parameter … (…): …": "the beginning of what `reader.fail` says; listed as `parameter …`",
+    "…: …: …": "`The agent failed: …` and `The launcher reports: …`, which are listed",
+}
+
+
+def entries() -> Iterator[str]:
+    """The messages in the first column of the page's tables."""
+    for line in PAGE.read_text().splitlines():
+        if line.startswith("| `"):
+            yield from re.findall(r"`([^`]+)`", line.partition(" | ")[0])
+
+
+ENTRIES = list(entries())
+
+
+def matches(entry: str, text: str) -> bool:
+    """True if a text begins with an entry's words; `…` stands for anything."""
+    return re.match(".*".join(re.escape(part) for part in entry.split("…")), text, re.DOTALL) is not None
+
+
+ALL_MESSAGES = [*messages(PLUGIN), *messages(SERVER)]
+
+
+@pytest.mark.parametrize("message", ALL_MESSAGES, ids=lambda message: message.place)
+def test_every_message_of_the_code_is_in_the_index(message: Message) -> None:
+    assert message.text in NOT_LISTED or any(matches(entry, message.text) for entry in ENTRIES), message.text
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_every_message_in_the_index_is_one_of_the_code(entry: str) -> None:
+    assert entry in OF_HYDRA | ASSEMBLED or any(matches(entry, text) for text in ALL_TEXTS), entry
+
+
+ALL_TEXTS = [text for package in (PLUGIN, SERVER) for text in texts(package)]
+
+
+def test_every_reason_to_leave_a_message_out_is_needed() -> None:
+    assert [text for text in NOT_LISTED if text not in {message.text for message in ALL_MESSAGES}] == []
+
+
+def test_every_message_in_the_index_is_said_to_be_provoked_by_a_test_and_no_other_is() -> None:
+    assert [entry for entry in ENTRIES if entry not in PROVOKED_BY] == []
+    assert [entry for entry in PROVOKED_BY if entry not in ENTRIES] == []
+    assert len(set(ENTRIES)) == len(ENTRIES), "a message is listed twice"
+
+
+@pytest.mark.parametrize("test", sorted(set(PROVOKED_BY.values())))
+def test_a_test_that_is_said_to_provoke_a_message_exists(test: str) -> None:
+    path, _, name = test.partition("::")
+    assert name in functions_of(ROOT / "tests" / path)
+
+
+@cache
+def functions_of(path: Path) -> frozenset[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
