@@ -322,11 +322,11 @@ def _on_server(target: str, setting: str) -> tuple[SweepClient, SweepInfo, str]:
         raise SweepError(
             f"'{target}' is neither a directory nor the path of a sweep: DIR, PROJECT/ID or ENTITY/PROJECT/ID."
         ) from None
-    client, app_url = client_of(setting, Path.cwd())
     if path.project is None:
         raise SweepError(
             f"'{target}' is no directory, and a sweep needs its project too: PROJECT/ID or ENTITY/PROJECT/ID."
         )
+    client, app_url = client_of(setting, Path.cwd())
     ref = SweepRef(path.entity or client.default_entity(), path.project, path.sweep_id)
     if (info := client.get_sweep(ref)) is None:
         raise SweepError(
