@@ -6,6 +6,7 @@ page don't see it:
     <!-- not run: REASON -->      why the block can't be run here
     <!-- file: NAME -->           the block is the content of that file of the scratch project
     <!-- status: N -->            the last command of the block ends with that exit status
+    <!-- on SLURM -->             it is run where the tests of a SLURM cluster are
     <!-- new project -->          this block and those after it have a scratch project of their own
 """
 
@@ -19,7 +20,7 @@ from pathlib import Path
 RUN = ("bash", "console", "python", "yaml")
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<fence>```+|~~~+)(?P<language>[\w-]*) *$")
-_MARKER = re.compile(r"^ *<!-- (?P<name>not run|file|status|new project)(?:: (?P<value>.+?))? -->$")
+_MARKER = re.compile(r"^ *<!-- (?P<name>not run|file|status|on SLURM|new project)(?:: (?P<value>.+?))? -->$")
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Block:
     """A fenced block.
 
     line: number of its first line in the page, from 1. not_run: the reason. file: what it is the content of.
-    status: exit status of its last command. starts_anew: in a scratch project of its own.
+    status: exit status of its last command. is_for_slurm: it is run on a cluster. starts_anew: in a scratch project of
+    its own.
     """
 
     page: Path
@@ -37,6 +39,7 @@ class Block:
     not_run: str | None = None
     file: str | None = None
     status: int = 0
+    is_for_slurm: bool = False
     starts_anew: bool = False
 
     def __str__(self) -> str:
@@ -83,6 +86,7 @@ def _block(page: Path, line: int, language: str, content: list[str], markers: di
         not_run=markers.get("not run"),
         file=markers.get("file"),
         status=int(markers.get("status", 0)),
+        is_for_slurm="on SLURM" in markers,
         starts_anew="new project" in markers,
     )
 

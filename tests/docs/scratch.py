@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.docs.blocks import Block, commands_of, first_line_missing
+from tests.waiting import wait_for
 from wandb_sweep_server.launch import read_address
 
 _FILES = {
@@ -52,6 +55,7 @@ class Scratch:
     directory: Path
     home: Path
     _exports: Path = field(init=False)
+    _began_s: int = 0
 
     def __post_init__(self) -> None:
         self.directory.mkdir(parents=True)
@@ -89,6 +93,9 @@ class Scratch:
         return printed
 
     def _bash(self, script: str) -> subprocess.CompletedProcess[str]:
+        # Hydra's default directory of a sweep has the second in its name.
+        wait_for(lambda: int(time.time()) != self._began_s, "the next second")
+        self._began_s = int(time.time())
         keep = f"trap 'export -p >{self._exports}' EXIT"
         before = f"source {self._exports}" if self._exports.exists() else ":"
         return subprocess.run(
@@ -102,12 +109,12 @@ class Scratch:
         )
 
     def _environment(self) -> dict[str, str]:
-        own = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB_", "SLURM_"))}
+        own = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
         proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), _NO_PROXY_LISTENS_HERE)
         return {
             **own,
             **proxies,
-            "NO_PROXY": "127.0.0.1,localhost",
+            "NO_PROXY": f"127.0.0.1,localhost,{socket.gethostname()}",
             "HOME": str(self.home),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "WANDB_ERROR_REPORTING": "false",
