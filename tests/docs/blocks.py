@@ -28,8 +28,8 @@ class Block:
     """A fenced block.
 
     line: number of its first line in the page, from 1. not_run: the reason. file: what it is the content of.
-    status: exit status of its last command. is_for_slurm: it is run on a cluster. starts_anew: in a scratch project of
-    its own.
+    status: exit status of its last command. is_for_slurm: it is run on a cluster. starts_anew: in another scratch
+    project than the blocks before it.
     """
 
     page: Path
