@@ -7,7 +7,7 @@ page don't see it:
     <!-- file: NAME -->           the block is the content of that file of the scratch project
     <!-- status: N -->            the last command of the block ends with that exit status
     <!-- on SLURM -->             it is run where the tests of a SLURM cluster are
-    <!-- new project -->          this block and those after it have a scratch project of their own
+    <!-- new project -->          this block and those after it have a scratch project of their own, empty at first
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-RUN = ("bash", "console", "python", "yaml")
+_RUN = ("bash", "console", "python")
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<fence>```+|~~~+)(?P<language>[\w-]*) *$")
 _MARKER = re.compile(r"^ *<!-- (?P<name>not run|file|status|on SLURM|new project)(?:: (?P<value>.+?))? -->$")
@@ -41,6 +41,12 @@ class Block:
     status: int = 0
     is_for_slurm: bool = False
     starts_anew: bool = False
+
+    @property
+    def is_run_here(self) -> bool:
+        """True if a test that needs nothing else runs it, or writes its file."""
+        has_meaning = self.language in _RUN or self.file is not None
+        return has_meaning and self.not_run is None and not self.is_for_slurm
 
     def __str__(self) -> str:
         return f"{self.page.name}:{self.line}"

@@ -50,10 +50,14 @@ _NO_PROXY_LISTENS_HERE = "http://127.0.0.1:9"
 
 @dataclass
 class Scratch:
-    """A project directory, and the environment of the shell in it: what one block exports, the next ones have."""
+    """A project directory, and the environment of the shell in it: what one block sets, the next ones have.
+
+    is_empty: without an app; the page brings its own.
+    """
 
     directory: Path
     home: Path
+    is_empty: bool = False
     _exports: Path = field(init=False)
     _began_s: int = 0
 
@@ -61,7 +65,7 @@ class Scratch:
         self.directory.mkdir(parents=True)
         self.home.mkdir(exist_ok=True)
         self._exports = self.home / f"exports-{self.directory.name}.sh"
-        for name, text in _FILES.items():
+        for name, text in () if self.is_empty else _FILES.items():
             self.write(name, text)
 
     def write(self, name: str, text: str) -> None:
@@ -99,7 +103,7 @@ class Scratch:
         keep = f"trap 'export -p >{self._exports}' EXIT"
         before = f"source {self._exports}" if self._exports.exists() else ":"
         return subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", f"{before}\n{keep}\n{script}"],
+            ["bash", "-euo", "pipefail", "-c", f"{before}\n{keep}\nset -o allexport\n{script}"],
             cwd=self.directory,
             env=self._environment(),
             capture_output=True,

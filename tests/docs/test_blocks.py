@@ -17,7 +17,7 @@ from hydra_plugins.hydra_wandb_sweeper._plan import load_yaml
 from hydra_plugins.hydra_wandb_sweeper._settings import Settings, read_settings
 from hydra_plugins.hydra_wandb_sweeper._sweep_config import flat_parameters
 from hydra_plugins.hydra_wandb_sweeper.config import WandbSweeperConf
-from tests.docs.blocks import RUN, Block, blocks_of, commands_of, first_line_missing
+from tests.docs.blocks import Block, blocks_of, commands_of, first_line_missing
 from tests.docs.conftest import PAGES
 from tests.docs.scratch import Scratch
 
@@ -39,7 +39,7 @@ def scratch_for(tmp_path: Path) -> Iterator[Callable[[Block], Scratch]]:
 
     def scratch(block: Block) -> Scratch:
         if block.starts_anew or not made:
-            made.append(Scratch(tmp_path / f"project{len(made)}", tmp_path / "home"))
+            made.append(Scratch(tmp_path / f"project{len(made)}", tmp_path / "home", is_empty=block.starts_anew))
         return made[-1]
 
     yield scratch
@@ -50,7 +50,7 @@ def scratch_for(tmp_path: Path) -> Iterator[Callable[[Block], Scratch]]:
 @every_page
 def test_the_blocks_of_a_page_do_what_the_page_says(page: Path, scratch_for: Callable[[Block], Scratch]) -> None:
     for block in blocks_of(page):
-        if block.not_run is None and not block.is_for_slurm and block.language in RUN:
+        if block.is_run_here:
             scratch_for(block).run(block)
 
 
@@ -167,7 +167,7 @@ def test_a_block_that_fails_is_reported_with_its_place_and_its_words(tmp_path: P
         scratch.run(block)
 
 
-def test_what_a_block_exports_the_next_one_has(tmp_path: Path) -> None:
+def test_what_a_block_sets_the_next_one_has(tmp_path: Path) -> None:
     scratch = Scratch(tmp_path / "project", tmp_path / "home")
-    for block in blocks_of(page_of(tmp_path, "```bash\nexport A=1\n```\n```console\n$ echo A=$A\nA=1\n```\n")):
+    for block in blocks_of(page_of(tmp_path, "```bash\nA=1\n```\n```console\n$ echo A=$A\nA=1\n```\n")):
         scratch.run(block)
