@@ -60,7 +60,7 @@ BOXES = (
     Box(
         20,
         30,
-        270,
+        280,
         96,
         "Supervisor",
         (
@@ -70,7 +70,7 @@ BOXES = (
         ),
     ),
     Box(600, 30, 280, 96, "Server", ("W&B, or the embedded one:", "searches, hands out trials,", "keeps runs")),
-    Box(250, 226, 410, 166, "Job", ("of SLURM, joblib, … or this very process; any number",)),
+    Box(250, 226, 410, 166, "Job", ("any number of them",)),
     Box(270, 280, 170, 96, "Agent", ("has your code imported,", "claims trials until", "none are left"), "inner"),
     Box(500, 280, 140, 96, "Trial", ("forked; composes,", "runs your task,", "may die alone"), "inner"),
     Box(
@@ -83,10 +83,10 @@ BOXES = (
     ),
 )
 ARROWS = (
-    Arrow(((290, 60), (598, 60)), ("sweep config, state",), (445, 52)),
+    Arrow(((300, 60), (598, 60)), ("sweep config, state",), (445, 52)),
     Arrow(((180, 126), (180, 310), (248, 310)), ("agents, by", "Hydra's launcher"), (172, 230), "end"),
-    Arrow(((380, 280), (380, 168), (680, 168), (680, 128)), ("claim, heartbeat",), (530, 160)),
-    Arrow(((740, 126), (740, 192), (420, 192), (420, 278)), ("values of a trial, stop, exit",), (575, 210)),
+    Arrow(((395, 280), (395, 168), (680, 168), (680, 128)), ("claim, heartbeat",), (530, 160)),
+    Arrow(((740, 126), (740, 192), (425, 192), (425, 278)), ("values of a trial, stop, exit",), (575, 210)),
     Arrow(((440, 328), (498, 328)), ("fork",), (468, 320)),
     Arrow(((640, 328), (800, 328), (800, 128)), ("run: config,", "history, log"), (792, 262), "end"),
     Arrow(((355, 392), (355, 428)), ("begins, ends, hand-overs",), (363, 414), "start"),

@@ -123,7 +123,7 @@ def first_line_missing(shown: tuple[str, ...], printed: str) -> str | None:
     `…` in a shown line stands for anything, and what was printed may have more lines.
     """
     printed_lines = iter(printed.splitlines())
-    for line in shown:
+    for line in (line for line in shown if line.strip("… ")):
         pattern = re.compile(".*".join(re.escape(part) for part in line.strip().split("…")))
         if not any(pattern.search(candidate) for candidate in printed_lines):
             return line

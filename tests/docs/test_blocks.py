@@ -154,6 +154,7 @@ def test_a_console_block_is_its_commands_and_what_they_show(tmp_path: Path) -> N
         (("three", "one"), "one"),
         (("four",), "four"),
         (("[…] t", "…"), "[…] t"),
+        (("…", "one", "…"), None),
     ],
 )
 def test_shown_lines_are_looked_for_in_their_order(shown: tuple[str, ...], missing: str | None) -> None:

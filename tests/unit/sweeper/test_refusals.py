@@ -7,7 +7,7 @@ import pickle
 import socket
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -23,10 +23,19 @@ from hydra_plugins.hydra_wandb_sweeper._client import SweepClient, SweepRef
 from hydra_plugins.hydra_wandb_sweeper._commands import add_agents, attach, cancel, drain, leave_alone, retry
 from hydra_plugins.hydra_wandb_sweeper._control import Control
 from hydra_plugins.hydra_wandb_sweeper._dispatch import LauncherDispatch, LauncherTraits, job_count
-from hydra_plugins.hydra_wandb_sweeper._errors import ServerError, SettingError, SweepError, SweepFailedError
-from hydra_plugins.hydra_wandb_sweeper._job import AgentJob
-from hydra_plugins.hydra_wandb_sweeper._ledger import Ledger, Trial
+from hydra_plugins.hydra_wandb_sweeper._errors import (
+    ServerError,
+    ServerUnreachableError,
+    SettingError,
+    SweepError,
+    SweepFailedError,
+)
+from hydra_plugins.hydra_wandb_sweeper._history import History
+from hydra_plugins.hydra_wandb_sweeper._job import AgentJob, _come_back
+from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger, Trial
 from hydra_plugins.hydra_wandb_sweeper._outcome import Outcome
+from hydra_plugins.hydra_wandb_sweeper._report import report
+from hydra_plugins.hydra_wandb_sweeper._results import collect
 from hydra_plugins.hydra_wandb_sweeper._server_job import ServerTask
 from hydra_plugins.hydra_wandb_sweeper._settle import AgentSettings
 from hydra_plugins.hydra_wandb_sweeper._submission import Submission
@@ -34,6 +43,7 @@ from hydra_plugins.hydra_wandb_sweeper._template import Form, Slot, Template
 from hydra_plugins.hydra_wandb_sweeper._trial import TaskContext
 from tests.unit.sweeper.conftest import HydraApp
 from tests.unit.sweeper.settings import make_settings
+from tests.unit.sweeper.test_agent import Bench, FakeIsolation, FakeServer, finishes
 from tests.unit.sweeper.test_client import KEY, Answer, FakeTime, ScriptedServer, client, data, is_local, server, time
 from tests.unit.sweeper.test_ledger import RECORD
 from tests.unit.sweeper.test_slurm import FakeSlurm
@@ -80,10 +90,10 @@ def submit_job(ledger: Ledger, cluster: str, host: str) -> None:
     ledger.record("job_submitted", number=0, job_id="70", cluster=cluster, host=host, log="log")
 
 
-def fail_trial(ledger: Ledger, state: str) -> None:
+def end_trial(ledger: Ledger, state: str, metrics: Mapping[str, float] | None = None) -> None:
     trial = Trial(0, 0, "run0", {"lr": 0.1})
     ledger.record("claimed", trial, args=trial.args, failures=0, resumes=False)
-    result = {"metrics": {}, "error_line": None, "output_dir": None, "duration_s": 1.0}
+    result = {"metrics": metrics or {}, "error_line": None, "output_dir": None, "duration_s": 1.0}
     ledger.record("ended", trial, state=state, final=True, **result)
 
 
@@ -159,7 +169,7 @@ def test_a_launcher_that_has_to_be_waited_for_is_waited_for(ledger: Ledger, subm
 @pytest.mark.parametrize("state", ["finished", "unknown"])
 def test_only_trials_that_failed_or_were_stopped_are_retried(ledger: Ledger, state: str) -> None:
     if state != "unknown":
-        fail_trial(ledger, state)
+        end_trial(ledger, state)
     with pytest.raises(SweepError, match=rf"Trial 0 is {state}: only failed and stopped.*trials\.csv lists all"):
         retry(ledger.directory, [0])
 
@@ -349,3 +359,97 @@ def test_a_template_of_another_version_is_refused_with_what_to_install() -> None
     text = Template((Slot("lr", "lr", Form.FLOAT),)).to_json().replace('"version":', '"version":9')
     with pytest.raises(SweepError, match=r"made by another version.*\(template version 9\d, known here: .*Install"):
         Template.from_json(text)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """An agent, with a server that hands out one trial."""
+    Ledger.create(tmp_path, RECORD, "supervisor")
+    return Bench(tmp_path, FakeServer(1), FakeIsolation(lambda _: (None, -9)))
+
+
+class DeafServer(FakeServer):
+    """Hands out trials, and takes no notice of what becomes of them."""
+
+    def record_death(self, *_: Any) -> dict[str, Any]:
+        raise ServerUnreachableError("nobody is there")
+
+    def mark_preempting(self, *_: Any) -> None:
+        raise ServerUnreachableError("nobody is there")
+
+
+def test_a_death_that_the_server_does_not_hear_of_is_a_failure_all_the_same(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.server = DeafServer(1)
+    bench.run()
+    assert "Trial 0: its end can't be recorded in its run: nobody is there" in caplog.text
+    assert bench.history().trials[0].error_line == "The trial's process was killed by SIGKILL (out of memory?)"
+
+
+def test_a_trial_makes_room_though_the_server_does_not_hear_of_it(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.server, bench.isolation.beats = DeafServer(1), 5
+    agent = bench.agent()
+    bench.isolation.on_start = lambda _: agent.on_signal("SIGTERM")
+    agent.run()
+    assert "Trial 0 is to make room (its job was told to end by SIGTERM); it may go on for 20 s." in caplog.text
+    assert "Trial 0: its run can't be marked as preempting: nobody is there" in caplog.text
+    assert "Trial 0 is handed over: its job was told to end by SIGTERM" in caplog.text
+
+
+@pytest.mark.parametrize("status", [0, 70])
+def test_a_process_that_ends_without_a_result_has_failed_with_its_status(bench: Bench, status: int) -> None:
+    bench.isolation.plan = lambda _: (None, status)
+    bench.run()
+    error = bench.history().trials[0].error_line
+    assert error == f"The trial's process ended with status {status} without a result"
+
+
+def test_a_trial_that_goes_on_without_the_server_is_told_of(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.isolation = FakeIsolation(finishes, beats=1)
+    bench.server.during = [ServerUnreachableError("nobody is there")]
+    bench.run()
+    assert "Trial 0 goes on without the server: nobody is there" in caplog.text
+
+
+def test_code_that_starts_threads_when_it_is_imported_is_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    release = threading.Event()
+    thread = threading.Thread(target=release.wait, name="loader")
+    thread.start()
+    try:
+        job = AgentJob(cast(Any, None), tmp_path, SETTINGS, "fork", 1, server_patience_s=1.0)
+        assert job._safe_isolation() == "spawn"
+    finally:
+        release.set()
+        thread.join()
+    assert "Trials get a new interpreter each instead of being forked: importing your code started" in caplog.text
+
+
+def test_a_job_that_can_not_be_put_back_into_the_queue_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    Ledger.create(tmp_path, RECORD, "supervisor")
+    monkeypatch.setenv("PATH", "")  # there is no SLURM
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    job = AgentJob(cast(Any, None), tmp_path, SETTINGS, "fork", 1, server_patience_s=1.0)
+    _come_back(job, timed_out=True)
+    assert "Job 7 can't be put back into the queue: scontrol" in caplog.text
+
+
+# --- the end of a sweep ---
+
+
+@pytest.mark.parametrize(("metrics", "is_missed"), [({}, True), ({"loss": 1.0}, False)])
+def test_a_metric_that_no_trial_has_is_missed_at_the_end(
+    ledger: Ledger, caplog: pytest.LogCaptureFixture, metrics: dict[str, float], is_missed: bool
+) -> None:
+    end_trial(ledger, "finished", metrics)
+    history = History()
+    history.add(EventReader(ledger.directory).new_events())
+    with caplog.at_level(logging.WARNING):
+        report(collect(RECORD, history, ledger.directory), RECORD, ledger.directory)
+    assert ("No trial has a metric 'loss'; return it from the task, log it, or set" in caplog.text) is is_missed
