@@ -30,8 +30,10 @@ from hydra_plugins.hydra_wandb_sweeper._errors import (
     SweepError,
     SweepFailedError,
 )
+from hydra_plugins.hydra_wandb_sweeper._fleet import Fleet
 from hydra_plugins.hydra_wandb_sweeper._history import History
 from hydra_plugins.hydra_wandb_sweeper._job import AgentJob, _come_back
+from hydra_plugins.hydra_wandb_sweeper._keeper import leave_to_keeper
 from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger, Trial
 from hydra_plugins.hydra_wandb_sweeper._outcome import Outcome
 from hydra_plugins.hydra_wandb_sweeper._report import report
@@ -39,7 +41,10 @@ from hydra_plugins.hydra_wandb_sweeper._results import collect
 from hydra_plugins.hydra_wandb_sweeper._server_job import ServerTask
 from hydra_plugins.hydra_wandb_sweeper._settle import AgentSettings
 from hydra_plugins.hydra_wandb_sweeper._submission import Submission
+from hydra_plugins.hydra_wandb_sweeper._submitit import SubmititDispatch
+from hydra_plugins.hydra_wandb_sweeper._sync_source import Source
 from hydra_plugins.hydra_wandb_sweeper._template import Form, Slot, Template
+from hydra_plugins.hydra_wandb_sweeper._transport import ServerAccess, Transport
 from hydra_plugins.hydra_wandb_sweeper._trial import TaskContext
 from tests.unit.sweeper.conftest import HydraApp
 from tests.unit.sweeper.settings import make_settings
@@ -453,3 +458,24 @@ def test_a_metric_that_no_trial_has_is_missed_at_the_end(
     with caplog.at_level(logging.WARNING):
         report(collect(RECORD, history, ledger.directory), RECORD, ledger.directory)
     assert ("No trial has a metric 'loss'; return it from the task, log it, or set" in caplog.text) is is_missed
+
+
+def test_a_keeper_that_no_cluster_takes_is_missed(
+    app: HydraApp, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PATH", "")  # there is no SLURM
+    context = HydraContext(config_loader=app.loader, callbacks=cast(Any, NoCallbacks()))
+    config = app.master("hydra/launcher=submitit_slurm", f"hydra.sweep.dir={ledger.directory}")
+    fleet = Fleet(SubmititDispatch(config, context, "slurm"), cast(AgentJob, FailingJob()))
+    assert leave_to_keeper(ledger, fleet, at_first=True) is None
+    assert "Nobody will replace agents that die, the cluster takes no job that could: " in caplog.text
+
+
+def test_what_is_gone_at_the_source_of_a_sync_is_named(server: ScriptedServer) -> None:
+    access = ServerAccess(server.url, server.url, KEY, is_local=True)
+    source = Source(Transport(lambda: access, patience_s=0.0))
+    server.answers = [data(project={"sweep": None, "run": None})]
+    with pytest.raises(SweepError, match=r"There is no sweep me/proj/ab12 on http://"):
+        source.sweep(RECORD.sweep)
+    with pytest.raises(SweepError, match=r"Run r1 isn't on http://.* any more"):
+        list(source.lines(RECORD.sweep, "r1", "history", 0, 10))
