@@ -12,7 +12,6 @@ import pytest
 
 from tests.docs.conftest import DOCS, ROOT
 from tests.docs.messages import PLUGIN, SERVER, Message, messages, texts
-from tests.docs.provoked_by import PROVOKED_BY
 
 PAGE = DOCS / "errors.md"
 OF_SERVER = "## Answers of the embedded server"
@@ -40,7 +39,18 @@ def entries() -> Iterator[str]:
             yield from re.findall(r"`([^`]+)`", line.partition(" | ")[0])
 
 
+def provoked_by() -> Iterator[tuple[str, str]]:
+    """Message and test, as provoked_by.txt has them."""
+    test = ""
+    for line in (Path(__file__).parent / "provoked_by.txt").read_text().splitlines():
+        if line.startswith("    "):
+            yield line.removeprefix("    "), test
+        elif not line.startswith("#"):
+            test = line
+
+
 ENTRIES = list(entries())
+PROVOKED_BY = dict(provoked_by())
 
 
 def matches(entry: str, text: str) -> bool:

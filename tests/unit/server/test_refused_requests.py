@@ -47,3 +47,22 @@ def test_another_key_is_told_which_one_is_meant(app: App) -> None:
     answer = app.ask("POST", "/graphql", b"{}", key="another")
     assert answer.status == 401
     assert answer.message == "this server needs its API key: set WANDB_API_KEY to the one in its server.json"
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        (
+            'mutation { upsertSweep(input: {projectName: "p", config: "", launchScheduler: "{}"}) { sweep { id } } }',
+            "sweeps on launch queues are not available in this server",
+        ),
+        (
+            'query { project(name: "p", entityName: "local") {'
+            ' artifactCollections(order: "x") { edges { node { name } } } } }',
+            "filters and orders of artifact collections are not available in this server",
+        ),
+    ],
+)
+def test_what_this_server_lacks_is_refused_by_name(app: App, query: str, words: str) -> None:
+    answer = app.graphql(query)
+    assert words in answer.message, answer

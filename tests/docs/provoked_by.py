@@ -1,1 +1,0 @@
-PROVOKED_BY: dict[str, str] = {}
