@@ -28,8 +28,8 @@ unexport $(filter WANDB_%,$(.VARIABLES))
 export NETRC := /dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help example test test-here test-cluster test-cluster-0 test-cluster-1 lint format types pictures wheel install sdk-venvs \
-	bench bench-quick bench-venvs clean
+.PHONY: help example test test-here test-cluster test-cluster-0 test-cluster-1 lint format types pictures docs wheel \
+	install sdk-venvs bench bench-quick bench-venvs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,11 @@ bench-quick: $(TEST_INSTALLED) ## only see whether the benchmarks run
 
 bench-venvs: $(BENCH_VENV)/$(SDK_STAMP) ## only install what benchmarks compare this project with
 
+docs: $(TEST_INSTALLED) ## build the documentation's site into site/
+	$(BIN)/python docs/scripts/settings_page.py
+	$(BIN)/python docs/scripts/drawing.py
+	$(BIN)/python -m mkdocs build --strict
+
 lint: $(TEST_INSTALLED) ## check style
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -90,7 +95,7 @@ install: $(TEST_INSTALLED) ## only install what the targets above need
 sdk-venvs: $(SDK_VENVS:%=%/$(SDK_STAMP)) ## only install the older versions of W&B's SDK that the tests use
 
 clean: ## remove all environments, built packages and caches
-	rm -rf $(VENV) $(SDK_VENVS) $(BENCH_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(SDK_VENVS) $(BENCH_VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # --clear: an environment of another interpreter, or a half-made one, goes with its stamps.
 $(CREATED):

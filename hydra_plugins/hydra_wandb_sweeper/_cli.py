@@ -409,15 +409,19 @@ def _on_server(target: str, setting: str) -> tuple[SweepClient, SweepInfo, str]:
     try:
         path = parse_sweep_path(target)
     except SettingError:
-        raise SweepError(f"'{target}' is neither a directory nor the path of a sweep.") from None
-    client, app_url = client_of(setting, Path.cwd())
+        raise SweepError(
+            f"'{target}' is neither a directory nor the path of a sweep: DIR, PROJECT/ID or ENTITY/PROJECT/ID."
+        ) from None
     if path.project is None:
         raise SweepError(
             f"'{target}' is no directory, and a sweep needs its project too: PROJECT/ID or ENTITY/PROJECT/ID."
         )
+    client, app_url = client_of(setting, Path.cwd())
     ref = SweepRef(path.entity or client.default_entity(), path.project, path.sweep_id)
     if (info := client.get_sweep(ref)) is None:
-        raise SweepError(f"There is no sweep {ref.path}, and no directory '{target}'.")
+        raise SweepError(
+            f"There is no sweep {ref.path}, and no directory '{target}'. Check entity, project and --server."
+        )
     return client, info, f"{app_url}/{ref.entity}/{ref.project}/sweeps/{ref.sweep_id}"
 
 

@@ -19,6 +19,7 @@ from ._ledger import EventReader, Ledger, SweepRecord
 from ._outcome import FAILED, STOPPED
 from ._plan import START_PATIENCE_S
 from ._processes import process_start, terminate
+from ._results import TRIALS_FILE
 from ._server import choose_server
 from ._status import UNKNOWN, is_elsewhere, job_states, read_status
 from ._submission import Submission
@@ -175,7 +176,7 @@ def _cancel_waiting(numbers: Sequence[int], history: History) -> None:
     try:
         _slurm.cancel(ids, waiting_only=True)
     except _slurm.SlurmCallError as error:
-        raise SweepError(f"Jobs can't be cancelled: {error}") from error
+        raise SweepError(f"Jobs can't be cancelled: {error}. Cancel them by hand: scancel {' '.join(ids)}") from error
 
 
 def cancel(directory: Path) -> None:
@@ -206,7 +207,10 @@ def retry(directory: Path, numbers: Sequence[int] = ()) -> list[int]:
     for number in numbers:
         state = history.trials[number].state if number in history.trials else "unknown"
         if state not in (FAILED, STOPPED):
-            raise SweepError(f"Trial {number} is {state}: only failed and stopped ones can be retried.")
+            raise SweepError(
+                f"Trial {number} is {state}: only failed and stopped ones can be retried. "
+                f"{directory / TRIALS_FILE} lists all."
+            )
     chosen = [
         (n, t.trial) for n, t in sorted(history.trials.items()) if (n in numbers if numbers else t.state == FAILED)
     ]

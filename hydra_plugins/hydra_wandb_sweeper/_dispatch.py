@@ -125,14 +125,25 @@ def job_count(settings: Settings, traits: LauncherTraits, expected_trials: int |
     expected_trials: agents beyond it would find nothing. Errors: SettingError.
     """
     if not settings.wait and not traits.is_submitit:
-        raise SettingError("wait", False, f"the launcher '{traits.kind}' can't run without being waited for")
+        raise SettingError(
+            "wait",
+            False,
+            f"the launcher '{traits.kind}' can't run without being waited for; leave it out, or use "
+            "hydra/launcher=submitit_slurm or submitit_local",
+        )
     if settings.snapshot_code and not traits.is_submitit:
-        raise SettingError("snapshot_code", True, f"the launcher '{traits.kind}' runs the code as it is")
+        raise SettingError(
+            "snapshot_code",
+            True,
+            f"the launcher '{traits.kind}' runs the code as it is; leave it out, or use "
+            "hydra/launcher=submitit_slurm or submitit_local",
+        )
     if traits.ranks > 1 and settings.agents_per_job > 1:
         raise SettingError(
             "agents_per_job",
             settings.agents_per_job,
-            f"the {traits.ranks} tasks of a job (hydra.launcher.tasks_per_node, nodes) are one agent together",
+            f"the {traits.ranks} tasks of a job (hydra.launcher.tasks_per_node, nodes) are one agent "
+            "together; leave it out, or set them to 1",
         )
     agents = settings.agents
     if agents is None:
@@ -236,7 +247,12 @@ class LauncherDispatch(BlockingDispatch):
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=self._context, task_function=LauncherTask(job), config=self._config
         )
-        own = [f"hydra.sweep.subdir={DIRECTORY}/jobs/${{hydra.job.num}}", "hydra.output_subdir=null"]
+        # In another working directory, trials would take a relative hydra.sweep.dir for one below it.
+        own = [
+            f"hydra.sweep.subdir={DIRECTORY}/jobs/${{hydra.job.num}}",
+            "hydra.output_subdir=null",
+            "hydra.job.chdir=false",
+        ]
         with self._looking_on():
             returns = launcher.launch([self._overrides + own for _ in numbers], initial_job_idx=numbers[0])
         # Reading a return value raises what the job raised.

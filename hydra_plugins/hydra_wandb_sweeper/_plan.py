@@ -183,7 +183,11 @@ def _plan_join(
             "sweep_id", ref.path, f"there is no such sweep on {server.place}; check entity and project"
         )
     if info.state not in ("PENDING", "RUNNING", "PAUSED"):
-        raise SettingError("sweep_id", ref.path, f"the sweep is {info.state.lower()}; nothing is left to run")
+        raise SettingError(
+            "sweep_id",
+            ref.path,
+            f"the sweep is {info.state.lower()}, and nothing is left to run; leave sweep_id out to make another one",
+        )
     space = _search_space(settings, hydra_context, arguments)
     template = read_template(info.config, fixed_overrides(settings, space, info.config))
     composer = validate(hydra_context.config_loader, config, template, info.config)

@@ -223,7 +223,9 @@ def _enumerate(override: Override, rng: random.Random) -> tuple[list[str], list[
     if shuffled:
         rng.shuffle(pairs)
     if not pairs:
-        raise SearchSpaceError(override.get_key_element(), override.input_line, "the sweep has no value")
+        raise SearchSpaceError(
+            override.get_key_element(), override.input_line, "the sweep has no value; give it at least one"
+        )
     return [text for text, _ in pairs], [value for _, value in pairs]
 
 

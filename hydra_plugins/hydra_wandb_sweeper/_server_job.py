@@ -58,7 +58,9 @@ def start_in_job(directory: Path, dispatch: SubmititDispatch) -> None:
         # Some clusters don't bring jobs back after a node failure unless they are told to.
         job_id = job.submit(ServerTask(directory, job), {"requeue": True})
     except Exception as error:
-        raise SweepFailedError(f"The server's job can't be submitted: {error}") from error
+        raise SweepFailedError(
+            f"The server's job can't be submitted: {error}\nCheck the settings of hydra.launcher."
+        ) from error
     try:
         address = wait_for_server(job_id, lambda: _find(directory), where=_where(directory, job, job_id))
     except BaseException:

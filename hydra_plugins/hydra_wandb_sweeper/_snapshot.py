@@ -125,7 +125,11 @@ def snapshot_code(directory: Path) -> CodeSnapshot:
     """
     top = _git("rev-parse", "--show-toplevel")
     if top is None:
-        raise SettingError("snapshot_code", True, f"needs a git repository around {Path.cwd()}")
+        raise SettingError(
+            "snapshot_code",
+            True,
+            f"needs a git repository around {Path.cwd()}; leave it out, or run `git init` and commit",
+        )
     snapshot = CodeSnapshot(Path(top.rstrip("\n")).resolve(), directory / DIRECTORY / "code")
     for name in _git_files(snapshot.root, "--recurse-submodules"):
         _copy_tracked(snapshot.root / name, snapshot.copy / name, snapshot.root)

@@ -67,7 +67,10 @@ class SubmititDispatch:
                     # What was submitted is to be watched in any case; the rest is tried again, or its error is shown.
                     log.warning("Not all jobs can be submitted now: %s", error)
                     break
-                raise SweepFailedError(f"The jobs can't be submitted: {error}", is_limit=_is_limit(error)) from error
+                raise SweepFailedError(
+                    f"The jobs can't be submitted: {error}\nCheck the settings of hydra.launcher.",
+                    is_limit=_is_limit(error),
+                ) from error
             left = left[len(part) :]
         return handles
 

@@ -136,7 +136,9 @@ class Template:
                 )
             return cls(tuple(x if isinstance(x, str) else _slot_from_json(x) for x in data["overrides"]))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SweepError(f"The sweep's override template can't be read ({error!r}): {text[:200]}") from error
+            raise SweepError(
+                f"The sweep's override template can't be read ({error!r}): {text[:200]}. Create a new sweep."
+            ) from error
 
 
 def _overrides_of_line(name: str, line: str) -> list[str]:

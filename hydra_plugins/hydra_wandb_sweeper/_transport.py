@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 _RETRIED_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 TIMEOUT_S = 60.0
+_CHECK_LOGIN = ". Check WANDB_API_KEY (or run `wandb login`), and that you may use this entity and project."
 # Between two pieces of a file's content; the whole of it may take as long as it takes.
 _BLOCK_BYTES = 1 << 20
 
@@ -133,7 +134,9 @@ class Transport:
             return dict(response.json() or {})
         except ValueError as error:
             raise ServerError(
-                f"{self.place} doesn't answer like a W&B server: {response.text[:200]!r}", response.status_code
+                f"{self.place} doesn't answer like a W&B server: {response.text[:200]!r}. "
+                "Check hydra.sweeper.server and WANDB_BASE_URL.",
+                response.status_code,
             ) from error
 
     def _download_once(self, url: str, into: BinaryIO) -> None:
@@ -169,7 +172,8 @@ class Transport:
             raise _Later(f"HTTP {response.status_code}: {response.text[:500]}", retry_after_s(response))
         if response.status_code >= 400:
             raise ServerError(
-                f"{self.place} refused the request (HTTP {response.status_code}): {_messages_of(response)}",
+                f"{self.place} refused the request (HTTP {response.status_code}): {_messages_of(response)}"
+                f"{_CHECK_LOGIN if response.status_code in (401, 403) else ''}",
                 response.status_code,
             )
         return response

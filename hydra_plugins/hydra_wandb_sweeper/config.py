@@ -41,14 +41,16 @@ class WandbSweeperConf:
     trials: Any = None
     # Path of a W&B sweep file (YAML), relative to the working directory. Weaker than everything else set here.
     sweep_file: str | None = None
-    # W&B's early_terminate, e.g. {type: hyperband, min_iter: 3}. null = the sweep file's, else none.
+    # Stop bad trials early, e.g. {type: hyperband, min_iter: 3}. null = the sweep file's, else none.
+    # W&B: early_terminate
     early_terminate: Any = None  # see params
     # Most trials that are started. null = the sweep file's, else no limit (a grid ends by itself). W&B: run_cap
     run_cap: int | None = None
     # Whether a grid's combinations run in random order, so that a part of them tells something of every value.
     # Embedded server only.
     shuffle: bool = False
-    # Seed of random search and of `shuffle` (embedded server), and of shuffle(...). null = a new one for every sweep.
+    # Seed of random search, `bayes` and `shuffle` (embedded server), and of shuffle(...). null = a new one for every
+    # sweep.
     seed: int | None = None
 
     # --- where it is recorded ---
@@ -102,14 +104,16 @@ class WandbSweeperConf:
     agent_silence_min: float | None = 10.0
     # An agent in which this many trials fail in a row stops and hands them to others: its node may be broken.
     max_consecutive_failures: int = 5
+    # How long an agent keeps asking a server that can't be reached before it gives up, in minutes.
+    server_patience_min: float = 30.0
+
+    # --- time limits of jobs ---
     # How long a trial takes, in minutes: near its job's time limit an agent begins none that would not finish. null =
     # as long as the longest that has finished.
     trial_time_min: float | None = None
     # Trials go on from where they were interrupted (they write checkpoints): agents begin one however little time is
     # left in their job, and another job goes on with it.
     resumable: bool = False
-    # How long an agent keeps asking a server that can't be reached before it gives up, in minutes.
-    server_patience_min: float = 30.0
 
 
 ConfigStore.instance().store(

@@ -314,3 +314,10 @@ def test_joining_a_sweep_that_is_not_there_says_where_it_was_looked_for(project:
     assert sweep.process.returncode == 1
     assert "me/proj/nope" in sweep.output
     assert "no such sweep" in sweep.output
+
+
+def test_joining_a_sweep_that_has_ended_is_refused_with_what_to_do_instead(project: Project) -> None:
+    ended = project.sweep("x=1")
+    sweep = project.sweep(f"hydra.sweeper.sweep_id={ended.results['sweep_id']}", check=False)
+    assert sweep.process.returncode == 1
+    assert "the sweep is finished, and nothing is left to run; leave sweep_id out" in sweep.output

@@ -250,18 +250,22 @@ def test_the_largest_of_ordinary_queries_are_answered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "status"),
+    ("error", "status", "words"),
     [
-        (OSError(errno.ENOSPC, "No space left on device"), 503),
-        (OSError(errno.EROFS, "Read-only file system"), 503),
-        (OSError(errno.ESTALE, "Stale file handle"), 503),
-        (sqlite3.OperationalError("disk I/O error"), 503),
-        (OSError(errno.ENAMETOOLONG, "File name too long"), 400),
-        (FileNotFoundError(errno.ENOENT, "No such file or directory"), 404),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            503,
+            "disk doesn't let it write (No space left on device)",
+        ),
+        (OSError(errno.EROFS, "Read-only file system"), 503, "it write (Read-only file system)"),
+        (OSError(errno.ESTALE, "Stale file handle"), 503, "it write (Stale file handle)"),
+        (sqlite3.OperationalError("disk I/O error"), 503, "it write (disk I/O error)"),
+        (OSError(errno.ENAMETOOLONG, "File name too long"), 400, "file system can't have such a name: File name too"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory"), 404, "this file is gone"),
     ],
 )
 def test_what_will_pass_is_put_off_and_what_will_not_is_a_lasting_error(
-    app: App, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
+    app: App, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int, words: str
 ) -> None:
     def fail(*_: object) -> None:
         raise error
@@ -269,5 +273,18 @@ def test_what_will_pass_is_put_off_and_what_will_not_is_a_lasting_error(
     monkeypatch.setattr(app.server.store.files, "path", fail)
     answer = app.ask("GET", "/files/local/p/r/f")
     assert answer.status == status
+    assert words in answer.message
     assert str(app.server.directory) not in answer.message
     assert ("retry-after" in answer.headers) == (status == 503)
+
+
+def test_an_error_of_ours_is_in_the_log_with_what_was_asked_for(
+    app: App, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("of ours")
+
+    monkeypatch.setattr(app.server.store.files, "path", fail)
+    with pytest.raises(RuntimeError, match="of ours"):  # raised again once it is answered
+        app.ask("GET", "/files/local/p/r/f")
+    assert "GET /files/local/p/r/f failed" in caplog.text

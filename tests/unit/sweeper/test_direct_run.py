@@ -182,6 +182,7 @@ class Steps:
         self.beats = 0
         self.has_run = False
         self.error: Exception | None = None
+        self.first_beat_fails = False
         self.is_opening = threading.Event()
         self.proceed = threading.Event()
         self.proceed.set()
@@ -195,6 +196,8 @@ class Steps:
 
     def beat(self) -> None:
         self.beats += 1
+        if self.beats == 1 and self.first_beat_fails:
+            raise RuntimeError("no server")
 
     def later(self, after_s: float) -> SdkLater:
         return SdkLater(
@@ -251,6 +254,18 @@ def test_a_task_that_cannot_have_the_sdk_goes_on_without_it_until_it_can(caplog:
     later.hurry()
     wait_for(lambda: steps.opened == 1, "the SDK comes after all")
     assert later.end()
+
+
+def test_what_cannot_be_sent_now_is_sent_later(caplog: pytest.LogCaptureFixture) -> None:
+    steps = Steps()
+    steps.first_beat_fails = True
+    later = steps.later(0.0)
+    later.start()
+    wait_for(lambda: steps.beats == 1, "it beats")
+    later.hurry()
+    wait_for(lambda: steps.beats == 2, "it beats again")
+    assert later.end()
+    assert "The run's log can't be sent now: no server" in caplog.text
 
 
 def test_a_task_that_has_imported_the_sdk_is_given_time_to_open_its_run(monkeypatch: pytest.MonkeyPatch) -> None:

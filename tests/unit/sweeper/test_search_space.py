@@ -383,6 +383,8 @@ def test_a_sampled_value_keeps_its_type_whatever_json_made_of_it(app: HydraApp) 
         ("a=int(tag(normal,interval(0,1)))", "no integer form"),
         ("lr=tag('q=x',interval(0,1))", "q must be a number"),
         ("lr=tag('q=1',interval(0,1))", "no step q"),
+        ("lr=tag(q_normal,'q=0',interval(0,1))", "sigma must be >= 0 and q > 0"),
+        ("lr=range(3,3)", "the sweep has no value; give it at least one"),
     ],
 )
 def test_an_interval_that_means_nothing_is_refused_with_its_key_and_the_rule(
@@ -431,6 +433,8 @@ def test_a_string_in_a_list_stays_that_string(app: HydraApp, value: str) -> None
         ({"a": {"min": 0}}, "needs one of"),
         ({"a": {"min": 0, "max": 1, "distribution": "gaussian"}}, "not one of W&B's distributions"),
         ({"a": {"min": 0, "max": 1, "mu": 3}}, "doesn't take mu"),
+        ({"a": {"min": 0, "distribution": "uniform"}}, "'uniform' needs max"),
+        ({"a": {"min": 0.5, "max": 2, "distribution": "int_uniform"}}, "int_uniform needs integers"),
         ({"a": {"values": []}}, "at least one value"),
         ({"a": []}, "at least one"),
         ({"a": {"values": [1, 2], "probabilities": [0.5]}}, "list of 2 numbers"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -15,8 +15,8 @@ from hydra_plugins.hydra_wandb_sweeper._errors import ServerError, ServerUnreach
 from hydra_plugins.hydra_wandb_sweeper._sync import Parties, Plan, Upload
 from hydra_plugins.hydra_wandb_sweeper._sync_journal import Journal
 from hydra_plugins.hydra_wandb_sweeper._sync_plan import CHUNK_LINES, Counts, SourceRun
-from hydra_plugins.hydra_wandb_sweeper._sync_source import Source
-from hydra_plugins.hydra_wandb_sweeper._sync_target import Target
+from hydra_plugins.hydra_wandb_sweeper._sync_source import Source, SourceFile
+from hydra_plugins.hydra_wandb_sweeper._sync_target import Place, Target
 from tests.unit.sweeper.test_sync import RUN
 
 HERE, THERE = SweepRef("local", "app", "ab12"), SweepRef("me", "app", "xy34")
@@ -35,13 +35,28 @@ class Servers:
     ended: list[str] = field(default_factory=list)
     sent: list[tuple[int, int]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    refused_file: str | None = None
 
     def close(self) -> None:
         """There are no connections."""
 
     def run(self, ref: SweepRef, run_id: str) -> SourceRun:
         lines = {"history": self.line_count, "events": 0, "log": 0}
-        return replace(RUN, run_id=run_id, state=self.states.get(run_id, "finished"), lines=lines)
+        files = 2 if self.refused_file else 0
+        return replace(RUN, run_id=run_id, state=self.states.get(run_id, "finished"), lines=lines, file_count=files)
+
+    def files(self, ref: SweepRef, run_id: str) -> Iterator[SourceFile]:
+        return (SourceFile(name, "") for name in ("a.txt", "b.txt"))
+
+    def create_files(self, ref: SweepRef, run_id: str, names: Sequence[str]) -> list[Place]:
+        return [Place(name, "", {}) for name in names]
+
+    def read_file(self, file: SourceFile, into: Any) -> None:
+        """It is empty."""
+
+    def put_file(self, place: Place, content: Any) -> None:
+        if place.name == self.refused_file:
+            raise ServerError("too large", 413)
 
     def lines(self, ref: SweepRef, run_id: str, stream: str, start: int, end: int) -> Iterator[tuple[int, str]]:
         return ((number, "x") for number in range(start, end))
@@ -95,6 +110,12 @@ def test_a_run_that_is_refused_fails_alone_and_with_the_server_s_words(journal: 
     doing.run(parallel)
     assert doing.counts == Counts(uploaded=9, failed=(("r3", "config is too large"),))
     assert not journal.knows_run("r3")
+
+
+def test_a_file_that_is_refused_is_named_and_the_others_arrive(journal: Journal) -> None:
+    doing = upload(Servers(refused_file="b.txt"), journal, ("r0",))
+    doing.run(1)
+    assert doing.counts.failed == (("r0", "all but 1 file(s) arrived: b.txt: too large"),)
 
 
 @pytest.mark.parametrize("parallel", [1, 4])

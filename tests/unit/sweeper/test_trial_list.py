@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hydra.errors import HydraException
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -358,10 +357,3 @@ def test_a_list_for_a_sweep_that_has_none_is_refused(app: HydraApp) -> None:
     made = make_sweep_config(make_settings(), space_of(app, None, "lr=1,2"), PROGRAM)
     with pytest.raises(SettingError, match="an existing sweep decides what is swept"):
         fixed_overrides(make_settings(trials=["a=1"]), space_of(app, ["a=1"]), made)
-
-
-def test_the_readme_s_list_is_one(app: HydraApp) -> None:
-    readme = Path(__file__).parents[3] / "README.md"
-    block = readme.read_text().partition("### Trials one by one")[2].partition("```yaml\n")[2].partition("```")[0]
-    trials = yaml.safe_load(block)["hydra"]["sweeper"]["trials"]
-    assert [len(line.overrides) for line in read(app, trials)] == [3, 4, 2]
