@@ -449,7 +449,7 @@ def test_a_metric_that_no_trial_has_is_missed_at_the_end(
     history = History()
     history.add(EventReader(ledger.directory).new_events())
     with caplog.at_level(logging.WARNING):
-        report(collect(RECORD, history, ledger.directory), RECORD, ledger.directory)
+        report(collect(RECORD, history, ledger.directory), RECORD, history, ledger.directory)
     assert ("No trial has a metric 'loss'; return it from the task, log it, or set" in caplog.text) is is_missed
 
 
