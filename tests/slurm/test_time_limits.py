@@ -68,6 +68,8 @@ def test_no_trial_is_begun_that_can_not_end_in_time(project: SlurmProject) -> No
     assert any("min are left in its job, and a trial takes 0.9 min" in reason for reason in reasons)
     assert not project.interruptions()
     assert len({mark["job"] for mark in project.marks()}) == 4
+    left_s = [e["job_end"] - e["time"] for e in events(directory) if e["event"] == "agent_started"]
+    assert all(0 < seconds <= 61 for seconds in left_s), "each agent says when the time of its job is over"
 
 
 def test_a_trial_that_no_job_is_long_enough_for_fails_with_the_next_step(project: SlurmProject) -> None:
