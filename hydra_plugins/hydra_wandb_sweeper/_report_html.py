@@ -42,6 +42,7 @@ def render(data: Mapping[str, Any], histories: Sequence[Mapping[str, Any]], note
 <meta http-equiv="Content-Security-Policy" content="{_policy(scripts)}">
 <meta name="referrer" content="no-referrer">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
 <title>{_text(title)}</title>
 <style>
 {_asset(_STYLE)}
@@ -60,9 +61,10 @@ def render(data: Mapping[str, Any], histories: Sequence[Mapping[str, Any]], note
 def _policy(scripts: Sequence[str]) -> str:
     hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
-    # Plotly writes styles into the page, and makes images of its plots.
+    # Plotly writes styles into the page, makes images of its plots, and draws parallel coordinates by functions that
+    # it makes of texts of its own.
     return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
+        f"default-src 'none'; script-src {allowed} 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:; "
         "base-uri 'none'; form-action 'none'"
     )
 

@@ -16,7 +16,7 @@ from ._values import render
 
 # A summary may hold a value per class, per layer, …
 _MOST_METRICS = 200
-# Positive values that span more than this are shown on a logarithmic scale.
+# Positive values in a list that span more than this are shown on a logarithmic scale.
 _LOG_SPAN = 100.0
 
 
@@ -158,8 +158,9 @@ def _scale(kind: str, values: Sequence[Any], spec: Mapping[str, Any]) -> str:
     present = [value for value in values if value is not None]
     if kind != "number" or not present or min(present) <= 0:
         return "linear"
-    is_wide = max(present) / min(present) > _LOG_SPAN
-    return "log" if is_wide or "log" in str(spec.get("distribution", "")) else "linear"
+    if "min" in spec or "mu" in spec:  # a distribution says how its values are spread
+        return "log" if "log" in str(spec.get("distribution", "")) else "linear"
+    return "log" if max(present) / min(present) > _LOG_SPAN else "linear"
 
 
 def _importance(

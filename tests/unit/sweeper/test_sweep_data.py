@@ -64,8 +64,9 @@ def data_of(*parameters: dict[str, Any], metrics: list[dict[str, float]] | None 
         pytest.param({}, [1e-4, 1.0], ("number", "log"), [1e-4, 1.0], id="more than two orders of magnitude"),
         pytest.param({}, [0, 1000], ("number", "linear"), [0, 1000], id="zero has no logarithm"),
         pytest.param(
-            {"distribution": "log_uniform_values"}, [1, 2], ("number", "log"), [1, 2], id="log distribution"
+            {"distribution": "log_uniform_values", "min": 1}, [1, 2], ("number", "log"), [1, 2], id="log distribution"
         ),
+        pytest.param({"min": 0, "max": 9}, [0.01, 9], ("number", "linear"), [0.01, 9], id="uniform distribution"),
         pytest.param({}, [1, None, 2], ("number", "linear"), [1, None, 2], id="absent in a run"),
         pytest.param({}, [1, math.inf], ("number", "linear"), [1, None], id="not finite"),
         pytest.param({}, ["mlp", "cnn"], ("category", "linear"), ["mlp", "cnn"], id="texts"),
