@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from PIL import Image
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -112,6 +115,13 @@ class Page:
         """How often a panel was drawn."""
         return int(self.run(f"return document.querySelector('[data-panel={panel}]').dataset.drawn ?? 0"))
 
+    def colour_count(self, panel: str) -> int:
+        """How many colours can be seen in a panel's chart."""
+        plot = self.find(f"[data-panel={panel}] .plot")
+        self.run("arguments[0].scrollIntoView({block: 'center'})", plot)
+        with Image.open(io.BytesIO(plot.screenshot_as_png)) as image:
+            return len(image.convert("RGB").getcolors(maxcolors=2**24))
+
     def emulate(self, *, width: int = 1280, height: int = 900, scheme: str = "light", zone: str = "") -> None:
         """Have a screen of that size, a colour scheme, and a time zone."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
@@ -119,6 +129,15 @@ class Page:
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
         self.driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": zone})
+
+    @contextmanager
+    def beginning_with(self, script: str) -> Iterator[None]:
+        """Run a script in each new document before those of the page."""
+        added = self.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": script})
+        try:
+            yield
+        finally:
+            self.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
 
     def complaints(self) -> list[str]:
         """Errors and warnings on the console since the last call, refusals of the security policy among them."""

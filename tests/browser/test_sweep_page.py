@@ -8,7 +8,7 @@ import pytest
 from selenium.webdriver.common.keys import Keys
 
 from tests.browser.conftest import Page
-from tests.browser.stand_in import CSRF_TOKEN
+from tests.browser.stand_in import CSRF_TOKEN, POLICY
 from tests.browser.sweeps import histories, run_id, sweep_data
 from tests.waiting import wait_for
 
@@ -43,6 +43,8 @@ def test_every_chart_is_drawn_from_the_data(page: Page) -> None:
     page.open()
     page.see_all()
     assert [page.drawn(name) > 0 for name in CHARTS] == [True] * len(CHARTS)
+    # What needs WebGL can be given to Plotly, and yet not be seen.
+    assert all(page.colour_count(name) > 50 for name in CHARTS)
     losses = data["runs"]["metrics"]["loss"]
     (lines,) = page.figure("parallel")["data"]
     assert [dimension["label"] for dimension in lines["dimensions"]] == ["lr", "dropout", "model", "width", "loss"]
@@ -282,18 +284,37 @@ def test_without_webgl_one_chart_says_so_and_all_else_works(page: Page) -> None:
             return kind.includes("webgl") ? null : getContext.call(this, kind, ...rest);
         };
     """
-    added = page.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": script})
-    try:
-        # More points than are drawn as SVG where there is a choice.
-        data = sweep_data(200)
-        page.server.show(data)
+    # More points than are drawn as SVG where there is a choice.
+    page.server.show(sweep_data(200))
+    with page.beginning_with(script):
         page.open()
         page.see_all()
         assert "need WebGL" in page.text("[data-panel=parallel] .empty")
         assert [page.drawn(name) > 0 for name in CHARTS] == [False] + [True] * 5
         assert {trace["type"] for trace in page.figure("curves")["data"]} == {"scatter"}
-    finally:
-        page.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", {"identifier": added["identifier"]})
+
+
+def test_a_stricter_security_policy_is_as_if_webgl_were_missing(page: Page) -> None:
+    page.server.policy = POLICY.replace(" 'unsafe-eval'", "")
+    page.server.show(sweep_data(200))
+    page.open()
+    page.see_all()
+    page.wait("document.querySelector('[data-panel=parallel] .empty').innerText.includes('need WebGL')")
+    page.wait("document.querySelector('[data-panel=curves] .plot').data[0].type === 'scatter'")
+    assert page.colour_count("curves") > 50
+    page.complaints()
+
+
+def test_charts_offer_no_button_that_sends_them_away(page: Page) -> None:
+    script = """
+        const matchMedia = window.matchMedia.bind(window);
+        window.matchMedia = (query) => (query.includes("hover") ? {matches: false} : matchMedia(query));
+    """
+    with page.beginning_with(script):
+        page.open()
+        page.see_all()
+    titles = page.run("return Array.from(document.querySelectorAll('.modebar-btn'), (node) => node.dataset.title)")
+    assert set(titles) == {"Download plot as a PNG", "Zoom", "Pan", "Reset axes"}
 
 
 def test_charts_out_of_sight_wait_until_they_are_seen(page: Page) -> None:

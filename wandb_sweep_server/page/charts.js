@@ -26,6 +26,7 @@ function baseLayout(theme, revision) {
     margin: { l: 52, r: 14, t: 10, b: 44 },
     hovermode: "closest",
     hoverlabel: { bgcolor: theme.surface, bordercolor: theme.faint, font: { family: FONT, size: 12, color: theme.text }, align: "left" },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: theme.faint, activecolor: theme.muted },
     showlegend: false,
     uirevision: revision,
     xaxis: axis(),
@@ -124,7 +125,8 @@ function parallelCoordinates(data, view) {
       unselected: { line: { color: theme.faint, opacity: 0.25 } },
     }],
     // Marks and order of axes are part of the view: Plotly isn't to keep others.
-    layout: { ...baseLayout(theme), margin: { l: 56, r: 56, t: 40, b: 18 } },
+    // Plotly's halo of the ticks is of the paper's colour.
+    layout: { ...baseLayout(theme), margin: { l: 56, r: 56, t: 40, b: 18 }, paper_bgcolor: theme.surface },
     runs,
   };
 }
@@ -176,7 +178,7 @@ function bestSoFar(data, view) {
  */
 function curves(data, histories, view) {
   const drawn = histories.runs.filter((run) => run.values.some((value) => value !== null));
-  if (drawn.length === 0) return emptyFigure(`No trial has logged '${histories.key}' yet.`);
+  if (drawn.length === 0) return emptyFigure(histories.key ? `No trial has logged '${histories.key}' yet.` : "No trial has logged a metric yet.");
   const indexOf = new Map(data.runs.id.map((id, index) => [id, index]));
   const values = metricValues(data, view.metric);
   const scale = colourScale(values, view.goal, view.scale, view.theme);

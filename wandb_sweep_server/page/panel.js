@@ -1,15 +1,26 @@
 // A chart in its frame, and when charts are drawn: only while they can be seen, one in each frame of the screen.
 import { element } from "./dom.js";
 
-const PLOTLY_CONFIG = {
-  displaylogo: false,
-  responsive: true,
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
-};
+// Only these buttons: others of Plotly's upload charts, with the runs' data, to its makers.
+const BUTTONS = ["toImage", "zoom2d", "pan2d", "resetScale2d"];
+const BUTTONS_WITHOUT_AXES = ["toImage"];
 // Charts are drawn a little before they are scrolled into view.
 const DRAWN_AHEAD = "400px";
 // Charts that follow the data take at most this share of the time.
 const LIVE_SHARE = 0.2;
+
+/** What Plotly is told beside a figure. Where nothing can hover, its buttons would always cover a part of the chart. */
+function plotlyConfig({ data }) {
+  const isTouch = matchMedia("(hover: none)").matches;
+  return {
+    displaylogo: false,
+    displayModeBar: isTouch ? false : "hover",
+    modeBarButtons: [data[0].type === "parcoords" ? BUTTONS_WITHOUT_AXES : BUTTONS],
+    plotlyServerURL: "",
+    responsive: true,
+    showSendToCloud: false,
+  };
+}
 
 /** A section with a title, controls, a chart or a sentence instead of it, and a caption. */
 class Panel {
@@ -17,11 +28,13 @@ class Panel {
    * @param {string} name of its class and its data-panel
    * @param {string} title
    * @param {function(): object} figure what to draw now, see charts.js
-   * @param {{controls: HTMLElement[], isWide: boolean, connect: function(HTMLElement)}} [options] connect: takes the
-   *     element that tells of Plotly's events, when it begins to
+   * @param {{controls: HTMLElement[], isWide: boolean, connect: function(HTMLElement), onNoWebgl: function()}} [options]
+   *     connect: takes the element that tells of Plotly's events, when it begins to; onNoWebgl: Plotly could not draw
+   *     what needs WebGL
    */
-  constructor(name, title, figure, { controls = [], isWide = false, connect = () => {} } = {}) {
+  constructor(name, title, figure, { controls = [], isWide = false, connect = () => {}, onNoWebgl = () => {} } = {}) {
     this._figure = figure;
+    this._onNoWebgl = onNoWebgl;
     this._connect = connect;
     this._isConnected = false;
     this.isDirty = false;
@@ -48,10 +61,18 @@ class Panel {
     }
     this.empty.hidden = true;
     this.plot.hidden = false;
+    if (figure.layout.height) this.plot.style.height = `${figure.layout.height}px`;
     try {
-      await plotly.react(this.plot, figure.data, figure.layout, PLOTLY_CONFIG);
+      await plotly.react(this.plot, figure.data, figure.layout, plotlyConfig(figure));
     } catch (error) {
       this.say(`This chart can't be drawn: ${error.message}`);
+      return;
+    }
+    // Plotly's word for it is an element. The browser may have WebGL, and a security policy be in its way.
+    if (this.plot.querySelector(".no-webgl")) {
+      plotly.purge(this.plot);
+      this._isConnected = false;
+      this._onNoWebgl();
       return;
     }
     this.node.dataset.drawn = String(Number(this.node.dataset.drawn ?? 0) + 1);

@@ -44,7 +44,7 @@ function drawReport(page) {
   const show = () => {
     const wanted = [place.now.key, sweep.metric?.name].find((key) => keys.includes(key)) ?? keys[0];
     const chosen = histories.find(({ key }) => key === wanted);
-    if (chosen) view.showHistories(chosen, keys);
+    view.showHistories(chosen ?? { key: sweep.metric?.name ?? "", runs: [] }, keys);
   };
   place.listen(show);
   view.update(data);

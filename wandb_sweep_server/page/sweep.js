@@ -102,7 +102,10 @@ class SweepPage {
     try {
       const { keys } = await getJson(`${this._base}/keys`);
       const wanted = [this._place.now.key, this._data.sweep.metric?.name].find((key) => keys.includes(key)) ?? keys[0];
-      if (wanted === undefined) return;
+      if (wanted === undefined) {
+        this._view.showHistories({ key: this._data.sweep.metric?.name ?? "", runs: [] }, []);
+        return;
+      }
       const points = Math.min(200, Math.max(10, Math.floor(MOST_POINTS / Math.max(1, runCount(this._data)))));
       this._view.showHistories(await getJson(`${this._base}/history?key=${encodeURIComponent(wanted)}&points=${points}`), keys);
       this._notices.hide("curves");

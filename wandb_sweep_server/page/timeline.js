@@ -49,9 +49,8 @@ function timeline(data, view) {
   const layout = baseLayout(view.theme, "timeline");
   const rows = data.agents.length;
   Object.assign(layout, {
-    barmode: "overlay", showlegend: true, margin: { ...layout.margin, t: 4, b: 32 },
-    legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom", font: { color: view.theme.muted, size: 11 } },
-    height: Math.min(640, Math.max(150, 90 + rows * Math.min(26, 520 / rows))),
+    barmode: "overlay", margin: { ...layout.margin, t: 4, b: 32 },
+    height: Math.round(Math.max(120, 60 + rows * Math.min(26, 560 / rows))),
   });
   layout.xaxis.type = "date";
   const every = Math.ceil(rows / 40);
@@ -61,13 +60,23 @@ function timeline(data, view) {
     ticktext: ticks.map((row) => plotText(data.agents[row].name, 18)),
   });
   const life = {
-    type: "scatter", mode: "lines", ...lives, hoverinfo: "skip", showlegend: false, line: { color: view.theme.faint, width: 2 },
+    type: "scatter", mode: "lines", ...lives, hoverinfo: "skip", line: { color: view.theme.faint, width: 2 },
   };
   const death = {
     type: "scatter", mode: "markers", ...deaths, name: "agent died", hovertemplate: "%{text}<extra></extra>",
     marker: { symbol: "x", size: 10, color: stateColour("failed"), line: { width: 1, color: view.theme.surface } },
   };
   return { data: [life, ...bars, ...(deaths.x.length > 0 ? [death] : [])], layout };
+}
+
+/** What the colours of a timeline stand for, as far as they occur in it. */
+function timelineStates(data) {
+  const states = new Set();
+  for (const { ended, trials } of data.agents) {
+    for (const trial of trials) states.add(trial.ended_at === null ? "running" : trial.how);
+    if (ended === "died") states.add("agent died");
+  }
+  return [...states].sort();
 }
 
 function describeAssignment(data, { agent, trial, how, index }, view) {
@@ -78,4 +87,4 @@ function describeAssignment(data, { agent, trial, how, index }, view) {
   return `<b>${plotText(name)}</b> ${plotText(how)}<br>${plotText(agent.name)}, ${formatDuration(duration_s)}${result}`;
 }
 
-export { timeline };
+export { timeline, timelineStates };

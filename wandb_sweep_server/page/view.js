@@ -1,15 +1,15 @@
 // Sweep data as a page: cards, charts and table, and what the reader chooses among them. Requests nothing.
 import { bestSoFar, curves, importance, parallelCoordinates, runsWithin, scatter } from "./charts.js";
 import { chosenRun, summaryCards } from "./cards.js";
-import { element, hasWebgl, labelledSelect, segmented } from "./dom.js";
+import { element, hasWebgl, labelledSelect, segmented, stateBadge } from "./dom.js";
 import { goalOf, metricNames, metricValues } from "./facts.js";
 import { counted, formatNumber } from "./format.js";
 import { Drawing, Panel } from "./panel.js";
 import { THEMES, canBeLog, colourScale } from "./scales.js";
 import { RunTable } from "./table.js";
-import { timeline } from "./timeline.js";
+import { timeline, timelineStates } from "./timeline.js";
 
-const NO_WEBGL = "Parallel coordinates need WebGL, which this browser doesn't offer. Everything else on this page works without it.";
+const NO_WEBGL = "Parallel coordinates need WebGL, which is missing here. Everything else on this page works without it.";
 const MARK_HINT = "Drag along an axis to mark a range: the table then shows only those runs. A click on an axis takes the mark away.";
 
 // Charts that what the reader chooses is seen in; of all else, every one.
@@ -31,7 +31,7 @@ class SweepView {
     this._links = links;
     this._actions = actions;
     this._data = null;
-    this._histories = { key: "", runs: [] };
+    this._histories = null;
     this._marked = {};
     this._within = null;
     this._order = [];
@@ -74,7 +74,9 @@ class SweepView {
   showHistories(histories, keys) {
     this._histories = histories;
     this._keys.show(keys, histories.key);
-    if (this._data) this._drawing.invalidate(this._panels.curves);
+    if (!this._data) return;
+    this._showCaptions();
+    this._drawing.invalidate(this._panels.curves);
   }
 
   _makeToolbar() {
@@ -96,14 +98,19 @@ class SweepView {
     this._parameters = labelledSelect("Parameter", (parameter) => change({ parameter }));
     this._against = segmented("Against", [["trials", "Trials"], ["time", "Time"]], (against) => change({ against }));
     const figure = (draw) => () => draw(this._data, this._view());
-    const panel = (name, title, draw, controls = []) => new Panel(name, title, figure(draw), { controls, connect: choosePoint });
+    const onNoWebgl = () => {
+      this._hasWebgl = false;
+      this._redraw();
+    };
+    const usual = { connect: choosePoint, onNoWebgl };
+    const panel = (name, title, draw, controls = []) => new Panel(name, title, figure(draw), { ...usual, controls });
     this._panels = {
-      parallel: new Panel("parallel", "Parallel coordinates", () => this._parallel(), { isWide: true, connect: (plot) => this._followLines(plot) }),
+      parallel: new Panel("parallel", "Parallel coordinates", () => this._parallel(), { ...usual, isWide: true, connect: (plot) => this._followLines(plot) }),
       best: panel("best", "Best so far", bestSoFar, [this._against.node]),
-      curves: new Panel("curves", "Curves", () => curves(this._data, this._histories, this._view()), { controls: [this._keys.node], connect: choosePoint }),
+      curves: new Panel("curves", "Curves", () => this._curves(), { ...usual, controls: [this._keys.node] }),
       importance: new Panel("importance", "Importance of parameters", figure(importance)),
       scatter: panel("scatter", "Metric by parameter", scatter, [this._parameters.node]),
-      timeline: new Panel("timeline", "Agents", figure(timeline), { isWide: true, connect: choosePoint }),
+      timeline: new Panel("timeline", "Agents", figure(timeline), { ...usual, isWide: true }),
     };
     this._drawing = new Drawing(plotly);
     for (const made of Object.values(this._panels)) this._drawing.add(made);
@@ -169,6 +176,10 @@ class SweepView {
     this._legend.replaceChildren(element("span", {}, worst), bar, element("span", {}, `${formatNumber(scale.best)} best`));
   }
 
+  _curves() {
+    return this._histories ? curves(this._data, this._histories, this._view()) : { empty: "Loading …" };
+  }
+
   _parallel() {
     if (!this._hasWebgl) return { empty: NO_WEBGL };
     const figure = parallelCoordinates(this._data, this._view());
@@ -216,7 +227,7 @@ class SweepView {
 
   _showCaptions() {
     const data = this._data;
-    const { parallel, importance: importances, curves: lines } = this._panels;
+    const { parallel, importance: importances, curves: lines, timeline: agents } = this._panels;
     parallel.caption.hidden = !this._hasWebgl || this._lines.runs.length === 0;
     if (this._within === null) parallel.caption.replaceChildren(MARK_HINT);
     else {
@@ -229,9 +240,12 @@ class SweepView {
     }
     importances.caption.hidden = data.importance.length === 0;
     importances.caption.textContent = `By ${data.importance_by}, with the sign of the correlation.`;
-    const missing = data.runs.id.length - this._histories.runs.length;
-    lines.caption.hidden = missing <= 0 || this._histories.runs.length === 0;
-    lines.caption.textContent = `${counted(this._histories.runs.length, "run")} of ${formatNumber(data.runs.id.length)} have logged it, or fit in here.`;
+    const states = timelineStates(data);
+    agents.caption.hidden = states.length === 0;
+    agents.caption.replaceChildren(element("span.states", {}, ...states.map((state) => stateBadge(state))));
+    const drawn = this._histories?.runs.length ?? 0;
+    lines.caption.hidden = drawn === 0 || drawn >= data.runs.id.length;
+    lines.caption.textContent = `Of ${counted(drawn, "run")} out of ${formatNumber(data.runs.id.length)}.`;
   }
 }
 
