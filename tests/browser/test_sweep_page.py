@@ -307,8 +307,8 @@ def test_a_stricter_security_policy_is_as_if_webgl_were_missing(page: Page) -> N
 
 def test_charts_offer_no_button_that_sends_them_away(page: Page) -> None:
     script = """
-        const matchMedia = window.matchMedia.bind(window);
-        window.matchMedia = (query) => (query.includes("hover") ? {matches: false} : matchMedia(query));
+        const real = window.matchMedia.bind(window);
+        window.matchMedia = (query) => (query.includes("hover") ? {matches: false} : real(query));
     """
     with page.beginning_with(script):
         page.open()
