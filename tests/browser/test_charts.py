@@ -147,6 +147,7 @@ def test_the_timeline_shows_idle_gaps_deaths_and_hand_overs(page: Page) -> None:
     made = figure(page, "timeline", data, now_s=BEGAN_AT + 100)["data"]
     traces = {trace.get("name", "life"): trace for trace in made}
     assert set(traces) == {"life", "lost", "handed over", "running", "agent died"}
+    assert traces["life"]["x"] == [50_000, 100_000]
     assert traces["lost"]["x"] == [40_000]
     assert traces["running"]["x"] == [40_000]
     assert (traces["running"]["y"], traces["agent died"]["y"]) == ([1], [0])

@@ -49,7 +49,9 @@ def test_the_modules_are_one_script_without_their_imports_and_exports() -> None:
     for name, text in texts.items():
         seen = modules()[: modules().index(name)]
         assert set(_IMPORTED.findall(text)) <= set(seen), f"{name} imports what comes after it"
-        assert not re.search(r"^import [^;]*\n[^;]*;|^export (?!\{)|^import .* as |</script|<!--", text, re.MULTILINE), name
+        assert not re.search(
+            r"^import [^;]*\n[^;]*;|^export (?!\{)|^import .* as |</script|<!--", text, re.MULTILINE
+        ), name
 
 
 def test_a_report_shows_the_same_as_the_page_without_a_server(page: Page, tmp_path: Path) -> None:

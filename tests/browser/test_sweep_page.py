@@ -89,10 +89,10 @@ def test_a_sweep_without_a_metric_says_so(page: Page) -> None:
 @pytest.mark.parametrize(
     ("state", "offered"),
     [
-        ("RUNNING", ["Pause", "Stop", "Cancel", "Retry 2 failed trials"]),
-        ("PAUSED", ["Resume", "Stop", "Cancel", "Retry 2 failed trials"]),
-        ("FINISHED", ["Retry 2 failed trials"]),
-        ("CANCELED", ["Retry 2 failed trials"]),
+        ("RUNNING", ["Pause", "Stop", "Cancel", "Retry 2 trials"]),
+        ("PAUSED", ["Resume", "Stop", "Cancel", "Retry 2 trials"]),
+        ("FINISHED", ["Retry 2 trials"]),
+        ("CANCELED", ["Retry 2 trials"]),
     ],
 )
 def test_only_what_is_possible_is_offered(page: Page, state: str, offered: list[str]) -> None:

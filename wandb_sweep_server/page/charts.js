@@ -56,8 +56,11 @@ function describeRun(data, index, view) {
 
 function metricAxis(axis, view, values) {
   axis.title.text = plotText(view.metric, 40);
-  axis.type = view.scale === "log" && canBeLog(values) ? "log" : "linear";
-  return axis;
+  if (view.scale !== "log" || !canBeLog(values)) return;
+  const numbers = values.filter((value) => typeof value === "number");
+  const decades = Math.log10(numbers.reduce((a, b) => Math.max(a, b)) / numbers.reduce((a, b) => Math.min(a, b)));
+  // Over few decades their 2 and 5 are ticks too.
+  Object.assign(axis, { type: "log", tickformat: "~g", dtick: decades < 2.5 ? "D2" : Math.ceil(decades / 6) });
 }
 
 /** Points of runs, coloured by how good they are; runs: indices. */

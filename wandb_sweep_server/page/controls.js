@@ -5,6 +5,7 @@ import { LIVE_STATES, stateCounts } from "./facts.js";
 import { counted } from "./format.js";
 
 const OPEN_STATES = ["PENDING", "RUNNING", "PAUSED"];
+const RETRIED_STATES = ["failed", "crashed", "killed"];
 const CONFIRMATIONS = {
   stop: {
     title: "Stop this sweep?", text: "No further trial begins. Trials that run now go on to their end.", yes: "Stop the sweep", no: "Let it go on",
@@ -54,12 +55,12 @@ class Controls {
     const counts = stateCounts(data);
     const isOpen = OPEN_STATES.includes(state);
     const isLive = LIVE_STATES.some((live) => counts[live]);
-    const lost = (counts.failed ?? 0) + (counts.crashed ?? 0);
+    const lost = RETRIED_STATES.reduce((sum, retried) => sum + (counts[retried] ?? 0), 0);
     const offered = [
       ...(state === "PAUSED" ? [["resume", "Resume"]] : isOpen ? [["pause", "Pause"]] : []),
       ...(isOpen ? [["stop", "Stop"]] : []),
       ...(isOpen || (isLive && state !== "CANCELED") ? [["cancel", "Cancel"]] : []),
-      ...(lost > 0 ? [["retry", `Retry ${counted(lost, "failed trial")}`]] : []),
+      ...(lost > 0 ? [["retry", `Retry ${counted(lost, "trial")}`]] : []),
     ];
     const shown = JSON.stringify(offered);
     if (shown === this._shown) return;
@@ -72,13 +73,14 @@ class Controls {
 
   /** @returns {HTMLElement[]} what can be done with a run */
   ofRun(id, state) {
-    if (!["failed", "crashed", "killed", "preempted"].includes(state)) return [];
+    if (!RETRIED_STATES.includes(state)) return [];
     return [element("button", { type: "button", onclick: () => this._act("retry", { runs: [id] }) }, "Run again")];
   }
 
   _button(action, text) {
     const tag = action in CONFIRMATIONS ? "button.danger" : "button";
-    return element(tag, { type: "button", data: { action }, onclick: () => this._act(action, {}) }, text);
+    const title = action === "retry" ? `Those that are ${RETRIED_STATES.join(", ")} are offered again, under their run ids` : "";
+    return element(tag, { type: "button", title, data: { action }, onclick: () => this._act(action, {}) }, text);
   }
 
   async _act(action, body) {

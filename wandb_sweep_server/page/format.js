@@ -1,6 +1,8 @@
 // Numbers, times and values as people read them. Pure.
 
 const MISSING = "–";
+// Made once: that takes longer than to format with it.
+const GROUPED = new Intl.NumberFormat("en-US", { maximumFractionDigits: 8 });
 
 /**
  * A number with five significant digits at most.
@@ -11,8 +13,8 @@ function formatNumber(value) {
   if (typeof value !== "number" || !Number.isFinite(value)) return MISSING;
   if (value === 0) return "0";
   const size = Math.abs(value);
-  if (Number.isInteger(value) && size < 1e15) return value.toLocaleString("en-US");
-  if (size >= 1e-4 && size < 1e6) return Number(value.toPrecision(5)).toLocaleString("en-US", { maximumFractionDigits: 8 });
+  if (Number.isInteger(value) && size < 1e15) return GROUPED.format(value);
+  if (size >= 1e-4 && size < 1e6) return GROUPED.format(Number(value.toPrecision(5)));
   return String(Number(value.toPrecision(4)).toExponential()).replace("e+", "e");
 }
 
@@ -100,6 +102,7 @@ function counted(count, noun) {
  * @returns {string}
  */
 function shortened(text, length) {
+  if (text.length <= length) return text;
   // By code points: half of a surrogate pair is no text.
   const characters = Array.from(text.slice(0, 2 * length + 2));
   return characters.length > length ? `${characters.slice(0, length - 1).join("")}…` : text;
@@ -113,7 +116,7 @@ function shortened(text, length) {
  */
 function plotText(value, length = 60) {
   const text = shortened(formatValue(value), length);
-  return text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+  return /[&<>]/.test(text) ? text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;") : text;
 }
 
 /**

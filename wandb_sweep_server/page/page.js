@@ -49,7 +49,7 @@ function begin() {
   const notices = new Notices(document.getElementById("notices"));
   const [entity, project, kind, name] = location.pathname.split("/").filter(Boolean);
   if (kind !== undefined) showTrail(entity, project);
-  if (kind === "sweeps") new SweepPage(main, { entity, project, id: name }, loadPlotly(), notices).start();
+  if (kind === "sweeps") new SweepPage(main, { entity, project, id: name }, loadPlotly, notices).start();
   else if (kind === "runs") new RunPage(main, { entity, project, run: name }, notices).start();
   else new HomePage(main, entity === undefined ? null : { entity, project }, notices).start();
 }

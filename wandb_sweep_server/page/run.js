@@ -83,9 +83,12 @@ class RunPage {
     this._reason.hidden = !run.reason;
     const fact = (title, ...children) => element("div", {}, element("dt", {}, title), element("dd", {}, ...children));
     const back = run.sweep ? [fact("sweep", element("a", { href: `${this._sweeps}/${encodeURIComponent(run.sweep)}#run=${encodeURIComponent(this._run)}` }, run.sweep))] : [];
+    const tags = run.tags?.length > 0 ? run.tags.join(", ") : null;
+    const others = [["exit code", run.exit_code], ["tags", tags], ["commit", run.commit], ["notes", run.notes]]
+      .filter(([, value]) => value !== null && value !== undefined);
     this._facts.replaceChildren(...back, fact("run", this._run), fact("duration", formatDuration(run.duration_s)),
       fact("began", formatTime(run.began_at)), fact("ended", formatTime(run.ended_at)), fact("host", formatValue(run.host)),
-      fact("agent", formatValue(run.agent)));
+      fact("agent", formatValue(run.agent)), ...others.map(([name, value]) => fact(name, formatValue(value))));
     this._config.replaceChildren(valueTable(config, "The run has no config."));
     this._summary.replaceChildren(valueTable(summary, "The run has no summary yet."));
     this._list.replaceChildren(this._fileList(files));

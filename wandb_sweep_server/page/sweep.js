@@ -8,21 +8,26 @@ import { Refresher, Stream, applyChange } from "./live.js";
 import { Place } from "./place.js";
 import { SweepView } from "./view.js";
 
-// Points of curves in all: more are no better to look at.
-const MOST_POINTS = 100_000;
+// Of a curve; of very many curves the server gives fewer.
+const POINTS = 200;
 const TICK_S = 10;
 const HISTORY_PAUSE_S = 5;
 const IMPORTANCE_PAUSE_S = 15;
+
+/** Resolves once what is in the document now can be seen: Plotly keeps the browser busy while it is read. */
+function afterNextFrame() {
+  return new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
+}
 
 /** Shows the sweep that a path names, and follows it. */
 class SweepPage {
   /**
    * @param {HTMLElement} root is filled
    * @param {{entity: string, project: string, id: string}} names as in the path, percent-encoded
-   * @param {Promise<object>} plotly
+   * @param {function(): Promise<object>} loadPlotly
    * @param {{show: function(string, string): void, hide: function(string): void}} notices
    */
-  constructor(root, { entity, project, id }, plotly, notices) {
+  constructor(root, { entity, project, id }, loadPlotly, notices) {
     const data = `/page/data/${entity}/${project}`;
     const page = (run) => `/${entity}/${project}/runs/${encodeURIComponent(run)}`;
     this._base = `${data}/sweeps/${id}`;
@@ -41,7 +46,7 @@ class SweepPage {
     );
     this._body = body;
     this._makeView = () => new SweepView(body, {
-      place: this._place, plotly, links: (run) => ({ page: page(run), log: `${page(run)}#log` }),
+      place: this._place, plotly: afterNextFrame().then(loadPlotly), links: (run) => ({ page: page(run), log: `${page(run)}#log` }),
       actions: (run, state) => this._controls.ofRun(run, state),
     });
     this._histories = new Refresher(() => this._loadHistories(), HISTORY_PAUSE_S);
@@ -106,8 +111,7 @@ class SweepPage {
         this._view.showHistories({ key: this._data.sweep.metric?.name ?? "", runs: [] }, []);
         return;
       }
-      const points = Math.min(200, Math.max(10, Math.floor(MOST_POINTS / Math.max(1, runCount(this._data)))));
-      this._view.showHistories(await getJson(`${this._base}/history?key=${encodeURIComponent(wanted)}&points=${points}`), keys);
+      this._view.showHistories(await getJson(`${this._base}/history?key=${encodeURIComponent(wanted)}&points=${POINTS}`), keys);
       this._notices.hide("curves");
     } catch (error) {
       this._notices.show("curves", `Curves can't be loaded: ${error.message}`);

@@ -9,12 +9,9 @@ function timeline(data, view) {
   if (data.agents.length === 0) return emptyFigure("No agent has begun yet.");
   const indexOf = new Map(data.runs.id.map((id, index) => [id, index]));
   const until = (end) => end ?? view.now_s;
-  const lives = { x: [], y: [] };
   const deaths = { x: [], y: [], text: [] };
   const byEnd = new Map();
   data.agents.forEach((agent, row) => {
-    lives.x.push(plotTime(agent.began_at), plotTime(until(agent.ended_at)), null);
-    lives.y.push(row, row, null);
     if (agent.ended === "died") {
       deaths.x.push(plotTime(until(agent.ended_at)));
       deaths.y.push(row);
@@ -59,8 +56,11 @@ function timeline(data, view) {
     range: [rows - 0.4, -0.6], fixedrange: rows < 12, gridcolor: "rgba(0,0,0,0)", tickvals: ticks,
     ticktext: ticks.map((row) => plotText(data.agents[row].name, 18)),
   });
+  // Below the trials: what is seen of it is idle.
   const life = {
-    type: "scatter", mode: "lines", ...lives, hoverinfo: "skip", line: { color: view.theme.faint, width: 2 },
+    type: "bar", orientation: "h", y: data.agents.map((_, row) => row), base: data.agents.map((agent) => plotTime(agent.began_at)),
+    x: data.agents.map((agent) => Math.max(0, until(agent.ended_at) - agent.began_at) * 1000), width: 0.1, hoverinfo: "skip",
+    marker: { color: view.theme.faint },
   };
   const death = {
     type: "scatter", mode: "markers", ...deaths, name: "agent died", hovertemplate: "%{text}<extra></extra>",

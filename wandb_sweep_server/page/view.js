@@ -245,7 +245,7 @@ class SweepView {
     agents.caption.replaceChildren(element("span.states", {}, ...states.map((state) => stateBadge(state))));
     const drawn = this._histories?.runs.length ?? 0;
     lines.caption.hidden = drawn === 0 || drawn >= data.runs.id.length;
-    lines.caption.textContent = `Of ${counted(drawn, "run")} out of ${formatNumber(data.runs.id.length)}.`;
+    lines.caption.textContent = `Curves of ${formatNumber(drawn)} of ${counted(data.runs.id.length, "run")}.`;
   }
 }
 
