@@ -49,7 +49,8 @@ def test_an_empty_list_says_how_to_begin(page: Page) -> None:
 def test_a_run_s_page_shows_config_summary_log_and_files(page: Page) -> None:
     page.server.run = {
         "run": {"name": "trial-1", "state": "failed", "reason": "ValueError: no", "duration_s": 75, "began_at": 1.7e9,
-                "ended_at": 1.7e9 + 75, "host": "node1", "agent": "agent-1", "sweep": "ab12cd34", "exit_code": 1, "tags": ["a", "b"], "notes": None},
+                "ended_at": 1.7e9 + 75, "host": "node1", "agent": "agent-1", "sweep": "ab12cd34",
+                "exit_code": 1, "tags": ["a", "b"], "notes": None},
         "config": {"lr": 0.01, "model": {"name": "cnn", "layers": [1, 2]}, "empty": {}},
         "summary": {"loss": 0.123456789},
         "files": [{"name": "out/trial.log", "size_bytes": 2048}],

@@ -56,6 +56,7 @@ function describeRun(data, index, view) {
 
 function metricAxis(axis, view, values) {
   axis.title.text = plotText(view.metric, 40);
+  axis.type = "linear";
   if (view.scale !== "log" || !canBeLog(values)) return;
   const numbers = values.filter((value) => typeof value === "number");
   const decades = Math.log10(numbers.reduce((a, b) => Math.max(a, b)) / numbers.reduce((a, b) => Math.min(a, b)));
