@@ -30,8 +30,9 @@ def test_cards_say_what_the_data_says(page: Page) -> None:
         *("finished", "24", "running", "2", "killed", "1", "crashed", "1", "failed", "1", "pending", "1")
     ]
     assert "left at this pace" in page.text("[data-card=progress]")
-    typical_s = statistics.median(data["runs"]["duration_s"][:24])
-    assert f"{int(typical_s // 60)} min {round(typical_s) % 60} s per trial" in page.text("[data-card=time]")
+    typical_s = round(statistics.median(data["runs"]["duration_s"][:24]))
+    typical = page.call("format.js", "formatDuration", typical_s)
+    assert f"{typical} per trial, median" in page.text("[data-card=time]")
     assert page.text("[data-card=agents] .big") == "4 at work"
     assert "on 3 hosts" in page.text("[data-card=agents]")
     assert page.text(".title h1") == "digits"

@@ -38,11 +38,14 @@ function formatDuration(duration_s) {
   if (duration_s < 10) return `${Math.max(0, duration_s).toFixed(1)} s`;
   const whole = Math.round(duration_s);
   if (whole < 60) return `${whole} s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  if (whole < 3600) return inTwoUnits(whole, 60, "min", "s");
   const minutes = Math.round(whole / 60);
-  if (minutes < 24 * 60) return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
-  const hours = Math.round(minutes / 60);
-  return `${Math.floor(hours / 24)} d ${hours % 24} h`;
+  return minutes < 24 * 60 ? inTwoUnits(minutes, 60, "h", "min") : inTwoUnits(Math.round(minutes / 60), 24, "d", "h");
+}
+
+function inTwoUnits(count, size, large, small) {
+  const rest = count % size;
+  return `${Math.floor(count / size)} ${large}${rest ? ` ${rest} ${small}` : ""}`;
 }
 
 const TIME_FORMAT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });

@@ -9,13 +9,18 @@ const DRAWN_AHEAD = "400px";
 // Charts that follow the data take at most this share of the time.
 const LIVE_SHARE = 0.2;
 
+// Smoother lines are four times the work, most of it in the processor where there is no graphics card.
+const MANY_LINES = 1000;
+
 /** What Plotly is told beside a figure. Where nothing can hover, its buttons would always cover a part of the chart. */
 function plotlyConfig({ data }) {
+  const lines = data[0].type === "parcoords" ? data[0].line.color : [];
   const isTouch = matchMedia("(hover: none)").matches;
   return {
     displaylogo: false,
     displayModeBar: isTouch ? false : "hover",
     modeBarButtons: [data[0].type === "parcoords" ? BUTTONS_WITHOUT_AXES : BUTTONS],
+    plotGlPixelRatio: lines.length > MANY_LINES ? Math.max(1, window.devicePixelRatio) : 2,
     plotlyServerURL: "",
     responsive: true,
     showSendToCloud: false,
