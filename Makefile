@@ -41,7 +41,7 @@ example: $(EXAMPLE_INSTALLED) ## sweep 24 configurations of example_app on this 
 		hydra.sweeper.server=local "hydra.sweep.dir='$(OUTPUT_DIR)'"
 	@echo "Output directory: $(OUTPUT_DIR)"
 
-test: lint types sdk-venvs ## lint, check types, run the tests, and see whether the benchmarks run
+test: lint types sdk-venvs browser ## lint, check types, run the tests, and see whether the benchmarks run
 	@# The tests on clusters mostly wait, and so do benchmarks; side by side with the others they cost little time.
 	@$(MAKE) --no-print-directory -j4 --output-sync=target test-here test-cluster-0 test-cluster-1 bench-quick
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
-import plotly.offline
-
+from hydra_plugins.hydra_wandb_sweeper._report_html import plotly_script, render
 from tests.browser.conftest import Page
 from tests.browser.stand_in import PAGE
 from tests.browser.sweeps import histories, run_id, sweep_data
 
 _IMPORTED = re.compile(r'^import .*"\./(.+)";$', re.MULTILINE)
-_LINES = re.compile(r"^(?:import|export) .*\n", re.MULTILINE)
 _DECLARED = re.compile(r"^(?:async )?(?:function|class|const|let) (\w+)", re.MULTILINE)
 CHARTS = ("parallel", "best", "curves", "importance", "scatter", "timeline")
-_POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:"
 
 
 def modules() -> list[str]:
@@ -25,21 +21,13 @@ def modules() -> list[str]:
     return [*_IMPORTED.findall((PAGE / "report.js").read_text()), "report.js"]
 
 
-def report(data: dict[str, Any], curves: Any) -> str:
-    """A report, as hydra-sweep writes it."""
-    script = "\n".join(_LINES.sub("", (PAGE / name).read_text()) for name in modules())
-    held = {"sweep-data": data, "histories": curves}
-    texts = {name: json.dumps(value).replace("<", "\\u003c") for name, value in held.items()}
-    return "\n".join(
-        [
-            '<!doctype html><html lang="en"><head><meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-            f'<link rel="icon" href="data:,"><style>{(PAGE / "page.css").read_text()}</style></head><body>',
-            *(f'<script type="application/json" id="{name}">{text}</script>' for name, text in texts.items()),
-            f"<script>{plotly.offline.get_plotlyjs()}</script>",
-            f"<script>{script}\ndrawReport(document);</script></body></html>",
-        ]
-    )
+def open_report(page: Page, directory: Path, data: dict[str, Any], curves: list[dict[str, Any]]) -> None:
+    """Open a report of that data, as a file."""
+    file = directory / "report.html"
+    file.write_text(render(data, curves, ["A note."], plotly_script()))
+    page.driver.get(file.as_uri())
+    page.wait("document.querySelector('h1') !== null")
+    page.see_all()
 
 
 def test_the_modules_are_one_script_without_their_imports_and_exports() -> None:
@@ -56,14 +44,12 @@ def test_the_modules_are_one_script_without_their_imports_and_exports() -> None:
 
 def test_a_report_shows_the_same_as_the_page_without_a_server(page: Page, tmp_path: Path) -> None:
     data = sweep_data(24, states=("failed",), state="FINISHED", url="https://example.org/sweep")
-    file = tmp_path / "report.html"
-    file.write_text(report(data, [histories(data), histories(data, "accuracy")]))
-    page.driver.get(file.as_uri())
-    page.wait("document.querySelector('h1') !== null")
-    page.see_all()
+    open_report(page, tmp_path, data, [histories(data), histories(data, "accuracy")])
+    assert page.text(".notice") == "A note."
     assert page.text("h1") == "digits"
     assert page.find("main > p a").get_attribute("href") == "https://example.org/sweep"
     assert [page.drawn(panel) for panel in CHARTS] == [1] * len(CHARTS)
+    assert page.colour_count("parallel") > 50
     losses = [loss for loss in data["runs"]["metrics"]["loss"] if loss is not None]
     assert float(page.text("[data-card=best] .big")) == round(min(losses), 5)
     assert len(page.texts(".runs tbody tr")) == 24
@@ -80,10 +66,7 @@ def test_a_report_shows_the_same_as_the_page_without_a_server(page: Page, tmp_pa
 
 
 def test_a_report_without_curves_says_so(page: Page, tmp_path: Path) -> None:
-    file = tmp_path / "report.html"
-    file.write_text(report(sweep_data(4, state="FINISHED"), None))
-    page.driver.get(file.as_uri())
-    page.see_all()
+    open_report(page, tmp_path, sweep_data(4, state="FINISHED"), [])
     assert page.text("[data-panel=curves] .empty").startswith("No trial has logged")
 
 
