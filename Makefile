@@ -29,7 +29,7 @@ export NETRC := /dev/null
 
 .DEFAULT_GOAL := help
 .PHONY: help example test test-here test-cluster test-cluster-0 test-cluster-1 lint format types pictures docs wheel \
-	install sdk-venvs bench bench-quick bench-venvs clean
+	install sdk-venvs browser bench bench-quick bench-venvs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,11 +41,11 @@ example: $(EXAMPLE_INSTALLED) ## sweep 24 configurations of example_app on this 
 		hydra.sweeper.server=local "hydra.sweep.dir='$(OUTPUT_DIR)'"
 	@echo "Output directory: $(OUTPUT_DIR)"
 
-test: lint types sdk-venvs ## lint, check types, run the tests, and see whether the benchmarks run
+test: lint types sdk-venvs browser ## lint, check types, run the tests, and see whether the benchmarks run
 	@# The tests on clusters mostly wait, and so do benchmarks; side by side with the others they cost little time.
 	@$(MAKE) --no-print-directory -j4 --output-sync=target test-here test-cluster-0 test-cluster-1 bench-quick
 
-test-here: $(TEST_INSTALLED) sdk-venvs ## only the tests that need no SLURM cluster
+test-here: $(TEST_INSTALLED) sdk-venvs browser ## only the tests that need no SLURM cluster
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/slurm
 
 test-cluster: test-cluster-0 test-cluster-1 ## only the tests on SLURM clusters, which are brought up for them
@@ -93,6 +93,9 @@ wheel: $(TEST_INSTALLED) ## build an sdist, and a wheel from it, into dist/
 install: $(TEST_INSTALLED) ## only install what the targets above need
 
 sdk-venvs: $(SDK_VENVS:%=%/$(SDK_STAMP)) ## only install the older versions of W&B's SDK that the tests use
+
+browser: $(TEST_INSTALLED) ## only install the browser that tests of web pages use
+	@$(BIN)/python -m tests.browser.chromium
 
 clean: ## remove all environments, built packages and caches
 	rm -rf $(VENV) $(SDK_VENVS) $(BENCH_VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

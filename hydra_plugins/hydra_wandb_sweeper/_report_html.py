@@ -61,8 +61,8 @@ def render(data: Mapping[str, Any], histories: Sequence[Mapping[str, Any]], note
 def _policy(scripts: Sequence[str]) -> str:
     hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
-    # Plotly writes styles into the page, makes images of its plots, and draws parallel coordinates by functions that
-    # it makes of texts of its own.
+    # Plotly writes styles into the page, and makes images of its plots; what it draws with WebGL makes functions of
+    # texts.
     return (
         f"default-src 'none'; script-src {allowed} 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:; "
         "base-uri 'none'; form-action 'none'"

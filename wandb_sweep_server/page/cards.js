@@ -1,0 +1,113 @@
+// What stands on top of a sweep's page: the best trial, progress, time, agents; and the run that was chosen.
+import { element, stateBadge } from "./dom.js";
+import { LIVE_STATES, bestRun, durationOf, goalOf, median, metricValues, placeOf, remainingTime, runCount, stateCounts, timeSpan } from "./facts.js";
+import { counted, formatDuration, formatNumber, formatTime, formatValue } from "./format.js";
+
+const MOST_PARAMETERS = 8;
+const STATE_ORDER = ["finished", "running", "preempting", "preempted", "killed", "crashed", "failed", "pending"];
+
+function card(name, title, ...children) {
+  return element("section.card", { data: { card: name } }, element("h2", {}, title), ...children);
+}
+
+/** Parameters of a run as name and value. */
+function parameterList(data, index, most) {
+  const parameters = data.parameters.slice(0, most);
+  const items = parameters.map(({ name }) => element("span.parameter", {},
+    element("span.quiet", {}, name), " ", formatValue(data.runs.parameters[name]?.[index])));
+  if (data.parameters.length > most) items.push(element("span.quiet", {}, `and ${data.parameters.length - most} more`));
+  return element("p.parameters", {}, ...items);
+}
+
+function bestCard(data, view, choose) {
+  const best = bestRun(data, view.metric, view.goal);
+  if (best === null) {
+    const sentence = !view.metric ? "The sweep names no metric."
+      : metricValues(data, view.metric).some((value) => value !== null) ? "No trial with the metric has finished yet."
+        : `No trial has a metric '${view.metric}' yet.`;
+    return card("best", "Best", element("p.big", {}, "–"), element("p.quiet", {}, sentence));
+  }
+  const id = data.runs.id[best];
+  const value = data.runs.metrics[view.metric][best];
+  const goal = goalOf(data, view.metric) ? view.goal : `${view.goal === "maximize" ? "highest" : "lowest"}`;
+  return card("best", "Best",
+    element("p.big", { title: String(value) }, formatNumber(value)),
+    element("p", {}, element("span.quiet", {}, `${view.metric}, ${goal}: `),
+      element("button.link", { type: "button", data: { focus: "best" }, onclick: () => choose(id) }, data.runs.name[best] || id)),
+    parameterList(data, best, MOST_PARAMETERS));
+}
+
+function progressCard(data, view) {
+  const counts = stateCounts(data);
+  const total = Math.max(data.sweep.expected ?? 0, runCount(data));
+  const ended = runCount(data) - LIVE_STATES.reduce((sum, state) => sum + (counts[state] ?? 0), 0);
+  const states = [...STATE_ORDER.filter((state) => counts[state]), ...Object.keys(counts).filter((s) => !STATE_ORDER.includes(s))];
+  const part = (state) => {
+    const bar = element("span.part", { data: { state } });
+    bar.style.flexGrow = counts[state];
+    return bar;
+  };
+  const rest = element("span.part");
+  rest.style.flexGrow = Math.max(0, total - runCount(data));
+  const remaining_s = remainingTime(data, view.now_s);
+  const label = data.sweep.expected ? `${formatNumber(ended)} of ${counted(total, "trial")} ended` : `${counted(ended, "trial")} ended`;
+  return card("progress", "Progress",
+    element("p.big", {}, formatNumber(ended), data.sweep.expected ? element("span.of", {}, ` / ${formatNumber(total)}`) : null),
+    element("div.bar", { role: "img", "aria-label": label }, ...states.map(part), rest),
+    element("p.counts", {}, ...states.map((state) => element("span", {}, stateBadge(state), ` ${formatNumber(counts[state])}`))),
+    remaining_s === null ? null : element("p.quiet", {}, `about ${formatDuration(remaining_s)} left at this pace`));
+}
+
+function timeCard(data, view) {
+  const span = timeSpan(data, view.now_s);
+  if (!span) return card("time", "Time", element("p.big", {}, "–"), element("p.quiet", {}, "No trial has begun yet."));
+  const finished = data.runs.duration_s.filter((_, index) => data.runs.state[index] === "finished");
+  const typical_s = median(finished);
+  return card("time", "Time",
+    element("p.big", {}, formatDuration(span.ended_s - span.began_s)),
+    element("p.quiet", {}, `since ${formatTime(span.began_s)}`),
+    typical_s === null ? null : element("p.quiet", {}, `${formatDuration(typical_s)} per trial, median`));
+}
+
+function agentsCard(data) {
+  const atWork = data.agents.filter((agent) => agent.ended === null).length;
+  const died = data.agents.filter((agent) => agent.ended === "died").length;
+  const hosts = new Set(data.agents.map((agent) => agent.host)).size;
+  return card("agents", "Agents",
+    element("p.big", {}, formatNumber(atWork), element("span.of", {}, " at work")),
+    element("p.quiet", {}, data.agents.length === 0 ? "No agent has begun yet." : `${formatNumber(data.agents.length)} in all, on ${counted(hosts, "host")}`),
+    died === 0 ? null : element("p.warning", {}, `${formatNumber(died)} died`));
+}
+
+/** The four cards on top of the page. choose: is told of a run's id. */
+function summaryCards(data, view, choose) {
+  return [bestCard(data, view, choose), progressCard(data, view), timeCard(data, view), agentsCard(data)];
+}
+
+/**
+ * The run that was chosen.
+ * @param {{page: string, log: string}|null} links addresses of its page and log
+ * @param {HTMLElement[]} actions what can be done with it
+ * @returns {HTMLElement[]} what its section holds
+ */
+function chosenRun(data, index, view, links, actions, close) {
+  const { runs } = data;
+  const value = view.metric ? metricValues(data, view.metric)[index] : null;
+  const place = view.metric ? placeOf(data, view.metric, view.goal, index) : null;
+  const facts = [
+    ...(view.metric ? [[view.metric, formatNumber(value)]] : []),
+    ...(place ? [["place", `${formatNumber(place.place)} of ${formatNumber(place.of)}`]] : []),
+    ["duration", formatDuration(durationOf(data, index, view.now_s))], ["began", formatTime(runs.began_at[index])],
+    ["host", formatValue(runs.host[index])], ["agent", formatValue(runs.agent[index])],
+    ...data.parameters.map(({ name }) => [name, formatValue(runs.parameters[name]?.[index])]),
+  ];
+  return [
+    element("header", {}, element("h2", {}, runs.name[index] || runs.id[index]), stateBadge(runs.state[index]),
+      ...(links ? [element("a", { href: links.page }, "config and files"), element("a", { href: links.log }, "log")] : []), ...actions,
+      element("button", { type: "button", onclick: close, "aria-label": "Let go of this run" }, "Close")),
+    runs.reason[index] ? element("p.warning", {}, runs.reason[index]) : null,
+    element("dl.facts", {}, ...facts.map(([name, text]) => element("div", {}, element("dt", {}, name), element("dd", {}, text)))),
+  ].filter(Boolean);
+}
+
+export { chosenRun, summaryCards };
