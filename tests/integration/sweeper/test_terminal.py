@@ -14,7 +14,9 @@ import pytest
 
 from tests.integration.sweeper.conftest import Project
 from tests.integration.sweeper.test_command import LAUNCHERS, begun, go
+from tests.integration.sweeper.test_failures import events
 from tests.terminal import TerminalProcess, in_terminal
+from tests.waiting import wait_for
 
 # Trials wait for a file of their x, and write wherever a program can.
 APP = """
@@ -140,7 +142,9 @@ def test_a_supervisor_that_is_told_to_end_leaves_the_terminal_as_it_was(gated: P
         process.read_until(lambda p: shows(p, "0/3 ended", "2 running"), "the display")
         os.kill(process.pid, signal.SIGTERM)
         assert process.wait() == 143, process.screen.text()
-        go(gated, "all")  # its agents go on
+    go(gated, "all")  # its agents go on
+    agents = [e["pid"] for e in events(gated.directory / "sweep") if e["event"] == "agent_started"]
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in agents), "its agents have ended")
     assert_untorn(process, gated)
 
 
