@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 from tests.unit.server.asgi import App
 from tests.unit.server.pages import QUICK, Listener, data_path, finish_trial
 from tests.unit.server.support import Server
-from wandb_sweep_server.pages.events import Pace
+from wandb_sweep_server.pages.events import Pace, Streams
 from wandb_sweep_server.records import Agent, Sweep
 
 
@@ -257,3 +259,14 @@ def test_an_open_page_is_no_activity(watched: Watched) -> None:
     assert watched.app.activity.idle_s == 100.0
     watched.app.ask("GET", f"/local/p/sweeps/{watched.sweep.name}")
     assert watched.app.activity.idle_s == 0.0
+
+
+def test_a_page_that_cannot_be_told_what_has_changed_is_let_go(caplog: pytest.LogCaptureFixture) -> None:
+    async def read(_: int | None) -> dict[str, Any] | None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def follow() -> list[bytes]:
+        return [event async for event in Streams(QUICK).follow(1, None, read)]
+
+    assert [event.partition(b":")[0] for event in asyncio.run(follow())] == [b"retry"]
+    assert "a page isn't told what has changed: [Errno 28] No space left on device" in caplog.text

@@ -7,16 +7,31 @@ import json
 import stat
 import webbrowser
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from click.testing import CliRunner
 
+from hydra_plugins.hydra_wandb_sweeper._cli import main
 from hydra_plugins.hydra_wandb_sweeper._client import SweepRef
-from hydra_plugins.hydra_wandb_sweeper._open_page import Page, has_screen, page_of, page_path, show, tell_terminal
+from hydra_plugins.hydra_wandb_sweeper._errors import SweepError
+from hydra_plugins.hydra_wandb_sweeper._ledger import Ledger
+from hydra_plugins.hydra_wandb_sweeper._open_page import (
+    Page,
+    has_screen,
+    page_of,
+    page_of_directory,
+    page_path,
+    show,
+    tell_terminal,
+)
 from hydra_plugins.hydra_wandb_sweeper._server import ServerRef
+from hydra_plugins.hydra_wandb_sweeper._watch import Watch
 from tests.unit.sweeper.test_client import Answer, ScriptedServer
+from tests.unit.sweeper.test_ledger import RECORD
 
 SWEEP = SweepRef("me", "my project", "ab12")
 LINK = "http://127.0.0.1:1/page/login?token=secret&next=%2Fme"
@@ -139,3 +154,27 @@ def test_an_address_that_is_no_secret_is_given_as_it_is(opened: list[str]) -> No
 )
 def test_a_browser_is_opened_where_somebody_sees_it(environ: dict[str, str], platform: str, has: bool) -> None:
     assert has_screen(environ, platform) == has
+
+
+def test_where_no_browser_is_the_address_is_for_the_user_to_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(webbrowser, "open", lambda url: False)  # as where none is installed
+    at_wandb = replace(RECORD, server=ServerRef("wandb", "https://api.wandb.ai"), url="https://wandb.ai/me/proj")
+    Ledger.create(tmp_path, at_wandb, "supervisor")
+    done = CliRunner().invoke(main, ["open", str(tmp_path)])
+    assert done.output.splitlines() == [at_wandb.url, "No browser was found; open the address yourself."]
+
+
+def test_a_sweep_that_is_worked_on_gets_no_second_server(tmp_path: Path) -> None:
+    ledger = Ledger.create(
+        tmp_path / "sweep", replace(RECORD, server=ServerRef("local", str(tmp_path))), "supervisor"
+    )
+    watch = Watch(ledger.root)
+    assert watch.keep()
+    try:
+        with pytest.raises(SweepError, match=r"is away for now\. Try again in a moment"):
+            page_of_directory(ledger.directory)
+    finally:
+        watch.leave()
