@@ -17,6 +17,8 @@ from ._wording import duration_text, one_line
 log = logging.getLogger(__name__)
 
 _BEST = 5
+# Metrics in a message.
+_MOST_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -99,11 +101,20 @@ def report(
         log.info("The best trials:%s", "".join(f"\n    {line}" for line in table))
     elif summary["trials"]["finished"]:
         log.warning(
-            "No trial has a metric '%s'; return it from the task, log it, or set hydra.sweeper.metric.name.",
+            "No trial has a metric '%s'; return it from the task, log it, or set hydra.sweeper.metric.name (there %s).",
             record.metric_name,
+            _known_metrics(results),
         )
     log.info("%s", time_text(history.times.spent()))
     log.info("Results: %s, %s", directory / RESULTS_FILE, directory / TRIALS_FILE)
     log.info("Sweep directory: %s, page: %s", directory, record.url)
     if again is not None:
         log.info("To run the best configuration again: %s", again)
+
+
+def _known_metrics(results: SweepResults) -> str:
+    columns = sorted({column for row in results.trials for column in row if column.startswith("metric.")})
+    names = [column.removeprefix("metric.") for column in columns[:_MOST_NAMED]] + ["…"] * (
+        len(columns) > _MOST_NAMED
+    )
+    return f"are {', '.join(names)}" if names else "is none"

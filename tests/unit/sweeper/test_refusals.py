@@ -441,16 +441,28 @@ def test_a_job_that_can_not_be_put_back_into_the_queue_says_so(
 # --- the end of a sweep ---
 
 
-@pytest.mark.parametrize(("metrics", "is_missed"), [({}, True), ({"loss": 1.0}, False)])
+@pytest.mark.parametrize(
+    ("metrics", "there"),
+    [
+        ({}, "(there is none)"),
+        ({"error": 1.0, "acc": 0.5}, "(there are acc, error)"),
+        ({f"m{i:02}": 1.0 for i in range(11)}, ", m08, m09, …)"),
+        ({"loss": 1.0}, None),
+    ],
+)
 def test_a_metric_that_no_trial_has_is_missed_at_the_end(
-    ledger: Ledger, caplog: pytest.LogCaptureFixture, metrics: dict[str, float], is_missed: bool
+    ledger: Ledger, caplog: pytest.LogCaptureFixture, metrics: dict[str, float], there: str | None
 ) -> None:
     end_trial(ledger, "finished", metrics)
     history = History()
     history.add(EventReader(ledger.directory).new_events())
     with caplog.at_level(logging.WARNING):
         report(collect(RECORD, history, ledger.directory), RECORD, history, ledger.directory)
-    assert ("No trial has a metric 'loss'; return it from the task, log it, or set" in caplog.text) is is_missed
+    if there is None:
+        assert caplog.text == ""
+    else:
+        assert "No trial has a metric 'loss'; return it from the task, log it, or set" in caplog.text
+        assert there in caplog.text
 
 
 def test_a_keeper_that_no_cluster_takes_is_missed(
