@@ -101,7 +101,8 @@ def report(
         log.info("The best trials:%s", "".join(f"\n    {line}" for line in table))
     elif summary["trials"]["finished"]:
         log.warning(
-            "No trial has a metric '%s'; return it from the task, log it, or set hydra.sweeper.metric.name (there %s).",
+            "No trial has a metric '%s'; return it from the task, log it, or set hydra.sweeper.metric.name "
+            "(there %s).",
             record.metric_name,
             _known_metrics(results),
         )
