@@ -42,7 +42,7 @@ class Page:
         """Open a page, the sweep's if none is named, and wait until its data is there."""
         self.driver.get("about:blank")  # or only the fragment would change
         self.driver.get(f"{self.server.url}{path or self.server.sweep_path}{fragment}")
-        self.wait("!document.querySelector('main noscript') && !/^Loading/m.test(document.body.innerText)")
+        self.wait("!document.querySelector('main noscript, main[aria-busy]')")
 
     def run(self, script: str, *arguments: Any) -> Any:
         """What a script returns."""
@@ -99,7 +99,8 @@ class Page:
         script = "return Array.from(document.querySelectorAll('[data-panel]'))"
         for panel in self.run(script):
             self.run("arguments[0].scrollIntoView({block: 'center'})", panel)
-            self.wait("arguments[0].dataset.drawn || !arguments[0].querySelector('.empty').hidden", panel)
+            said = "arguments[0].querySelector('.empty').innerText"
+            self.wait(f"arguments[0].dataset.drawn || ({said} && !{said}.startsWith('Loading'))", panel)
         self.run("scrollTo(0, 0)")
 
     def figure(self, panel: str) -> dict[str, Any]:

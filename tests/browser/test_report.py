@@ -50,6 +50,8 @@ def test_a_report_shows_the_same_as_the_page_without_a_server(page: Page, tmp_pa
     assert page.find("main > p a").get_attribute("href") == "https://example.org/sweep"
     assert [page.drawn(panel) for panel in CHARTS] == [1] * len(CHARTS)
     assert page.colour_count("parallel") > 50
+    assert page.text("[data-panel=parallel] .caption").startswith("Drag along an axis")
+    assert page.text("[data-card=agents]").split() == ["Agents", "4", "in", "all", "on", "3", "hosts"]
     losses = [loss for loss in data["runs"]["metrics"]["loss"] if loss is not None]
     assert float(page.text("[data-card=best] .big")) == round(min(losses), 5)
     assert len(page.texts(".runs tbody tr")) == 24

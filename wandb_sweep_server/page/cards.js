@@ -73,9 +73,12 @@ function agentsCard(data) {
   const atWork = data.agents.filter((agent) => agent.ended === null).length;
   const died = data.agents.filter((agent) => agent.ended === "died").length;
   const hosts = new Set(data.agents.map((agent) => agent.host)).size;
+  const all = data.agents.length;
+  const [count, what] = atWork > 0 || all === 0 ? [atWork, "at work"] : [all, "in all"];
+  const more = atWork > 0 ? `${formatNumber(all)} in all, on ${counted(hosts, "host")}` : `on ${counted(hosts, "host")}`;
   return card("agents", "Agents",
-    element("p.big", {}, formatNumber(atWork), element("span.of", {}, " at work")),
-    element("p.quiet", {}, data.agents.length === 0 ? "No agent has begun yet." : `${formatNumber(data.agents.length)} in all, on ${counted(hosts, "host")}`),
+    element("p.big", {}, formatNumber(count), element("span.of", {}, ` ${what}`)),
+    element("p.quiet", {}, all === 0 ? "No agent has begun yet." : more),
     died === 0 ? null : element("p.warning", {}, `${formatNumber(died)} died`));
 }
 

@@ -10,12 +10,13 @@ const ENDED_STATES = ["finished", "failed", "crashed", "killed", "preempted"];
 /** Shows sweeps, the last changed first. */
 class HomePage {
   /**
-   * @param {HTMLElement} root is filled
+   * @param {HTMLElement} root is filled, and no longer busy then
    * @param {{entity: string, project: string}|null} names of a project, percent-encoded; null: all
    * @param {{show: function(string, string): void, hide: function(string): void}} notices
    */
   constructor(root, names, notices) {
     this._names = names && { entity: decodeURIComponent(names.entity), project: decodeURIComponent(names.project) };
+    this._root = root;
     this._notices = notices;
     this._sweeps = [];
     this._shown = "";
@@ -47,6 +48,7 @@ class HomePage {
     } catch (error) {
       this._notices.show("connection", error.message);
     }
+    this._root.removeAttribute("aria-busy");
   }
 
   _draw() {

@@ -46,6 +46,8 @@ function showTrail(entity, project) {
 
 function begin() {
   const main = document.getElementById("main");
+  // Until the page's data is there, or was refused.
+  main.setAttribute("aria-busy", "true");
   const notices = new Notices(document.getElementById("notices"));
   const [entity, project, kind, name] = location.pathname.split("/").filter(Boolean);
   if (kind !== undefined) showTrail(entity, project);

@@ -17,7 +17,7 @@ function flatRows(value, name = "") {
 /** Shows the run that a path names, and what becomes of it while it runs. */
 class RunPage {
   /**
-   * @param {HTMLElement} root is filled
+   * @param {HTMLElement} root is filled, and no longer busy then
    * @param {{entity: string, project: string, run: string}} names as in the path, percent-encoded
    * @param {{show: function(string, string): void, hide: function(string): void}} notices
    */
@@ -26,6 +26,7 @@ class RunPage {
     this._files = `/files/${entity}/${project}/${run}`;
     this._sweeps = `/${entity}/${project}/sweeps`;
     this._run = decodeURIComponent(run);
+    this._root = root;
     this._notices = notices;
     this._title = element("h1", {}, this._run);
     this._state = element("span", { "aria-live": "polite" });
@@ -49,6 +50,7 @@ class RunPage {
   /** Load, and again while it runs. */
   async start() {
     await this._load();
+    this._root.removeAttribute("aria-busy");
     // What the fragment names is there only now.
     document.getElementById(location.hash.slice(1))?.scrollIntoView();
   }

@@ -22,7 +22,7 @@ function afterNextFrame() {
 /** Shows the sweep that a path names, and follows it. */
 class SweepPage {
   /**
-   * @param {HTMLElement} root is filled
+   * @param {HTMLElement} root is filled, and no longer busy then
    * @param {{entity: string, project: string, id: string}} names as in the path, percent-encoded
    * @param {function(): Promise<object>} loadPlotly
    * @param {{show: function(string, string): void, hide: function(string): void}} notices
@@ -31,6 +31,7 @@ class SweepPage {
     const data = `/page/data/${entity}/${project}`;
     const page = (run) => `/${entity}/${project}/runs/${encodeURIComponent(run)}`;
     this._base = `${data}/sweeps/${id}`;
+    this._root = root;
     this._notices = notices;
     this._data = null;
     this._skew_s = 0;
@@ -83,6 +84,7 @@ class SweepPage {
     this._controls.update(data);
     this._view ??= this._makeView();
     this._view.update(data);
+    this._root.removeAttribute("aria-busy");
     if (before === null || runCount(data) > 0) this._histories.ask();
     const finished = (of) => stateCounts(of).finished ?? 0;
     if (before !== null && finished(before) !== finished(data)) this._importance.ask();
@@ -95,6 +97,7 @@ class SweepPage {
     else {
       this._notices.show("connection", message);
       if (this._data === null) this._body.replaceChildren();
+      this._root.removeAttribute("aria-busy");
     }
   }
 

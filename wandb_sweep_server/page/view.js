@@ -183,7 +183,8 @@ class SweepView {
   _parallel() {
     if (!this._hasWebgl) return { empty: NO_WEBGL };
     const figure = parallelCoordinates(this._data, this._view());
-    if (!figure.empty) this._lines = figure;
+    this._lines = figure.empty ? { runs: [] } : figure;
+    this._showCaptions();
     // Labels of narrower axes would cover one another.
     this._panels.parallel.plot.style.minWidth = `${(this._data.parameters.length + 2) * 84}px`;
     return figure;
