@@ -5,7 +5,9 @@ import { LIVE_STATES, stateCounts } from "./facts.js";
 import { counted } from "./format.js";
 
 const OPEN_STATES = ["PENDING", "RUNNING", "PAUSED"];
-const RETRIED_STATES = ["failed", "crashed", "killed"];
+const RETRIED_STATES = ["failed", "crashed"];
+// What was stopped is run again only if that very run is meant.
+const RETRIED_BY_NAME = [...RETRIED_STATES, "killed"];
 const CONFIRMATIONS = {
   stop: {
     title: "Stop this sweep?", text: "No further trial begins. Trials that run now go on to their end.", yes: "Stop the sweep", no: "Let it go on",
@@ -73,7 +75,7 @@ class Controls {
 
   /** @returns {HTMLElement[]} what can be done with a run */
   ofRun(id, state) {
-    if (!RETRIED_STATES.includes(state)) return [];
+    if (!RETRIED_BY_NAME.includes(state)) return [];
     return [element("button", { type: "button", onclick: () => this._act("retry", { runs: [id] }) }, "Run again")];
   }
 

@@ -20,7 +20,9 @@ _STATES = {
 }
 ACTIONS = (*_STATES, RETRY)
 
-_RETRIED = (run_states.FAILED, run_states.CRASHED, run_states.KILLED)
+_RETRIED = (run_states.FAILED, run_states.CRASHED)
+# What was stopped, by early_terminate or by a person, is run again only if that very run is meant.
+_RETRIED_BY_NAME = (*_RETRIED, run_states.KILLED)
 
 
 def act(store: Store, sweep: Sweep, action: str, body: Any) -> dict[str, Any]:
@@ -76,7 +78,7 @@ def _all_failed(store: Store, sweep: Sweep) -> list[Run]:
 
 
 def _can_be_offered(run: Run) -> bool:
-    return run.state in _RETRIED and run.args is not None and run.queued_at is None
+    return run.state in _RETRIED_BY_NAME and run.args is not None and run.queued_at is None
 
 
 def _named(store: Store, sweep: Sweep, name: str) -> Run:
@@ -87,5 +89,5 @@ def _named(store: Store, sweep: Sweep, name: str) -> Run:
         why = "is on offer already" if run.queued_at is not None else f"is {run.state}"
         if run.args is None:
             why = "was started by no agent"
-        raise ClientError(f"run {name} {why}: only runs of agents that are {', '.join(_RETRIED)} can be tried again")
+        raise ClientError(f"run {name} {why}: only runs of agents that are {', '.join(_RETRIED_BY_NAME)} can be tried again")
     return run

@@ -94,15 +94,16 @@ def test_unknown_actions_are_named(server: Server, sweep: Sweep) -> None:
 # --- retry ---
 
 
-def test_all_that_failed_is_offered_again_and_nothing_else(server: Server, sweep: Sweep, agent: Agent) -> None:
+def test_all_that_failed_is_offered_again_and_what_was_stopped_if_it_is_named(server: Server, sweep: Sweep, agent: Agent) -> None:
     finish_trial(server, sweep, agent)
     first = failed(server, sweep, agent)
     killed = running(server, sweep, agent)
     server.stop_run(killed)
     server.exit(killed, 255)
     going_on = running(server, sweep, agent)
-    assert press(server, sweep, "retry") == {"runs": 2}
+    assert press(server, sweep, "retry") == {"runs": 1}
     assert press(server, sweep, "retry") == {"runs": 0}
+    assert press(server, sweep, "retry", {"runs": [killed]}) == {"runs": 1}
     server.exit(going_on)
     for name in (first, killed):
         (command,) = server.heartbeat(agent)
