@@ -151,6 +151,7 @@ class AgentJob:
             wall_time=wall_time,
             job_number=number,
         )
+        sign()  # an agent that hangs before it has waited for anything is noticed by this one's age
         try:
             with _on_stop_signals(agent.on_signal):
                 return asdict(agent.run())

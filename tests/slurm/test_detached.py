@@ -90,6 +90,8 @@ def test_a_sweep_is_steered_from_another_shell(project: SlurmProject) -> None:
     whole = ("hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=8", "hydra.launcher.timeout_min=30")
     process, directory = project.start(*whole, "hydra.sweeper.agents=1", values(12), *LASTING)
     wait_for(lambda: project.marks(), "a trial has begun")
+    # Else a slow machine has run all trials before the second agent gets one.
+    command(project, "pause", str(directory))
     blocker = _take_nodes(project, 3)
     wait_for(lambda: blocker in _running(project), "the cluster is taken")
     (waiting,) = answer(project, "agents", str(directory), "--add", "1")["jobs"]
@@ -97,6 +99,8 @@ def test_a_sweep_is_steered_from_another_shell(project: SlurmProject) -> None:
     wait_for(lambda: waiting not in project.jobs(), "the job that waited is cancelled")
     project.slurm("scancel", blocker)
     (added,) = answer(project, "agents", str(directory), "--add", "1")["jobs"]
+    wait_for(lambda: added in _running(project), "the new job runs")
+    command(project, "resume", str(directory))
     wait_for(lambda: added in {mark["job"] for mark in project.marks()}, "the new job's agent works")
     assert answer(project, "drain", str(directory), "agent-2") == {"agents": ["agent-2"]}
     command(project, "pause", str(directory))

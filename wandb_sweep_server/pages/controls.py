@@ -89,5 +89,6 @@ def _named(store: Store, sweep: Sweep, name: str) -> Run:
         why = "is on offer already" if run.queued_at is not None else f"is {run.state}"
         if run.args is None:
             why = "was started by no agent"
-        raise ClientError(f"run {name} {why}: only runs of agents that are {', '.join(_RETRIED_BY_NAME)} can be tried again")
+        states = ", ".join(_RETRIED_BY_NAME)
+        raise ClientError(f"run {name} {why}: only runs of agents that are {states} can be tried again")
     return run

@@ -30,3 +30,15 @@ def test_the_server_of_a_first_sweep_serves_the_second_too(project: Project) -> 
     project.sweep("x=2")
     assert project.server() == first
     assert len(project.runs()) == 2
+
+
+def test_an_agent_has_given_a_sign_of_life_before_its_first_trial_begins(project: Project) -> None:
+    """Of one that hangs from then on there would be none, and it could never be missed."""
+    app = (project.directory / "app.py").read_text()
+    sign = 'print("sign:", Path(os.environ["SIGN"]).exists())'
+    (project.directory / "app.py").write_text(
+        app.replace("    misbehave(cfg)\n    return", f"    {sign}\n    return")
+    )
+    place = project.directory / "sweep0" / ".sweep" / "signs" / "agent-0"
+    sweep = project.sweep("x=1", SIGN=str(place))
+    assert "sign: True" in (sweep.directory / "0" / "trial.log").read_text()

@@ -94,7 +94,9 @@ def test_unknown_actions_are_named(server: Server, sweep: Sweep) -> None:
 # --- retry ---
 
 
-def test_all_that_failed_is_offered_again_and_what_was_stopped_if_it_is_named(server: Server, sweep: Sweep, agent: Agent) -> None:
+def test_all_that_failed_is_offered_again_and_what_was_stopped_if_it_is_named(
+    server: Server, sweep: Sweep, agent: Agent
+) -> None:
     finish_trial(server, sweep, agent)
     first = failed(server, sweep, agent)
     killed = running(server, sweep, agent)
