@@ -32,8 +32,9 @@ log = logging.getLogger(__name__)
 SERVICE_VARIABLE = "WANDB_SERVICE"
 # What a service takes from its environment, not from the run.
 _READ_BY_SERVICE = ("WANDB_", "SSL_", "REQUESTS_", "CURL_", "HTTP", "NO_PROXY", "ALL_PROXY", "GO", "TMPDIR", "NETRC")
-# A trial would need as long to start a service of its own.
+# A trial would need as long to start a service of its own; and the first one ever to import what a rehearsal does.
 _PATIENCE_S = 2.0
+_REHEARSAL_S = 10.0
 # Of each run, wandb-core 0.31 keeps six open files until it collects its garbage: 700 of them were seen.
 _MOST_TRIALS = 100
 _AT_ONCE = 1 << 16
@@ -84,16 +85,21 @@ class SharedService:
     to find it out in any case.
 
     It is a help only: where there is none, for whatever reason, a trial starts its own, as W&B does by default.
-    most_trials: after so many it is replaced.
+    most_trials: after so many it is replaced. rehearsal_s: how long a rehearsal may take; there is no second one.
     """
 
     def __init__(
-        self, prepare: Callable[[], None], modules: Path | None = None, most_trials: int = _MOST_TRIALS
+        self,
+        prepare: Callable[[], None],
+        modules: Path | None = None,
+        most_trials: int = _MOST_TRIALS,
+        rehearsal_s: float = _REHEARSAL_S,
     ) -> None:
         self._prepare = prepare
         self._place = modules
         self._known = read_modules(modules) if modules is not None else None
         self._most_trials = most_trials
+        self._rehearsal_s = rehearsal_s
         self._trials = 0
         self._keeper: _Keeper | None = None
         self._is_warm = False
@@ -125,7 +131,7 @@ class SharedService:
             self.stop()
         self.start()
         assert self._keeper is not None
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + (_PATIENCE_S if self.knows_modules else self._rehearsal_s)
         is_alive = self._keeper.read(0)
         while is_alive and self._keeper.note("token") is None and (left_s := deadline - time.monotonic()) > 0:
             is_alive = self._keeper.read(left_s)
@@ -135,6 +141,9 @@ class SharedService:
             self.stop()
             return {}
         if token is None:
+            if not self.knows_modules:  # else each trial would wait as long
+                self._known = []
+                self.stop()
             return {}
         self._trials += 1
         return {SERVICE_VARIABLE: str(token)}

@@ -7,10 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-import wandb
 
 from hydra_plugins.hydra_wandb_sweeper._child import begin_child
 from hydra_plugins.hydra_wandb_sweeper._sdk_modules import place_of_modules, read_modules, write_modules
@@ -178,6 +178,24 @@ def test_what_the_sdk_imports_is_found_out_once_and_known_to_later_agents(
     later.stop()
 
 
+def test_a_rehearsal_that_does_not_end_is_waited_for_once(tmp_path: Path) -> None:
+    agent = os.getpid()
+    is_slow = [True]
+
+    def prepare() -> None:
+        begin_child(agent)
+        if is_slow:
+            signal.pause()
+
+    service = SharedService(prepare, tmp_path / "modules.json", rehearsal_s=0.1)
+    service.start()
+    assert service.environment() == {}
+    is_slow.clear()
+    assert found(service)
+    assert not (tmp_path / "modules.json").exists()
+    service.stop()
+
+
 @pytest.mark.parametrize("content", [None, "", "{", '{"a": 1}', "[1]", '"wandb"'])
 def test_notes_that_are_none_are_not_taken_for_modules(tmp_path: Path, content: str | None) -> None:
     place = tmp_path / "modules.json"
@@ -196,7 +214,7 @@ def test_where_nothing_can_be_noted_the_next_agent_finds_out_again(tmp_path: Pat
 
 
 def test_each_version_and_environment_has_its_own_notes() -> None:
-    assert f"wandb-{wandb.__version__}-" in place_of_modules().name
+    assert f"wandb-{version('wandb')}-" in place_of_modules().name
     here = place_of_modules()
     code = "from hydra_plugins.hydra_wandb_sweeper._sdk_modules import place_of_modules as p; print(p())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
