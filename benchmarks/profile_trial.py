@@ -33,7 +33,6 @@ from server import Server
 AGENT, TRIAL = "agent", "trial's process"
 LEAST_MS = 0.1
 UNCOUNTED = 3
-COMPOSITION = re.compile(r"^Hydra|compos|output_dir")
 OF_TRIAL = re.compile(r"^Hydra|^_trial\.")
 
 
@@ -113,15 +112,6 @@ def rows(profiles: Sequence[Profile]) -> list[Row]:
     return rows
 
 
-def composition(profiles: Sequence[Profile]) -> Row:
-    """What it takes to compose a trial's configuration and to make its output directory."""
-    sums = [
-        sum(ms for (process, what), ms in found.items() if process == TRIAL and COMPOSITION.search(what))
-        for found in profiles
-    ]
-    return {"process": TRIAL, "what": "composition and output directory", "ms": spread(sums)}
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     options = results.parse(results.parser(__doc__), arguments)
     trials = UNCOUNTED + (1 if options.quick else 20)
@@ -136,7 +126,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             cost = spread([cost_ms for _, cost_ms in measured])
             note = f"From one trial's begin to the next, while sampled: {results.shown(cost)} ms."
             tables.append(Table(f"A trial that {task}", rows(profiles), note))
-        tables.append(Table("Of a trial that returns", [composition(profiles)]))
     results.report(__file__, __doc__, options, tables)
 
 

@@ -180,7 +180,7 @@ def test_stopping_a_run_of_an_agent_ends_it_and_the_agent_goes_on(
     assert [trial["x"] for trial in job.trials()] == [1, 2]
     first = job.runs()[0]
     assert first["name"] == interrupted["stop"]
-    # wandb-core 0.19 outlives the process that it reports on, and may announce its run once more (seen a second later).
+    # wandb-core 0.19 outlives the process that it reports on, and may announce its run again (seen a second later).
     assert first["state"] in ({"killed"} if job.user.sdk.version >= (0, 22) else {"killed", "running"})
 
 

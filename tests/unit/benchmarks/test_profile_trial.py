@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from profile_trial import AGENT, TRIAL, UNCOUNTED, Sample, composition, profile, rows
+from profile_trial import AGENT, TRIAL, UNCOUNTED, Sample, profile, rows
 
 AGENT_PID, FIRST, SECOND, THIRD, HELPER = 1, 10, 11, 12, 20
 EARLIER = range(100, 100 + UNCOUNTED - 1)
@@ -48,7 +48,3 @@ def test_what_is_short_is_summed_up() -> None:
         (TRIAL, "Hydra's run_job"),
         (TRIAL, "all that is shorter"),
     ]
-
-
-def test_composition_and_output_directory_are_one_figure() -> None:
-    assert composition([profile(SAMPLES, AGENT_PID, BEGINS_S)])["ms"]["median"] == pytest.approx(30)
