@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from ._client import SweepClient
 from ._control import Control
 from ._errors import ServerError, ServerUnreachableError
-from ._history import QUEUED, RUNNING, History
+from ._history import History
 from ._job import AgentJob
 from ._ledger import SweepRecord
+from ._trial_table import QUEUED, RUNNING
 
 log = logging.getLogger(__name__)
 

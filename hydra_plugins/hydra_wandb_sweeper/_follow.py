@@ -10,7 +10,7 @@ from typing import Any
 from . import _slurm
 from ._control import Control
 from ._history import History, JobRecord
-from ._ledger import EventReader, Ledger
+from ._ledger import EventReader, Ledger, in_batches
 from ._progress import Progress, display_if_possible
 from ._progress_view import JobView
 from ._status import job_states
@@ -27,17 +27,18 @@ def follow(ledger: Ledger) -> None:
     history, reader, watch = History(), EventReader(ledger.directory), Watch(ledger.root)
     control, jobs = Control(ledger.root), JobsFromAfar(history)
     with contextlib.closing(Progress(ledger.sweep(), history, display_if_possible())) as progress:
-        progress.catch_up(_take_in(reader, history))
+        _take_in(reader, history, progress.catch_up)
+        progress.show_how_far()
         while watch.holder() is not None:
             progress.look(jobs, control.orders)
             time.sleep(_POLL_S)
-            progress.show(_take_in(reader, history))
+            _take_in(reader, history, progress.show)
 
 
-def _take_in(reader: EventReader, history: History) -> list[dict[str, Any]]:
-    events = reader.new_events()
-    history.add(events)
-    return events
+def _take_in(reader: EventReader, history: History, tell: Callable[[Sequence[Mapping[str, Any]]], None]) -> None:
+    for events in in_batches(reader.new_events()):
+        history.add(events)
+        tell(events)
 
 
 class JobsFromAfar:

@@ -4,30 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ._ledger import Trial
 from ._outcome import FINISHED
 from ._timesheet import Timesheet
-
-RUNNING = "running"
-QUEUED = "queued"
-
-
-@dataclass
-class TrialHistory:
-    """One trial; everything is of its latest attempt. Times are seconds since the epoch."""
-
-    trial: Trial
-    state: str = RUNNING
-    agent: str = ""
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    error_line: str | None = None
-    output_dir: str | None = None
-    started: float = 0.0
-    duration_s: float | None = None
-    is_preempting: bool = False
+from ._trial_table import QUEUED, RUNNING, TrialHistory, TrialTable
 
 
 @dataclass(frozen=True)
@@ -79,7 +62,7 @@ class History:
         self.jobs_drained: set[int] = set()
         self.jobs_dismissed: set[int] = set()
         self.keeper_job: str | None = None
-        self.trials: dict[int, TrialHistory] = {}
+        self.trials = TrialTable()
         self.agents: dict[str, AgentHistory] = {}
         self.working: dict[str, AgentHistory] = {}
         self.times = Timesheet()
@@ -181,12 +164,13 @@ class History:
             known = self.trials.get(trial.number)
             if known is not None:
                 self._leave(known)
-            self.trials[trial.number] = TrialHistory(trial, RUNNING, event["by"], started=event["time"])
-            self._enter(self.trials[trial.number])
+            self._enter(TrialHistory(trial, RUNNING, event["by"], started=event["time"]))
 
     def _on_preempting(self, event: Mapping[str, Any]) -> None:
         if self._is_news(event):
-            self.trials[event["trial"]].is_preempting = True
+            known = self.trials[event["trial"]]
+            known.is_preempting = True
+            self.trials[known.trial.number] = known
             self._handed_over += 1
 
     def _on_offered(self, event: Mapping[str, Any]) -> None:
@@ -198,11 +182,11 @@ class History:
         if not self._is_news(event):
             return
         known = self.trials[event["trial"]]
-        self._move(known, event["state"] if event["final"] else QUEUED)
         known.metrics = event["metrics"]
         known.error_line = event["error_line"]
         known.output_dir = event["output_dir"] or known.output_dir
         known.duration_s = event["duration_s"]
+        self._move(known, event["state"] if event["final"] else QUEUED)
 
     def _move(self, trial: TrialHistory, state: str) -> None:
         self._leave(trial)
@@ -217,6 +201,7 @@ class History:
             del self._open[trial.agent][trial.trial.number]
 
     def _enter(self, trial: TrialHistory) -> None:
+        self.trials[trial.trial.number] = trial
         self._counts[trial.state] += 1
         if trial.state == FINISHED:
             self._finished_by[trial.agent] += 1

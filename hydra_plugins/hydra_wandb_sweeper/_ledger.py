@@ -20,11 +20,12 @@ that each file of events has a single writer.
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ from ._tally import first_free
 from ._template import Template
 
 DIRECTORY = ".sweep"
+_PIECE_BYTES = 1 << 16
 _SUBDIRECTORIES = tuple(
     "trials runs attempts offers events results jobs job_numbers signs".split()  # noqa: SIM905
 )
@@ -341,24 +343,50 @@ class EventReader:
         self._offsets: dict[str, int] = {}
         self._ended: set[str] = set()
 
-    def new_events(self) -> list[dict[str, Any]]:
-        """Return what was written since the last call, in order of time."""
-        events: list[dict[str, Any]] = []
-        for entry in os.scandir(self._events):
-            if entry.name not in self._ended or entry.stat().st_size != self._offsets[entry.name]:
-                events.extend(self._read(entry.name, entry.path))
-        return sorted(events, key=lambda event: float(event["time"]))
+    def new_events(self) -> Iterator[dict[str, Any]]:
+        """Yield what was written since the last call: in order of time, and each writer's in its own order.
+
+        Never more than a piece of each file is held: what 10^5 trials left, parsed at once, would make this process
+        so large that each fork of it took long, for good.
+        """
+        entries = list(os.scandir(self._events))
+        files = [
+            self._read(entry.name, entry.path)
+            for entry in entries
+            if entry.name not in self._ended or entry.stat().st_size != self._offsets[entry.name]
+        ]
+        return heapq.merge(*files, key=lambda event: float(event["time"]))
 
     def _read(self, name: str, path: str) -> Iterator[dict[str, Any]]:
         offset = self._offsets.get(name, 0)
-        with open(path, "rb") as file:
-            file.seek(offset)
-            data = file.read()
-        # A writer may be in the middle of a line; the rest of it is read the next time.
-        complete = data[: data.rfind(b"\n") + 1]
-        self._offsets[name] = offset + len(complete)
-        for line in complete.splitlines():
+        for line in _whole_lines(path, offset):
             event = json.loads(line)
+            yield event
+            offset += len(line)
+            self._offsets[name] = offset
             if event["event"] == "agent_ended":
                 self._ended.add(name)
-            yield event
+
+
+def in_batches(events: Iterable[dict[str, Any]], size: int = 1000) -> Iterator[list[dict[str, Any]]]:
+    """Yield lists of at most so many events, never an empty one."""
+    rest = iter(events)
+    return iter(lambda: list(itertools.islice(rest, size)), [])
+
+
+def _whole_lines(path: str, offset: int) -> Iterator[bytes]:
+    """Yield the whole lines from an offset on, with their ends. The file is open only while a piece of it is read."""
+    rest = b""
+    is_more = True
+    while is_more:
+        with open(path, "rb") as file:
+            file.seek(offset)
+            data = file.read(_PIECE_BYTES)
+        offset += len(data)
+        is_more = len(data) == _PIECE_BYTES
+        # A writer may be in the middle of a line; the rest of it is read with the next piece, or the next time.
+        whole, newline, end = data.rpartition(b"\n")
+        if newline:
+            yield from (rest + whole + newline).splitlines(keepends=True)
+            rest = b""
+        rest += end

@@ -56,10 +56,13 @@ class Progress:
         self._drawn_s = float("-inf")
 
     def catch_up(self, events: Sequence[Mapping[str, Any]]) -> None:
-        """Take in what happened before anybody watched, and say in one line how far the sweep is."""
+        """Take in what happened before anybody watched."""
         self._model.add(events)
         for event in events:
             self._count(event)
+
+    def show_how_far(self) -> None:
+        """Say in one line how many trials have ended."""
         if self._ended:
             self._line_s = self._timer()
             log.info("%d%s trial(s) have ended so far.", len(self._ended), self._of())

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ._control import Orders
-from ._history import QUEUED, RUNNING, AgentHistory, History, TrialHistory
+from ._history import AgentHistory, History
 from ._ledger import SweepRecord
 from ._outcome import FAILED, FINISHED, STOPPED
 from ._results import best_trials, swept_values
+from ._trial_table import QUEUED, RUNNING, TrialHistory
 from ._wording import one_line
 
 # So many of the last ends say how many trials end per minute.

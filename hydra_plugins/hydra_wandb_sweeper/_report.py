@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ._history import History, TrialHistory
+from ._history import History
 from ._ledger import SweepRecord
 from ._results import RESULTS_FILE, TRIALS_FILE, SweepResults, best_trials, swept_values
 from ._timesheet import TimeSpent
+from ._trial_table import TrialHistory
 from ._wording import duration_text, one_line
 
 log = logging.getLogger(__name__)

@@ -10,13 +10,14 @@ from wandb_sweep_server.importance import is_number
 
 from ._client import RunInfo, SweepInfo
 from ._control import Control, Orders
-from ._history import QUEUED, RUNNING, History, TrialHistory
-from ._ledger import EventReader, Ledger, SweepRecord
+from ._history import History
+from ._ledger import EventReader, Ledger, SweepRecord, in_batches
 from ._outcome import FAILED, FINISHED, STOPPED, numbers
 from ._sweep_config import flat_args, flat_parameters, read_metric, read_template
 from ._sweep_data import RunEntry, SweepEntry, sweep_data
 from ._template import Template
 from ._timeline import Assignment, Timeline
+from ._trial_table import QUEUED, RUNNING, TrialHistory
 from ._values import parse
 from ._wandb_run import run_name
 
@@ -32,9 +33,9 @@ def ledger_data(ledger: Ledger, now: float, server: SweepInfo | None = None) -> 
     ledger knows.
     """
     record, history, timeline = ledger.sweep(), History(), Timeline()
-    events = EventReader(ledger.directory).new_events()
-    history.add(events)
-    timeline.add(events)
+    for events in in_batches(EventReader(ledger.directory).new_events()):
+        history.add(events)
+        timeline.add(events)
     entry = SweepEntry(
         ref=record.sweep,
         name=record.name,

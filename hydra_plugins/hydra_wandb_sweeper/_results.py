@@ -14,10 +14,11 @@ from typing import Any, TextIO
 
 from omegaconf import OmegaConf
 
-from ._history import QUEUED, RUNNING, History, TrialHistory
+from ._history import History
 from ._ledger import SweepRecord
 from ._outcome import FAILED, FINISHED, STOPPED
 from ._sweep_config import flat_args
+from ._trial_table import QUEUED, RUNNING, TrialHistory
 from ._values import parse
 
 RESULTS_FILE = "optimization_results.yaml"

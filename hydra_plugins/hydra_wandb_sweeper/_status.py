@@ -13,12 +13,13 @@ from typing import Any
 from . import _slurm
 from ._client import RunInfo, SweepInfo
 from ._control import Control, Orders
-from ._history import QUEUED, RUNNING, AgentHistory, History, JobRecord, TrialHistory
+from ._history import AgentHistory, History, JobRecord
 from ._ledger import EventReader, Ledger, SweepRecord
 from ._outcome import FAILED, FINISHED, STOPPED
 from ._processes import is_alive, process_start
 from ._results import collect
 from ._sweep_config import read_metric, read_template
+from ._trial_table import QUEUED, RUNNING, TrialHistory
 from ._watch import Watch, Watcher
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from ._control import Control
 from ._dispatch import BlockingDispatch, launches_in_process
 from ._errors import SweepFailedError
 from ._fleet import Fleet
-from ._history import RUNNING, History
+from ._history import History
 from ._ledger import Ledger, SweepRecord
 from ._processes import forget_dead_terminal
 from ._progress import Progress, display_if_possible
@@ -21,6 +21,7 @@ from ._report import report
 from ._results import TRIALS_FILE, SweepResults, collect, write
 from ._submission import Submission
 from ._supervisor import Supervisor
+from ._trial_table import RUNNING
 
 log = logging.getLogger(__name__)
 

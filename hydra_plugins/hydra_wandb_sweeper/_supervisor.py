@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,13 +18,14 @@ from ._demand import Demand
 from ._dispatch import JobHandle
 from ._errors import ServerError, ServerUnreachableError, SweepFailedError
 from ._fleet import Fleet, restart_wait_s
-from ._history import QUEUED, RUNNING, AgentHistory, History
-from ._ledger import EventReader, Ledger, SweepRecord, Trial
+from ._history import AgentHistory, History
+from ._ledger import EventReader, Ledger, SweepRecord, Trial, in_batches
 from ._progress import Progress
 from ._progress_view import JobView
 from ._put_back import PutBack
 from ._signs import Signs
 from ._takeover import record_lost, take_over
+from ._trial_table import QUEUED, RUNNING
 from ._verdict import why_failed
 from ._watch import SILENCE_S, Watch
 
@@ -337,15 +338,15 @@ class Supervisor:
     # --- the end ---
 
     def _read(self) -> None:
-        events = self._take_in()
-        if self.progress is not None:
-            self.progress.show(events)
+        self._take_in(self.progress.show if self.progress is not None else lambda _: None)
 
     def _catch_up(self) -> None:
         """Read what happened before this process watched."""
-        events = self._take_in()
-        if self.progress is not None:
-            self.progress.catch_up(events)
+        if self.progress is None:
+            self._read()
+        else:
+            self._take_in(self.progress.catch_up)
+            self.progress.show_how_far()
 
     def _show(self) -> None:
         if self.progress is not None:
@@ -354,17 +355,24 @@ class Supervisor:
     def _job_views(self) -> list[JobView]:
         return [JobView(handle.number, handle.job_id, handle.is_waiting()) for handle in self.fleet.live]
 
-    def _take_in(self) -> list[dict[str, Any]]:
-        events = self._reader.new_events()
+    def _take_in(self, tell: Callable[[Sequence[Mapping[str, Any]]], None]) -> None:
+        jobs_of_others: list[int] = []
         now = self.clock()
-        if events:
+        has_news = has_ended_agent = False
+        for events in in_batches(self._reader.new_events()):
+            has_news = True
+            self.history.add(events)
+            for event in events:
+                if event["event"] == "job_submitted" and event["by"] != self.ledger.writer:
+                    jobs_of_others.append(event["number"])
+                has_ended_agent = has_ended_agent or event["event"] == "agent_ended"
+            tell(events)
+        if has_news:
             self._news_s = now
         self._read_again_s = now + min(_LATE * (now - self._news_s), _LATEST_S)
-        self.history.add(events)
-        self._adopt([e["number"] for e in events if e["event"] == "job_submitted" and e["by"] != self.ledger.writer])
-        if any(event["event"] == "agent_ended" for event in events):
+        self._adopt(jobs_of_others)
+        if has_ended_agent:
             self.fleet.dispatch.look_again()  # its job is about to end
-        return events
 
     def _adopt(self, numbers: Sequence[int]) -> None:
         """Watch jobs that other processes have submitted, and take up what those of them left that have ended."""

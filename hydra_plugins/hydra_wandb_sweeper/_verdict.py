@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 from ._control import Orders
-from ._history import QUEUED, RUNNING, History
+from ._history import History
 from ._outcome import FAILED, FINISHED
+from ._trial_table import QUEUED, RUNNING
 
 
 def why_failed(

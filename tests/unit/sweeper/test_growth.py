@@ -16,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hydra_plugins.hydra_wandb_sweeper._files import create_first
-from hydra_plugins.hydra_wandb_sweeper._history import RUNNING, History
+from hydra_plugins.hydra_wandb_sweeper._history import History
 from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger
 from hydra_plugins.hydra_wandb_sweeper._outcome import FAILED, FINISHED
 from hydra_plugins.hydra_wandb_sweeper._slurm import Queue
+from hydra_plugins.hydra_wandb_sweeper._trial_table import RUNNING
 from tests.unit.sweeper.test_ledger import RECORD
 from tests.unit.sweeper.test_supervisor import Bench
 
@@ -209,12 +210,12 @@ def test_the_events_of_agents_that_have_ended_are_not_opened_again(tmp_path: Pat
     supervisor.record("jobs_added", jobs=1)
     for number in range(20):
         Ledger(tmp_path, f"agent-{number}").record("agent_ended")
-    assert len(reader.new_events()) == 21
-    assert system_calls_of(reader.new_events)["open"] == 1
+    assert len(list(reader.new_events())) == 21
+    assert system_calls_of(lambda: list(reader.new_events()))["open"] == 1
     agent.record("agent_started")
     supervisor.record("jobs_added", jobs=1)
     assert [e["by"] for e in reader.new_events()] == ["agent-0", "supervisor"]
-    assert reader.new_events() == []
+    assert list(reader.new_events()) == []
 
 
 def test_the_job_queue_looks_at_no_job_until_it_is_to_be_asked_again() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
+import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from hypothesis import strategies as st
 from hydra_plugins.hydra_wandb_sweeper._client import SweepRef
 from hydra_plugins.hydra_wandb_sweeper._errors import SweepError
 from hydra_plugins.hydra_wandb_sweeper._history import History
-from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger, SweepRecord, Trial
+from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger, SweepRecord, Trial, in_batches
 from hydra_plugins.hydra_wandb_sweeper._server import ServerRef
 from hydra_plugins.hydra_wandb_sweeper._template import Form, Slot, Template
 
@@ -169,10 +172,49 @@ def test_events_are_read_once_and_never_in_half(ledger: Ledger, tmp_path: Path) 
     path = tmp_path / ".sweep" / "events" / "agent.jsonl"
     whole = '{"event": "two", "time": 1.0, "by": "agent"}\n'
     path.write_text(whole[:20])
-    assert reader.new_events() == []
+    assert list(reader.new_events()) == []
     path.write_text(whole)
     assert [e["event"] for e in reader.new_events()] == ["two"]
-    assert reader.new_events() == []
+    assert list(reader.new_events()) == []
+
+
+def test_events_come_in_order_of_time_and_each_writers_in_its_own_order(tmp_path: Path) -> None:
+    """A clock that is set back must not bring a trial's end before its claim."""
+    Ledger.create(tmp_path, RECORD, "supervisor")
+    for name, times in {"agent-0": [1.0, 4.0, 3.0], "agent-1": [2.0, 5.0, 6.0]}.items():
+        agent = Ledger(tmp_path, name, partial(next, iter(times)))
+        for event in ("first", "second", "third"):
+            agent.record(event)
+    found = [(e["by"][-1], e["event"]) for e in EventReader(tmp_path).new_events()]
+    assert found == [
+        ("0", "first"), ("1", "first"), ("0", "second"), ("0", "third"), ("1", "second"), ("1", "third"),
+    ]  # fmt: skip
+
+
+@given(st.lists(st.integers(min_value=0, max_value=3 * 2**16), min_size=1, max_size=6), st.data())
+def test_however_long_lines_are_and_wherever_a_writer_stops_each_event_is_read_once(
+    lengths: list[int], data: st.DataObject
+) -> None:
+    lines = [
+        json.dumps({"event": "x", "time": n, "by": "agent", "text": "." * length}) + "\n"
+        for n, length in enumerate(lengths)
+    ]
+    whole = "".join(lines).encode()
+    stops = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=4)))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / ".sweep" / "events" / "agent.jsonl"
+        path.parent.mkdir(parents=True)
+        reader, found = EventReader(Path(folder)), []
+        for stop in [*stops, len(whole)]:
+            path.write_bytes(whole[:stop])
+            found += [event["time"] for event in reader.new_events()]
+            assert len(found) == whole[:stop].count(b"\n")
+    assert found == list(range(len(lengths)))
+
+
+def test_events_come_in_batches_of_a_bounded_size_and_none_is_empty() -> None:
+    assert list(in_batches([], 2)) == []
+    assert list(in_batches([{"n": 0}, {"n": 1}, {"n": 2}], 2)) == [[{"n": 0}, {"n": 1}], [{"n": 2}]]
 
 
 def test_the_history_follows_the_latest_attempt(ledger: Ledger, tmp_path: Path) -> None:

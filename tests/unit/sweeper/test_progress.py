@@ -171,6 +171,7 @@ def test_who_comes_later_is_told_how_far_it_is(caplog: pytest.LogCaptureFixture)
         for n in range(2)
     ]
     progress.catch_up(events)
+    progress.show_how_far()
     assert caplog.messages == ["2/10 trial(s) have ended so far."]
 
 
