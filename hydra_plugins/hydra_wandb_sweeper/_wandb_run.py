@@ -161,7 +161,9 @@ def use_run_config(path: Path, config: Mapping[str, Any], *, lists_packages: boo
 def write_config_file(path: str, values: Mapping[str, Any]) -> None:
     """Write names and values in the format of W&B's own config files."""
     content = {name: {"value": value} for name, value in values.items()}
-    text = yaml.safe_dump({"wandb_version": 1, **content}, sort_keys=False, allow_unicode=True)
+    # libyaml's writer, where PyYAML has it, takes a tenth of the time.
+    writer = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    text = yaml.dump({"wandb_version": 1, **content}, Dumper=writer, sort_keys=False, allow_unicode=True)
     Path(path).write_text(text, encoding="utf-8")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import platform
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,8 @@ def warm_up(context: TaskContext, sweep: SweepRecord) -> None:
     if not gather_if_needed(context, sweep):
         import wandb  # noqa: F401 (half a second)
 
+        # Each run's metadata has it. Python asks a command for it, once per process, and forked trials know it then.
+        platform.uname().processor  # noqa: B018 (found out by being asked for)
         if sweep.server.is_embedded:
             context.packages  # noqa: B018 (computed by being asked for)
     # What is there now stays: trials needn't look through it for garbage, nor copy its pages by doing so.

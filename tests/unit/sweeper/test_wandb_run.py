@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hydra_plugins.hydra_wandb_sweeper._client import RunInfo
 from hydra_plugins.hydra_wandb_sweeper._ledger import Trial
 from hydra_plugins.hydra_wandb_sweeper._server import ServerRef
 from hydra_plugins.hydra_wandb_sweeper._transport import ServerAccess
-from hydra_plugins.hydra_wandb_sweeper._wandb_run import beside_swept, has_recorded, run_name, trial_environment
+from hydra_plugins.hydra_wandb_sweeper._wandb_run import (
+    beside_swept,
+    has_recorded,
+    run_name,
+    trial_environment,
+    write_config_file,
+)
 from tests.unit.sweeper.test_ledger import RECORD
 
 ACCESS = ServerAccess("http://127.0.0.1:1", "http://127.0.0.1:1", "local-key")
@@ -114,3 +124,20 @@ def test_a_run_is_opened_again_unless_all_is_in_it(state: str, summary: dict[str
 def test_what_is_no_number_is_recorded_by_ourselves() -> None:
     assert not has_recorded(RunInfo("run3", "finished", {}, {"loss": "NaN"}), {"loss": float("nan")})
     assert has_recorded(RunInfo("run3", "finished", {}, {"loss": 0.5}), {})
+
+
+TEXTS = st.text(st.characters(codec="utf-8"))
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(TEXTS.filter(lambda name: name != "wandb_version"), VALUES, max_size=4))
+def test_a_config_file_is_read_as_it_was_meant_by_the_loader_that_wandb_uses(values: dict[str, Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "config.yaml"
+        write_config_file(str(path), values)
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert content == {"wandb_version": 1, **{name: {"value": value} for name, value in values.items()}}
