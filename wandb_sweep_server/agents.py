@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import jsontext, run_states, scheduling
+from .assignments import LOST
 from .clock import Clock, Liveness
 from .database import Database
-from .errors import ClientError
+from .errors import ClientError, NotFoundError
 from .projects import Projects
 from .records import Agent, Project, Run, Sweep, record, row_id_of
 from .run_states import Event
@@ -142,6 +143,26 @@ class Agents:
         commands = self._next_command(agent, sweep, when_awaited, is_busy=is_busy)
         self._note_end(agent, is_told=EXIT in commands)
         return [*stops, *commands]
+
+    def end(self, agent_global_id: str, how: str) -> None:
+        """Somebody says that an agent has ended; nothing happens if that is known. Its runs go on, if they do.
+
+        Args:
+            agent_global_id: As `register` gave it out.
+            how: FINISHED or DIED. What a dead one held is lost from now on, whoever goes on with it.
+
+        Raises:
+            ClientError: There is no such agent, or it can't end like that.
+        """
+        if how not in (FINISHED, DIED):
+            raise ClientError(f"how must be {FINISHED} or {DIED}, not {how!r}")
+        agent = self.by_id(row_id_of("Agent", agent_global_id))
+        if agent is None:
+            raise NotFoundError(f"agent {agent_global_id!r} does not exist")
+        if how == DIED and agent.ended_at is None:
+            for run in self._runs.live_of_agent(agent.id):
+                self._runs.assignments.end(run.id, LOST)
+        self._end(agent.id, how, self._clock.wall_s())
 
     def _note_end(self, agent: Agent, *, is_told: bool) -> None:
         if is_told:

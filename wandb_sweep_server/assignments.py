@@ -49,9 +49,12 @@ class Assignments:
         )
 
     def hand_over(self, run: Run, agent_id: int) -> None:
-        """Another agent has the run, which went on without the server being asked."""
+        """Another agent has the run, which went on without the server being asked.
+
+        Whoever makes room says so; of an agent that hasn't, nothing is known but that it has lost the run.
+        """
         if is_held(run) and run.sweep_id is not None:
-            self.end(run.id, HANDED_OVER)
+            self.end(run.id, HANDED_OVER if run.state == run_states.PREEMPTING else LOST)
             self.begin(run.id, run.sweep_id, agent_id)
 
     def follow(self, before: Run, after: Run, event: Event) -> None:

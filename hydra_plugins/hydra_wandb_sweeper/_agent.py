@@ -139,6 +139,9 @@ class Agent:
         )
         try:
             self._agent_id = self._client.create_agent(self._sweep.sweep, socket.gethostname())
+            if self._agent_id is not None and self._sweep.server.is_embedded:
+                # Whoever finds this agent dead can tell the server.
+                self._ledger.record("agent_registered", server_id=self._agent_id)
             self._summary.ended = self._work()
         except (ServerError, ServerUnreachableError) as error:
             log.error("%s", error)
@@ -152,8 +155,18 @@ class Agent:
                 gave_up=self._summary.gave_up,
                 found_no_more=self._summary.found_no_more,
             )
+            self._say_goodbye()
         log.info("Agent %s ends: %s", self._summary.name, self._summary.ended)
         return self._summary
+
+    def _say_goodbye(self) -> None:
+        """Else the embedded server's page would show it at work until it has been silent for long enough."""
+        if self._agent_id is None or not self._sweep.server.is_embedded:
+            return
+        try:
+            self._client.end_agent(self._agent_id, "finished")
+        except (ServerError, ServerUnreachableError) as error:
+            log.info("The server can't be told that this agent ends: %s", error)
 
     def _job_end(self) -> float | None:
         """When the time of its job is over, in seconds since the epoch; None without a limit."""

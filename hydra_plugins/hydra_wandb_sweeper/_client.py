@@ -58,6 +58,10 @@ _HEARTBEAT = """
 mutation Heartbeat($id: ID!, $metrics: JSONString, $runState: JSONString) {
   agentHeartbeat(input: {id: $id, metrics: $metrics, runState: $runState}) { agent { id } commands }
 }"""
+_END_AGENT = """
+mutation EndAgent($id: ID!, $how: String!) {
+  endAgent(input: {id: $id, how: $how}) { success }
+}"""
 _RUN_TAIL = """
 query RunResumeStatus($entity: String, $project: String, $name: String!) {
   model(name: $project, entityName: $entity) {
@@ -271,6 +275,10 @@ class SweepClient:
                 return [Command("exit")]
             raise
         return [_command(item) for item in json.loads(answer["agentHeartbeat"]["commands"] or "[]")]
+
+    def end_agent(self, agent_id: str, how: str) -> None:
+        """Tell an embedded server that an agent has `finished` or `died`; W&B's have no word for that. Tried once."""
+        self._transport.graphql(_END_AGENT, {"id": agent_id, "how": how}, patience_s=0.0)
 
     def record_death(self, ref: SweepRef, run_id: str, exit_code: int, reason: str) -> Mapping[str, Any]:
         """End a run whose process died without a word: reason in its log and summary, then its exit code.

@@ -31,6 +31,7 @@ class AgentHistory:
     pid: of its process on `host`. node: SLURM's name of where it is. started: seconds since the epoch. process_start:
     see _processes. job_end: when the time of its job is over, in seconds since the epoch, None without a limit.
     ended: why it left, None while it has not said so. gave_up: because too many trials in a row failed there.
+    server_id: by which an embedded server knows it.
     """
 
     name: str
@@ -44,6 +45,7 @@ class AgentHistory:
     job_end: float | None = None
     gave_up: bool = False
     ended: str | None = None
+    server_id: str | None = None
 
 
 class History:
@@ -122,6 +124,9 @@ class History:
         agent.job_end = event.get("job_end")
         self.agents[agent.name] = self.working[agent.name] = agent
         self._agents_of.setdefault(agent.job_number, {})[agent.name] = agent
+
+    def _on_agent_registered(self, event: Mapping[str, Any]) -> None:
+        self.agents[event["by"]].server_id = event["server_id"]
 
     def _on_agent_ended(self, event: Mapping[str, Any]) -> None:
         agent = self.agents[event["by"]]

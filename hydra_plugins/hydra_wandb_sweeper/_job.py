@@ -195,7 +195,6 @@ class AgentJob:
         ledger, history = Ledger(self.directory, f"job-{number}-{os.getpid()}"), History()
         history.add(EventReader(self.directory).new_events())
         take_over(ledger, history, name, self.settings.max_retries)
-        ledger.record("agent_died", agent=name)
 
     def _report(
         self, job_pid: int, name: str, share: Share, number: int, wall_time: WallTime, sender: Connection

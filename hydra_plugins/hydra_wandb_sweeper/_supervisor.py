@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from ._attention import LeftSweep
 from ._client import SweepClient
@@ -19,7 +18,8 @@ from ._dispatch import JobHandle
 from ._errors import ServerError, ServerUnreachableError, SweepFailedError
 from ._fleet import Fleet, restart_wait_s
 from ._history import AgentHistory, History
-from ._ledger import EventReader, Ledger, SweepRecord, Trial, in_batches
+from ._ledger import Ledger, SweepRecord, Trial
+from ._news import Heard, News
 from ._progress import Progress
 from ._progress_view import JobView
 from ._put_back import PutBack
@@ -33,10 +33,6 @@ log = logging.getLogger(__name__)
 
 # How long cancelled jobs are waited for, so that the results hold what their agents say last.
 _CANCEL_S = 20.0
-# Events are read later the longer there were none: by so much of that time, and at most by so much. Each look opens a
-# file per agent, on what is a network file system where there are many of them.
-_LATE = 0.01
-_LATEST_S = 5.0
 
 
 @dataclass
@@ -58,7 +54,7 @@ class Supervisor:
     poll_s: float = 0.5
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
-    _reader: EventReader = field(init=False)
+    _news: News = field(init=False)
     _watch: Watch = field(init=False)
     _control: Control = field(init=False)
     _signs: Signs = field(init=False)
@@ -67,20 +63,17 @@ class Supervisor:
     progress_at_setback: int = -1
     _left_behind: int = 0
     _noted_s: float = float("-inf")
-    _news_s: float = field(init=False)
-    _read_again_s: float = float("-inf")
     _look_again_s: float = float("-inf")
     _failure: str | None = None
     _is_winding_up: bool = False
     _put_back: PutBack = field(default_factory=PutBack)
 
     def __post_init__(self) -> None:
-        self._reader = EventReader(self.ledger.directory)
+        self._news = News(self.ledger.reader(), self.history, self.ledger.writer, self.clock)
         self._watch = Watch(self.ledger.root, self.ledger.clock)
         self._control = Control(self.ledger.root)
         self._signs = Signs(self.ledger.root, self.fleet.job.silence_s, self.clock)
         self._demand = Demand(self.sweep, self.client, self.fleet.job, self.history, self._control)
-        self._news_s = self.clock()
 
     def see_through(self, jobs: int) -> None:
         """Run a new sweep to its end with `jobs` jobs at a time.
@@ -148,7 +141,7 @@ class Supervisor:
         self.check()
         self._note_presence()
         self._start_due()
-        if self.clock() >= self._read_again_s:
+        if self._news.is_due:
             self._read()
         ended = self.fleet.take_ended()
         if ended:
@@ -301,8 +294,6 @@ class Supervisor:
     def _offer_trials_of(self, dead: Sequence[AgentHistory]) -> None:
         for agent in dead:
             self._offer_open_trials(agent.name)
-            # Each death counts once, whoever comes to see to the sweep after this process.
-            self.ledger.record("agent_died", agent=agent.name)
         if dead:
             self._read()
 
@@ -338,15 +329,28 @@ class Supervisor:
     # --- the end ---
 
     def _read(self) -> None:
-        self._take_in(self.progress.show if self.progress is not None else lambda _: None)
+        heard = self._news.read(self.progress.show if self.progress is not None else _to_nobody)
+        for number in self._adopt(heard):
+            for agent in self.history.agents_of_job(number):
+                if agent.ended is None:
+                    self._offer_open_trials(agent.name)
+        for agent in heard.dead_agents:
+            self._tell_of_death(agent)
 
     def _catch_up(self) -> None:
-        """Read what happened before this process watched."""
-        if self.progress is None:
-            self._read()
-        else:
-            self._take_in(self.progress.catch_up)
+        """Read what happened before this process watched. What ended jobs left is to be taken up afterwards."""
+        self._adopt(self._news.read(self.progress.catch_up if self.progress is not None else _to_nobody))
+        if self.progress is not None:
             self.progress.show_how_far()
+
+    def _adopt(self, heard: Heard) -> set[int]:
+        """Watch jobs that other processes have submitted; returns the numbers of those that have ended."""
+        if heard.has_ended_agent:
+            self.fleet.dispatch.look_again()  # its job is about to end
+        numbers = heard.jobs_of_others
+        adopted = self.fleet.dispatch.adopt([self.history.jobs[number] for number in numbers]) if numbers else []
+        self.fleet.adopt(adopted)
+        return set(numbers) - {handle.number for handle in adopted}
 
     def _show(self) -> None:
         if self.progress is not None:
@@ -355,33 +359,14 @@ class Supervisor:
     def _job_views(self) -> list[JobView]:
         return [JobView(handle.number, handle.job_id, handle.is_waiting()) for handle in self.fleet.live]
 
-    def _take_in(self, tell: Callable[[Sequence[Mapping[str, Any]]], None]) -> None:
-        jobs_of_others: list[int] = []
-        now = self.clock()
-        has_news = has_ended_agent = False
-        for events in in_batches(self._reader.new_events()):
-            has_news = True
-            self.history.add(events)
-            for event in events:
-                if event["event"] == "job_submitted" and event["by"] != self.ledger.writer:
-                    jobs_of_others.append(event["number"])
-                has_ended_agent = has_ended_agent or event["event"] == "agent_ended"
-            tell(events)
-        if has_news:
-            self._news_s = now
-        self._read_again_s = now + min(_LATE * (now - self._news_s), _LATEST_S)
-        self._adopt(jobs_of_others)
-        if has_ended_agent:
-            self.fleet.dispatch.look_again()  # its job is about to end
-
-    def _adopt(self, numbers: Sequence[int]) -> None:
-        """Watch jobs that other processes have submitted, and take up what those of them left that have ended."""
-        adopted = self.fleet.dispatch.adopt([self.history.jobs[number] for number in numbers]) if numbers else []
-        self.fleet.adopt(adopted)
-        for number in set(numbers) - {handle.number for handle in adopted}:
-            for agent in self.history.agents_of_job(number):
-                if agent.ended is None:
-                    self._offer_open_trials(agent.name)
+    def _tell_of_death(self, agent: AgentHistory) -> None:
+        """Else the embedded server's page would show it at work until it has been silent for long enough."""
+        if agent.server_id is None:
+            return
+        try:
+            self.client.end_agent(agent.server_id, "died")
+        except (ServerError, ServerUnreachableError) as error:
+            log.info("The server can't be told that %s died: %s", agent.name, error)
 
     def _cancel(self) -> None:
         """Cancel jobs, give their agents time to hand over, and read what all of them have left."""
@@ -404,3 +389,7 @@ class Supervisor:
             left_behind=self._left_behind,
             last_trouble=self._failure,
         )
+
+
+def _to_nobody(_: object) -> None:
+    """Tells of events where nobody is to see them."""

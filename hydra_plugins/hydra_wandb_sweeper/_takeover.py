@@ -15,8 +15,13 @@ def take_over(ledger: Ledger, history: History, agent: str, max_retries: int) ->
     """Offer the trials that a dead agent had claimed to the others, or count them as failed; returns these, and why.
 
     history: of all events so far. max_retries: as in config.WandbSweeperConf; a death counts as a failure of the
-    trial, which may have caused it, unless the trial was making room when it happened.
+    trial, which may have caused it, unless the trial was making room when it happened. An agent that has said why it
+    leaves is not dead, whatever it left.
     """
+    known = history.agents.get(agent)
+    if known is not None and known.ended is None:
+        # Each death counts once, whoever comes to see to the sweep after this process.
+        ledger.record("agent_died", agent=agent)
     lost = []
     for left in history.open_trials_of(agent):
         trial = left.trial

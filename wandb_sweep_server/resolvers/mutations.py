@@ -119,6 +119,12 @@ def _agent_heartbeat(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any
     return {"agent": SeenAgent(input["id"]), "commands": jsontext.dumps(commands)}
 
 
+@_mutation.field("endAgent")
+def _end_agent(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+    store_of(info).agents.end(input["id"], input["how"])
+    return {"success": True}
+
+
 @_mutation.field("createRunFiles")
 def _create_run_files(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     run = _run_of_input(info, input)

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -16,8 +17,11 @@ from typing import Any
 import pytest
 import requests
 
+from hydra_plugins.hydra_wandb_sweeper._ledger import Ledger
+from hydra_plugins.hydra_wandb_sweeper._report_data import ledger_data
 from tests.integration.sweeper.conftest import Project, heed_terminal
 from tests.integration.sweeper.test_command import APP, begun, command, finished, go, results
+from tests.integration.sweeper.test_failures import events
 from tests.waiting import wait_for
 
 TWO_AGENTS = ("hydra/launcher=submitit_local", "hydra.sweeper.agents=2")
@@ -78,6 +82,34 @@ def test_a_page_shows_what_the_sweep_did(gated: Project) -> None:
     assert data["sweep"]["expected"] == 6
     assert [agent["ended"] for agent in data["agents"]] == ["finished"]
     assert sorted(trial["run"] for trial in data["agents"][0]["trials"]) == sorted(rows)
+
+
+def test_an_agent_s_death_is_seen_on_the_page_and_in_the_report(gated: Project) -> None:
+    process, directory = gated.start("x=1,2,3,4", *TWO_AGENTS)
+    begun(gated, 2)
+    killed = next(event for event in events(directory) if event["event"] == "agent_started")
+    os.kill(killed["pid"], signal.SIGKILL)
+    go(gated, "all")
+    assert process.wait(timeout=120) == 0
+    page = Page(gated, directory).data()
+    report = ledger_data(Ledger.open(directory, "reader"), now=time.time())
+    for data in (page, report):
+        (lost,) = [agent for agent in data["agents"] if agent["ended"] == "died"]
+        assert [trial["how"] for trial in lost["trials"]] == ["lost"]
+        others = [agent for agent in data["agents"] if agent is not lost]
+        assert {agent["ended"] for agent in others} == {"finished"}
+        assert [trial["how"] for agent in others for trial in agent["trials"]] == ["finished"] * 4
+        assert data["runs"]["state"] == ["finished"] * 4
+
+
+def test_agents_that_leave_a_sweep_unfinished_are_gone_at_once(gated: Project) -> None:
+    process, directory = gated.start(
+        "x=1,2,3", "hydra.sweeper.trials_per_agent=1", "hydra.sweeper.max_agent_restarts=0"
+    )
+    go(gated, "all")
+    process.wait(timeout=120)
+    agents = Page(gated, directory).data()["agents"]
+    assert {agent["ended"] for agent in agents} == {"finished"}
 
 
 def test_agents_heed_pause_resume_and_stop(gated: Project) -> None:

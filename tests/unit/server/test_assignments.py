@@ -9,7 +9,8 @@ import pytest
 
 from tests.unit.server.support import Server
 from wandb_sweep_server.assignments import how_it_ended
-from wandb_sweep_server.records import Agent, Sweep
+from wandb_sweep_server.errors import ClientError, NotFoundError
+from wandb_sweep_server.records import Agent, Sweep, global_id
 from wandb_sweep_server.run_states import CRASHED, FAILED, FINISHED, KILLED, PENDING, PREEMPTED, Event
 
 
@@ -116,14 +117,59 @@ def test_a_run_whose_process_is_gone_is_lost_and_its_agent_is_not(server: Server
     assert ended(server, agent) == (None, None)
 
 
-def test_a_run_that_another_agent_lists_is_handed_over_to_it(server: Server, sweep: Sweep) -> None:
+@pytest.mark.parametrize(("makes_room", "how"), [(True, "handed over"), (False, "lost")])
+def test_a_run_that_another_agent_lists_was_handed_over_or_lost(
+    server: Server, sweep: Sweep, makes_room: bool, how: str
+) -> None:
     first, second = server.agent(sweep), server.agent(sweep)
     name = server.claim(first)
     server.start(name, sweep)
     server.heartbeat(first, name)
+    if makes_room:
+        server.post(name, {"preempting": True})
     server.time.pass_s(3)
     server.heartbeat(second, name)
-    assert assignments(server) == [(name, first.name, 0.0, 3.0, "handed over"), (name, second.name, 3.0, None, None)]
+    assert assignments(server) == [(name, first.name, 0.0, 3.0, how), (name, second.name, 3.0, None, None)]
+
+
+def end(server: Server, agent: str, how: str) -> None:
+    server.do(lambda: server.store.agents.end(agent, how))
+
+
+@pytest.mark.parametrize("how", ["finished", "died"])
+def test_an_agent_has_ended_once_somebody_says_so_and_only_once(server: Server, sweep: Sweep, how: str) -> None:
+    agent = server.agent(sweep)
+    server.time.pass_s(3)
+    end(server, global_id("Agent", agent.id), how)
+    assert ended(server, agent) == (how, 3.0)
+    server.time.pass_s(3)
+    end(server, global_id("Agent", agent.id), "finished")
+    assert ended(server, agent) == (how, 3.0)
+    server.heartbeat(agent)
+    assert ended(server, agent) == (None, None)
+
+
+def test_what_a_dead_agent_held_is_lost_though_another_one_goes_on_with_it(server: Server, sweep: Sweep) -> None:
+    dead, other = server.agent(sweep), server.agent(sweep)
+    name = server.claim(dead)
+    server.start(name, sweep)
+    server.heartbeat(dead, name)
+    server.time.pass_s(3)
+    end(server, global_id("Agent", dead.id), "died")
+    assert assignments(server) == [(name, dead.name, 0.0, 3.0, "lost")]
+    server.time.pass_s(1)
+    server.heartbeat(other, name)
+    server.exit(name, 0)
+    assert assignments(server) == [(name, dead.name, 0.0, 3.0, "lost"), (name, other.name, 4.0, 4.0, "finished")]
+    assert ended(server, dead) == ("died", 3.0)
+
+
+def test_an_agent_ends_in_one_of_two_ways_and_has_to_be_there(server: Server, sweep: Sweep) -> None:
+    agent = server.agent(sweep)
+    with pytest.raises(ClientError, match="how must be finished or died, not 'gone'"):
+        end(server, global_id("Agent", agent.id), "gone")
+    with pytest.raises(NotFoundError, match=r"agent '.*' does not exist"):
+        end(server, global_id("Agent", 99), "died")
 
 
 def test_a_failed_run_that_its_agent_tries_again_has_two(server: Server, sweep: Sweep) -> None:

@@ -39,6 +39,7 @@ class FakeServer:
         self.deaths: list[tuple[str, int, str]] = []
         self.preempting: list[str] = []
         self.ended = False
+        self.goodbyes: list[tuple[str, str]] = []
         self.summary: dict[str, Any] = {}
 
     def create_agent(self, ref: SweepRef, host: str) -> str | None:
@@ -58,6 +59,9 @@ class FakeServer:
             return EXIT
         run = self.left.pop(0)
         return [Command("run", run, {"lr": 0.1})]
+
+    def end_agent(self, agent_id: str, how: str) -> None:
+        self.goodbyes.append((agent_id, how))
 
     def record_death(self, ref: SweepRef, run_id: str, exit_code: int, reason: str) -> Mapping[str, Any]:
         self.deaths.append((run_id, exit_code, reason))

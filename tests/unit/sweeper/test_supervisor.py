@@ -108,6 +108,12 @@ class FakeClient:
 
     error: Exception | None = None
     deaths: list[tuple[str, int, str]] = field(default_factory=list)
+    ended_agents: list[tuple[str, str]] = field(default_factory=list)
+
+    def end_agent(self, agent_id: str, how: str) -> None:
+        if self.error is not None:
+            raise self.error
+        self.ended_agents.append((agent_id, how))
 
     def record_death(self, ref: SweepRef, run_id: str, exit_code: int, reason: str) -> Mapping[str, Any]:
         if self.error is not None:
@@ -147,6 +153,7 @@ class Bench:
         dies_in: int | None = None,
         restarts: int = 0,
         found_no_more: bool = False,
+        server_id: str | None = None,
     ) -> bool:
         """An agent that runs these new trials (or what is on offer, if any) and leaves, or dies in one of them."""
         name = f"agent-{number}" + (f"r{restarts}" if restarts else "")
@@ -161,6 +168,8 @@ class Bench:
             restarts=restarts,
             node=f"n{number}",
         )
+        if server_id is not None:
+            ledger.record("agent_registered", server_id=server_id)
         new = [n for n in trials if n not in self.handed_out]
         while (trial := self.claim(ledger, new)) is not None:
             if trial.number == dies_in:
@@ -375,6 +384,26 @@ def test_agents_can_tell_whether_a_supervisor_watches(bench: Bench) -> None:
     assert bench.watch().holder() is not None
     bench.now += 2
     assert bench.watch().holder() is None
+
+
+def test_a_death_is_recorded_once_and_told_to_the_server(bench: Bench) -> None:
+    def work(number: int) -> bool:
+        bench.agent(number, range(4), dies_in=1 if number == 0 else None, server_id=f"id-{number}")
+        return True
+
+    bench.cluster.work = work
+    bench.supervise(1)
+    told = [e["agent"] for e in EventReader(bench.directory).new_events() if e["event"] == "agent_died"]
+    assert told == ["agent-0"]
+    assert bench.client.ended_agents == [("id-0", "died")]
+
+
+def test_a_server_that_does_not_hear_of_a_death_keeps_nobody_from_going_on(bench: Bench) -> None:
+    bench.cluster.work = lambda number: bench.agent(
+        number, range(4), dies_in=1 if number == 0 else None, server_id="i"
+    )
+    bench.client.error = ServerUnreachableError("gone")
+    assert bench.counts(bench.supervise(1)) == {"finished": 4}
 
 
 def test_a_requeued_job_whose_last_agent_ended_well_has_not_died(bench: Bench) -> None:
