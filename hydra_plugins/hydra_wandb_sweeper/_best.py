@@ -9,6 +9,7 @@ from typing import Any
 from ._errors import SweepError
 from ._history import History
 from ._ledger import EventReader, Ledger
+from ._report import why_no_best
 from ._rerun import override_line
 from ._results import best_trials, overrides_of_trial
 
@@ -43,11 +44,7 @@ def read_best(directory: Path, most: int) -> list[BestTrial]:
     history.add(EventReader(directory).new_events())
     best = best_trials(record, history.trials.values(), most)
     if not best:
-        finished = history.counts()["finished"]
-        raise SweepError(
-            f"No trial of {directory} has a metric '{record.metric_name}' ({finished} finished so far): wait for the "
-            "first one to end, or return the metric from the task."
-        )
+        raise SweepError(f"{directory} has no best trial: {why_no_best(record, history)}.")
     return [
         BestTrial(
             trial.trial.number,

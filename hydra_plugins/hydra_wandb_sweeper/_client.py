@@ -280,10 +280,13 @@ class SweepClient:
         """Tell an embedded server that an agent has `finished` or `died`; W&B's have no word for that. Tried once."""
         self._transport.graphql(_END_AGENT, {"id": agent_id, "how": how}, patience_s=0.0)
 
-    def record_death(self, ref: SweepRef, run_id: str, exit_code: int, reason: str) -> Mapping[str, Any]:
+    def record_death(
+        self, ref: SweepRef, run_id: str, exit_code: int, reason: str, log_lines: Sequence[str] = ()
+    ) -> Mapping[str, Any]:
         """End a run whose process died without a word: reason in its log and summary, then its exit code.
 
-        Returns the summary, as far as the process has sent it.
+        log_lines: what it printed, with line ends; sent if the process hasn't sent any of it. Returns the summary, as
+        far as the process has sent it.
         """
         variables = {"entity": ref.entity, "project": ref.project, "name": run_id}
         bucket = (self._transport.graphql(_RUN_TAIL, variables).get("model") or {}).get("bucket")
@@ -291,9 +294,11 @@ class SweepClient:
             return {}
         summary = json.loads(bucket.get("summaryMetrics") or "{}") or {}
         summary["trial_error"] = reason
+        sent = bucket.get("logLineCount") or 0
+        lines = [f"{reason}\n"] if sent else [*log_lines, f"{reason}\n"]
         body: dict[str, Any] = {
             "files": {
-                "output.log": {"offset": bucket.get("logLineCount") or 0, "content": [f"{reason}\n"]},
+                "output.log": {"offset": sent, "content": lines},
                 "wandb-summary.json": {"offset": 0, "content": [json.dumps(summary)]},
             },
         }

@@ -15,7 +15,7 @@ that each file of events has a single writer.
     offers/NNNNNN.K.json   an attempt that any agent may take
     failed/NNNNNN          trials whose retries are used up
     events/NAME.jsonl      what happened, in the words of one agent (or of the supervisor)
-    results/NNNNNN.K.json  what a trial's process says of its end
+    results/NNNNNN.K.json  what a trial's process says of its end; until then NNNNNN.K.dir points to its directory
 """
 
 from __future__ import annotations

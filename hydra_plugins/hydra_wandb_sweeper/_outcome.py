@@ -11,6 +11,7 @@ from typing import Any
 from hydra.core.utils import JobReturn
 
 from ._errors import SweepError
+from ._wording import one_line
 
 FINISHED = "finished"
 FAILED = "failed"
@@ -67,7 +68,8 @@ class Outcome:
         """The attempt failed; the traceback is printed, so that it is in the run's console log too."""
         self.error = "".join(traceback.format_exception(error))
         first_line = (str(error).strip().splitlines() or [""])[0]
-        self.error_line = f"{type(error).__name__}: {first_line}"
+        # It is shown in terminals, where an exception's text is to do nothing.
+        self.error_line = one_line(f"{type(error).__name__}: {first_line}")
         self.exit_code = 1
         print(self.error, file=sys.stderr, flush=True)
 

@@ -10,7 +10,8 @@ from typing import Any
 from ._control import Orders
 from ._history import History
 from ._ledger import SweepRecord
-from ._outcome import FINISHED
+from ._outcome import FAILED, FINISHED
+from ._output_place import log_of
 from ._progress_text import progress_line
 from ._progress_view import JobView, ProgressModel, ProgressView
 from ._surroundings import look_around
@@ -129,7 +130,10 @@ class Progress:
         what = f", {name}={value:.6g}" if value is not None else ""
         why = f": {one_line(event['error_line'])}" if event["state"] != FINISHED and event["error_line"] else ""
         how_far = f"{len(self._ended)}{self._of()}"
-        self._tell(logging.INFO, "[%s] trial %d %s%s%s", how_far, event["trial"], event["state"], what, why)
+        place = log_of(event["output_dir"]) if event["state"] == FAILED else None
+        where = f" (its log: {one_line(str(place))})" if place is not None else ""
+        level = logging.WARNING if event["state"] == FAILED else logging.INFO
+        self._tell(level, "[%s] trial %d %s%s%s%s", how_far, event["trial"], event["state"], what, why, where)
 
     def _tell(self, level: int, message: str, *values: object) -> None:
         """Log an event, unless who made it does so."""

@@ -12,6 +12,7 @@ from ._control import Orders
 from ._history import AgentHistory, History
 from ._ledger import SweepRecord
 from ._outcome import FAILED, FINISHED, STOPPED
+from ._output_place import TRIAL_LOG
 from ._results import best_trials, swept_values
 from ._trial_table import QUEUED, RUNNING, TrialHistory
 from ._wording import one_line
@@ -19,7 +20,6 @@ from ._wording import one_line
 # So many of the last ends say how many trials end per minute.
 _ENDS = 50
 _FAILURES = 3
-TRIAL_LOG = "trial.log"
 
 
 @dataclass(frozen=True)

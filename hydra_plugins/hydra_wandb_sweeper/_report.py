@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ._history import History
 from ._ledger import SweepRecord
+from ._outcome import FAILED, FINISHED
+from ._output_place import log_of
 from ._results import RESULTS_FILE, TRIALS_FILE, SweepResults, best_trials, swept_values
 from ._timesheet import TimeSpent
-from ._trial_table import TrialHistory
+from ._trial_table import RUNNING, TrialHistory
 from ._wording import duration_text, one_line
 
 log = logging.getLogger(__name__)
 
 _BEST = 5
+_FAILURES = 3
 # Metrics in a message.
 _MOST_NAMED = 10
 
@@ -92,7 +95,7 @@ def report(
     directory: the sweep directory. again: a command line that runs the best configuration again.
     """
     summary = results.summary
-    counts = ", ".join(f"{count} {state}" for state, count in summary["trials"].items() if count)
+    counts = ", ".join(f"{count} {state}" for state, count in _counts(summary["trials"], record).items() if count)
     said = "Sweep %s was interrupted: %s." if is_interrupted else "Sweep %s ended: %s."
     log.info(said, record.sweep.path, counts or "no trial ran")
     if summary["best_value"] is not None:
@@ -101,12 +104,11 @@ def report(
         table = best_table(record.metric_name, best_rows(record, history, directory))
         log.info("The best trials:%s", "".join(f"\n    {line}" for line in table))
     elif summary["trials"]["finished"]:
-        log.warning(
-            "No trial has a metric '%s'; return it from the task, log it, or set hydra.sweeper.metric.name "
-            "(there %s).",
-            record.metric_name,
-            _known_metrics(results),
-        )
+        log.warning("There is no best trial: %s.", why_no_best(record, history))
+    if failures := last_failures(history):
+        last = "".join(f"\n    {line}" for line in failures)
+        log.warning("%d trial(s) failed; the last:%s", summary["trials"][FAILED], last)
+        log.info("To run them again: hydra-sweep retry %s", directory)
     log.info("%s", time_text(history.times.spent()))
     log.info("Results: %s, %s", directory / RESULTS_FILE, directory / TRIALS_FILE)
     log.info("Sweep directory: %s, page: %s", directory, record.url)
@@ -114,9 +116,38 @@ def report(
         log.info("To run the best configuration again: %s", again)
 
 
-def _known_metrics(results: SweepResults) -> str:
-    columns = sorted({column for row in results.trials for column in row if column.startswith("metric.")})
-    names = [column.removeprefix("metric.") for column in columns[:_MOST_NAMED]] + ["…"] * (
-        len(columns) > _MOST_NAMED
+def _counts(trials: Mapping[str, int], record: SweepRecord) -> Mapping[str, int]:
+    """How many trials are in each state, those that never began included."""
+    return {**trials, "not begun": max(0, (record.expected_trials or 0) - sum(trials.values()))}
+
+
+def why_no_best(record: SweepRecord, history: History) -> str:
+    """Say why no trial has a value to be compared, and what to do."""
+    name = record.metric_name
+    finished = [trial for trial in history.trials.values() if trial.state == FINISHED]
+    if not finished:
+        return "none has finished yet" if history.counts()[RUNNING] else "none has finished"
+    if ended := sum(name in trial.metrics for trial in finished):
+        return f"'{name}' was NaN or infinite in all {ended} finished trial(s) that have it"
+    return (
+        f"none has a metric '{name}'; return it from the task, log it, or set hydra.sweeper.metric.name "
+        f"(there {_known_metrics(finished)})"
     )
+
+
+def _known_metrics(finished: Sequence[TrialHistory]) -> str:
+    known = sorted({name for trial in finished for name in trial.metrics})
+    names = known[:_MOST_NAMED] + ["…"] * (len(known) > _MOST_NAMED)
     return f"are {', '.join(names)}" if names else "is none"
+
+
+def last_failures(history: History) -> list[str]:
+    """Return a line for each of the trials that failed last: which, why, and the place of its log."""
+    failed = [trial for trial in history.trials.values() if trial.state == FAILED]
+    return [_failure_line(trial) for trial in sorted(failed, key=lambda trial: trial.started)[-_FAILURES:]]
+
+
+def _failure_line(trial: TrialHistory) -> str:
+    place = log_of(trial.output_dir)
+    where = f" ({one_line(str(place))})" if place is not None else ""
+    return f"trial {trial.trial.number}: {one_line(trial.error_line or '')}{where}"

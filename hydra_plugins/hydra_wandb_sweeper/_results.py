@@ -57,9 +57,12 @@ def collect(sweep: SweepRecord, history: History, directory: Path, read: Callabl
 
 
 def best_trials(sweep: SweepRecord, trials: Iterable[TrialHistory], most: int) -> list[TrialHistory]:
-    """Return the finished trials with the best metrics, the best one first; equal ones by their numbers."""
+    """Return the finished trials with the best metrics, the best one first; equal ones by their numbers.
+
+    A trial that diverged to infinity isn't the best one, whatever the goal.
+    """
     name = sweep.metric_name
-    valued = [t for t in trials if t.state == FINISHED and not math.isnan(t.metrics.get(name, math.nan))]
+    valued = [t for t in trials if t.state == FINISHED and math.isfinite(t.metrics.get(name, math.nan))]
     sign = -1 if sweep.metric_goal == "maximize" else 1
     return heapq.nsmallest(most, valued, key=lambda t: (sign * t.metrics[name], t.trial.number))
 

@@ -15,7 +15,9 @@ from ._files import read_json
 from ._isolation import TrialProcess
 from ._ledger import EventReader, Ledger, SweepRecord, Trial
 from ._outcome import FAILED, FINISHED, STOPPED, STOPPED_CODE, numbers
+from ._output_place import log_of, log_tail, noted_place
 from ._wandb_run import run_name
+from ._wording import one_line
 
 log = logging.getLogger(__name__)
 
@@ -92,13 +94,14 @@ class Settler:
         error = stopped or process.failure or _death(process.exit_code)
         code = STOPPED_CODE if stopped else 128 - process.exit_code if process.exit_code < 0 else process.exit_code
         summary: Mapping[str, Any] = {}
+        place = noted_place(path)
         try:
-            summary = self.client.record_death(self.sweep.sweep, trial.run_id, code, error)
+            summary = self.client.record_death(self.sweep.sweep, trial.run_id, code, error, log_tail(place))
         except (ServerError, ServerUnreachableError) as failure:
             log.warning("Trial %d: its end can't be recorded in its run: %s", trial.number, failure)
         if stopped is None:
-            return failed_result(error)
-        own = result or {"metrics": numbers(summary), "output_dir": None}
+            return failed_result(error, place)
+        own = result or {"metrics": numbers(summary), "output_dir": place}
         return {**stopped_result(error), "metrics": own["metrics"], "output_dir": own["output_dir"]}
 
     def settle(self, trial: Trial, result: dict[str, Any], duration_s: float) -> str | None:
@@ -112,19 +115,25 @@ class Settler:
         if not failed:
             value = result["metrics"].get(self.sweep.metric_name)
             what = "" if value is None else f", {self.sweep.metric_name}={value:.6g}"
-            what += f": {result['error_line']}" if result["error_line"] else ""
-            log.info("Trial %s %s in %.1f s%s", run_name(self.sweep, trial), result["state"], duration_s, what)
+            what += f": {one_line(result['error_line'])}" if result["error_line"] else ""
+            log.info("Trial %s %s in %.1f s%s", self._named(trial), result["state"], duration_s, what)
             self.has_finished_one = self.has_finished_one or result["state"] == FINISHED
             self.streak = {}
             return None
-        log.warning("Trial %s failed: %s", run_name(self.sweep, trial), result["error_line"])
+        again = f"; it is run again (retry {trial.failures + 1} of {self.settings.max_retries})" if retry else ""
+        place = log_of(result["output_dir"])
+        where = f" (its log: {one_line(str(place))})" if place is not None else ""
+        log.warning("Trial %s failed: %s%s%s", self._named(trial), one_line(result["error_line"]), where, again)
         self.summary.failures += 1
         self.streak.setdefault(trial.number, trial)
         if not retry:
             return self._count_failed(trial)
-        again = replace(trial, attempt=trial.attempt + 1, failures=trial.failures + 1, resumes=True)
-        self.ledger.offer(again, f"retry {again.failures} of {self.settings.max_retries}")
+        following = replace(trial, attempt=trial.attempt + 1, failures=trial.failures + 1, resumes=True)
+        self.ledger.offer(following, f"retry {following.failures} of {self.settings.max_retries}")
         return None
+
+    def _named(self, trial: Trial) -> str:
+        return one_line(run_name(self.sweep, trial))
 
     def _count_failed(self, trial: Trial) -> str | None:
         failed = self.ledger.failures.mark(trial.number)
@@ -180,9 +189,9 @@ STOPPED_BY_USER = "stopped by its user"
 STOPPED_BY_SERVER = "stopped by the server, by early_terminate or by hand"
 
 
-def failed_result(error: str) -> dict[str, Any]:
-    """The result of an attempt that failed without leaving one."""
-    return {"state": FAILED, "metrics": {}, "error": error, "error_line": error, "output_dir": None}
+def failed_result(error: str, output_dir: str | None = None) -> dict[str, Any]:
+    """The result of an attempt that failed without leaving one. output_dir: where it ran, as far as that is known."""
+    return {"state": FAILED, "metrics": {}, "error": error, "error_line": error, "output_dir": output_dir}
 
 
 def stopped_result(reason: str) -> dict[str, Any]:

@@ -16,11 +16,13 @@ from ._control import Control, Orders
 from ._history import AgentHistory, History, JobRecord
 from ._ledger import EventReader, Ledger, SweepRecord
 from ._outcome import FAILED, FINISHED, STOPPED
+from ._output_place import TRIAL_LOG
 from ._processes import is_alive, process_start
 from ._results import collect
 from ._sweep_config import read_metric, read_template
 from ._trial_table import QUEUED, RUNNING, TrialHistory
 from ._watch import Watch, Watcher
+from ._wording import one_line
 
 log = logging.getLogger(__name__)
 
@@ -230,7 +232,7 @@ def _state(record: SweepRecord, history: History, orders: Orders, is_worked_on: 
 
 
 def _failure(history: TrialHistory) -> FailureStatus:
-    path = Path(history.output_dir) / "trial.log" if history.output_dir else None
+    path = Path(history.output_dir) / TRIAL_LOG if history.output_dir else None
     line = last_line(path) if path is not None else None
     return FailureStatus(
         history.trial.number,
@@ -252,7 +254,9 @@ def last_line(path: Path) -> str | None:
         return None
     told = [line.strip() for line in lines if line.strip()]
     # W&B's SDK ends every log with where the run is to be found.
-    return next((line for line in reversed(told) if not line.startswith("wandb:")), told[-1] if told else "")
+    return one_line(
+        next((line for line in reversed(told) if not line.startswith("wandb:")), told[-1] if told else "")
+    )
 
 
 def server_status(info: SweepInfo, url: str, runs: Iterable[RunInfo]) -> SweepStatus:

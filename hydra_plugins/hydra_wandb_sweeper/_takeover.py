@@ -9,6 +9,7 @@ from ._files import read_json
 from ._history import History
 from ._ledger import Ledger, Trial
 from ._outcome import FAILED, FINISHED
+from ._output_place import noted_place
 
 
 def take_over(ledger: Ledger, history: History, agent: str, max_retries: int) -> list[tuple[Trial, str]]:
@@ -35,7 +36,7 @@ def take_over(ledger: Ledger, history: History, agent: str, max_retries: int) ->
             ledger.offer(replace(following(trial), failures=trial.failures + 1), f"{agent} died")
         else:
             lost.append((trial, f"{agent} died while it ran the trial"))
-            record_lost(ledger, *lost[-1])
+            record_lost(ledger, *lost[-1], noted_place(ledger.result_path(trial)))
     return lost
 
 
@@ -48,8 +49,8 @@ def following(trial: Trial) -> Trial:
     return replace(trial, attempt=trial.attempt + 1, resumes=True)
 
 
-def record_lost(ledger: Ledger, trial: Trial, error: str) -> None:
-    """Count a trial as failed that nobody will run any more."""
+def record_lost(ledger: Ledger, trial: Trial, error: str, output_dir: str | None = None) -> None:
+    """Count a trial as failed that nobody will run any more. output_dir: where it ran, as far as that is known."""
     ledger.failures.mark(trial.number)
-    lost: dict[str, Any] = {"metrics": {}, "output_dir": None, "duration_s": None}
+    lost: dict[str, Any] = {"metrics": {}, "output_dir": output_dir, "duration_s": None}
     ledger.record("ended", trial, state=FAILED, error=error, error_line=error, final=True, **lost)

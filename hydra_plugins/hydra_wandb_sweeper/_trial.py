@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -29,6 +30,7 @@ from ._files import write_whole
 from ._ledger import SweepRecord, Trial
 from ._notice import Notice, preempt_signal
 from ._outcome import Outcome, TrialPreempted
+from ._output_place import TRIAL_LOG, forget_place, note_place
 from ._run_client import RunClient
 from ._run_facts import RunFacts, gather_facts, list_packages
 from ._run_files import REQUIREMENTS
@@ -104,7 +106,9 @@ def run_trial(
         job_dir = _job_dir(config)
         output_dir = Path(job_dir).absolute()
         output_dir.mkdir(parents=True, exist_ok=True)
-        tee.to(output_dir / (f"trial.rank{context.rank}.log" if context.rank else "trial.log"))
+        tee.to(output_dir / (f"trial.rank{context.rank}.log" if context.rank else TRIAL_LOG))
+        if not context.rank:
+            note_place(result_path, output_dir)
         run = _enter_run(context, sweep, trial, config, output_dir)
         if run is not None:
             run.begin()
@@ -130,6 +134,7 @@ def run_trial(
             outcome.fail(error)
     _wait_for_user_threads()
     write_whole(result_path, outcome.to_dict())
+    forget_place(result_path)
     tee.flush()
     return outcome.exit_code
 
@@ -272,6 +277,10 @@ class _Output:
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
         os.close(descriptor)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                # To a file Python writes in blocks: a process that is killed would take its last words with it.
+                stream.reconfigure(line_buffering=True)
 
     def flush(self) -> None:
         """Write out what Python has buffered."""

@@ -61,6 +61,13 @@ def test_a_trial_that_fails_for_good_is_recorded_and_the_sweep_goes_on(
     run = next(run for run in project.runs() if run["config"]["x"] == 1)
     assert run["state"] == "failed"
     assert word in run["summary"]["trial_error"]
+    log = Path(row["directory"]) / "trial.log"
+    assert "trial of x=1 says hello" in log.read_text()
+    assert f"(its log: {log})" in sweep.output
+    assert f"({log})" in sweep.output.partition("1 trial(s) failed; the last:")[2]
+    assert f"To run them again: hydra-sweep retry {sweep.directory}" in sweep.output
+    left = (sweep.directory / ".sweep" / "results").glob("*.dir")
+    assert {path.name for path in left} == ({"000000.0.dir", "000000.1.dir"} if behave == "segfault" else set())
 
 
 def test_too_many_failures_end_the_sweep_and_the_exit_status_says_so(project: Project) -> None:

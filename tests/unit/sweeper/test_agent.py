@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from hydra_plugins.hydra_wandb_sweeper._errors import ServerError, ServerUnreach
 from hydra_plugins.hydra_wandb_sweeper._files import write_whole
 from hydra_plugins.hydra_wandb_sweeper._history import History
 from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger, Trial
+from hydra_plugins.hydra_wandb_sweeper._output_place import note_place
 from hydra_plugins.hydra_wandb_sweeper._server import ServerRef
 from hydra_plugins.hydra_wandb_sweeper._settle import AgentSettings, AgentSummary, Settler
 from hydra_plugins.hydra_wandb_sweeper._wakeup import Wakeup
@@ -39,6 +40,7 @@ class FakeServer:
         self.deaths: list[tuple[str, int, str]] = []
         self.preempting: list[str] = []
         self.ended = False
+        self.logs: list[list[str]] = []
         self.goodbyes: list[tuple[str, str]] = []
         self.summary: dict[str, Any] = {}
 
@@ -63,8 +65,11 @@ class FakeServer:
     def end_agent(self, agent_id: str, how: str) -> None:
         self.goodbyes.append((agent_id, how))
 
-    def record_death(self, ref: SweepRef, run_id: str, exit_code: int, reason: str) -> Mapping[str, Any]:
+    def record_death(
+        self, ref: SweepRef, run_id: str, exit_code: int, reason: str, log_lines: Sequence[str] = ()
+    ) -> Mapping[str, Any]:
         self.deaths.append((run_id, exit_code, reason))
+        self.logs.append(list(log_lines))
         return self.summary
 
     def record_end(self, ref: SweepRef, run_id: str, exit_code: int) -> None:
@@ -293,6 +298,28 @@ def test_a_trial_that_dies_without_a_word_is_a_failure_that_its_run_shows(bench:
     assert death[:2] == ("run0", 137)
     assert "SIGKILL (out of memory?)" in death[2]
     assert bench.history().trials[0].error_line == death[2]
+    assert bench.history().trials[0].output_dir is None
+    assert bench.server.logs == [[]]
+
+
+@pytest.mark.parametrize("text", ["one\ntwo", "", None], ids=["a log", "an empty one", "none"])
+def test_where_a_trial_ran_that_dies_without_a_word_is_known(bench: Bench, tmp_path: Path, text: str | None) -> None:
+    """Its process has noted it, and its last lines are the run's log if that has none."""
+    place = tmp_path / "outputs"
+    place.mkdir()
+    if text is not None:
+        (place / "trial.log").write_text(text)
+
+    def dies(trial: Trial) -> tuple[str | None, int]:
+        note_place(Ledger(bench.directory, "").result_path(trial), place)
+        return None, 1
+
+    bench.settings = replace(SETTINGS, max_retries=0)
+    bench.isolation.plan = dies
+    bench.server.left = ["run0"]
+    bench.run()
+    assert bench.history().trials[0].output_dir == str(place)
+    assert bench.server.logs == [["one\n", "two\n"] if text else []]
 
 
 def test_too_many_failures_stop_the_sweep_for_everybody(bench: Bench) -> None:

@@ -461,7 +461,9 @@ def test_a_metric_that_no_trial_has_is_missed_at_the_end(
     if there is None:
         assert caplog.text == ""
     else:
-        assert "No trial has a metric 'loss'; return it from the task, log it, or set" in caplog.text
+        assert (
+            "There is no best trial: none has a metric 'loss'; return it from the task, log it, or set" in caplog.text
+        )
         assert there in caplog.text
 
 

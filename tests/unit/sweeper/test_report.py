@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,15 +31,17 @@ def told(story: Story, caplog: pytest.LogCaptureFixture, **details: object) -> l
 
 def test_the_end_of_a_sweep_in_full(caplog: pytest.LogCaptureFixture) -> None:
     story = Story().agent(0).at(1010.0).runs(0, 0.5, output_dir="/sweep/0").runs(1, 0.25, output_dir="/elsewhere/1")
-    story.runs(2, state="failed").at(1040.0).leaves(0)
+    story.runs(2, state="failed", error_line="boom").at(1040.0).leaves(0)
     assert told(story, caplog, again="python train.py lr=0.1") == [
-        "Sweep me/proj/ab12 ended: 2 finished, 1 failed.",
+        "Sweep me/proj/ab12 ended: 2 finished, 1 failed, 7 not begun.",
         "Best loss: 0.25 (fixed=1 lr=0.1 batch=3 opt.m=1)",
         "Its directory: /elsewhere/1",
         "The best trials:\n"
         "    trial  loss  time  directory     parameters\n"
         "        1  0.25  10 s  /elsewhere/1  lr=0.1 opt.m=1\n"
         "        0   0.5  10 s  0             lr=0.0 opt.m=1",
+        "1 trial(s) failed; the last:\n    trial 2: boom",
+        "To run them again: hydra-sweep retry /sweep",
         "It took 40 s; agents worked for 40 s in all, 75% of that in trials.",
         "Results: /sweep/optimization_results.yaml, /sweep/trials.csv",
         f"Sweep directory: /sweep, page: {RECORD.url}",
@@ -48,12 +51,40 @@ def test_the_end_of_a_sweep_in_full(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_sweep_without_values_says_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
     messages = told(Story().agent(0).runs(0), caplog)
-    assert any("No trial has a metric 'loss'" in message for message in messages)
-    assert not any("best" in message for message in messages)
+    assert (
+        "There is no best trial: none has a metric 'loss'; return it from the task, log it, or set "
+        "hydra.sweeper.metric.name (there is none)."
+    ) in messages
+    assert not any(message.startswith("Best") for message in messages)
+
+
+def test_values_that_are_no_numbers_are_never_the_best(caplog: pytest.LogCaptureFixture) -> None:
+    story = Story(goal="maximize").agent(0)
+    for trial, value in enumerate((math.inf, math.nan, -math.inf)):
+        story.runs(trial, value)
+    assert "There is no best trial: 'loss' was NaN or infinite in all 3 finished trial(s) that have it." in told(
+        story, caplog
+    )
+    story.runs(3, 0.5)
+    assert [row.trial for row in best_rows(story.record, story.history, SWEEP)] == [3]
+
+
+def test_the_failures_at_the_end_have_the_places_of_their_logs(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    (tmp_path / "trial.log").touch()
+    story = Story().agent(0)
+    for trial in range(5):
+        where = {"output_dir": str(tmp_path)} if trial == 4 else {}
+        story.runs(trial, state="failed", error_line="boom", **where)  # type: ignore[arg-type]
+    assert (
+        "5 trial(s) failed; the last:\n    trial 2: boom\n    trial 3: boom\n"
+        f"    trial 4: boom ({tmp_path}/trial.log)"
+    ) in told(story, caplog)
 
 
 def test_an_interrupted_sweep_is_told_as_such(caplog: pytest.LogCaptureFixture) -> None:
-    assert told(Story(), caplog, is_interrupted=True)[0] == "Sweep me/proj/ab12 was interrupted: no trial ran."
+    assert told(Story(), caplog, is_interrupted=True)[0] == "Sweep me/proj/ab12 was interrupted: 10 not begun."
 
 
 def test_the_five_best_are_shown_in_order() -> None:
@@ -142,4 +173,4 @@ def test_where_nothing_has_a_value_it_says_so(tmp_path: Path) -> None:
     Ledger.create(tmp_path, RECORD, "supervisor")
     done = CliRunner().invoke(main, ["best", str(tmp_path)])
     assert done.exit_code == 1
-    assert "has a metric 'loss' (0 finished so far)" in done.output
+    assert "has no best trial: none has finished." in done.output
