@@ -15,13 +15,14 @@ from ._errors import SweepFailedError
 from ._fleet import Fleet
 from ._history import History
 from ._ledger import Ledger, SweepRecord
+from ._outcome import FAILED
 from ._processes import forget_dead_terminal
 from ._progress import Progress, display_if_possible
 from ._report import report
 from ._results import TRIALS_FILE, SweepResults, collect, write
 from ._submission import Submission
 from ._supervisor import Supervisor
-from ._trial_table import RUNNING
+from ._trial_table import QUEUED, RUNNING
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,17 @@ def supervise(
         report_at_end(ledger)
     if failure is None:
         return results
-    raise SweepFailedError(f"The sweep failed: {failure}. See {directory / TRIALS_FILE}.")
+    what_to_do = _next_step(record, history, control, directory)
+    raise SweepFailedError(f"The sweep failed: {failure}. See {directory / TRIALS_FILE}.{what_to_do}")
+
+
+def _next_step(record: SweepRecord, history: History, control: Control, directory: Path) -> str:
+    counts = history.counts()
+    if control.orders().cancelled:
+        return ""
+    if counts[RUNNING] or counts[QUEUED] or sum(counts.values()) < (record.expected_trials or 0):
+        return f" To go on with what is left: hydra-sweep attach {directory}"
+    return f" To run again what failed: hydra-sweep retry {directory}" if counts[FAILED] else ""
 
 
 def _make_progress(submission: Submission, record: SweepRecord, history: History, fleet: Fleet) -> Progress:
