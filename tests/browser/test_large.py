@@ -57,7 +57,7 @@ def test_a_sweep_of_4000_runs_is_drawn_whole(large: Page) -> None:
 def test_4000_runs_take_few_elements_and_requests(large: Page) -> None:
     """What the time is made of, on any machine."""
     count = "return document.querySelectorAll(arguments[0]).length"
-    # A point is an element, in two charts; a curve is one; a trial of the timeline isn't, nor is a row that isn't shown.
+    # A point is an element, in two charts, and so is a curve; a trial of the timeline isn't, nor is a row out of sight.
     elements = {name: large.run(count, f"[data-panel={name}] .plot *") for name in CHARTS}
     assert elements["parallel"] < 400
     assert elements["best"] < RUNS + 400
@@ -67,7 +67,9 @@ def test_4000_runs_take_few_elements_and_requests(large: Page) -> None:
     assert elements["timeline"] < 800
     assert large.run(count, "*") < 2 * RUNS + CURVES + 5000
     # Only lines of parallel coordinates are worth WebGL.
-    contexts = "return Array.from(document.querySelectorAll('canvas'), (node) => node.closest('[data-panel]').dataset.panel)"
+    contexts = (
+        "return Array.from(document.querySelectorAll('canvas'), (node) => node.closest('[data-panel]').dataset.panel)"
+    )
     assert set(large.run(contexts)) == {"parallel"}
     asked = [path.removeprefix(f"/page/data{large.server.sweep_path}") for path in large.server.requests]
     assert sorted(asked) == ["", "/history", "/keys"]
@@ -76,7 +78,9 @@ def test_4000_runs_take_few_elements_and_requests(large: Page) -> None:
     assert len(fetched) == len(set(fetched))
 
 
-def test_whoever_scrolls_to_a_chart_of_4000_runs_finds_it_drawn(large: Page, capsys: pytest.CaptureFixture[str]) -> None:
+def test_whoever_scrolls_to_a_chart_of_4000_runs_finds_it_drawn(
+    large: Page, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name in CHARTS:
         began_s = time.monotonic()
         colours = large.colour_count(name)
