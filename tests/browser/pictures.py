@@ -35,7 +35,7 @@ MOST_BYTES = 150_000
 _COLOURS = 128
 _NOTE = "inputs"
 _IMPORTED = re.compile(r'^import .*"\./(.+)";$', re.MULTILINE)
-_COMMENT = re.compile(r"^\s*(?://|/?\*).*$|^\s+", re.MULTILINE)
+_COMMENT = re.compile(r"^\s*(?://|/\*|\*(?! \{)).*$|^\s+", re.MULTILINE)
 
 BEGAN_AT = 1_760_000_000.0
 TRIALS = 96

@@ -57,7 +57,7 @@ def test_a_sweep_of_4000_runs_is_drawn_whole(large: Page) -> None:
 def test_4000_runs_take_few_elements_and_requests(large: Page) -> None:
     """What the time is made of, on any machine."""
     count = "return document.querySelectorAll(arguments[0]).length"
-    # A point is an element, in two charts, and so is a curve; a trial of the timeline isn't, nor is a row out of sight.
+    # A point is an element, in two charts, and so is a curve; a trial of the timeline isn't, nor is an unseen row.
     elements = {name: large.run(count, f"[data-panel={name}] .plot *") for name in CHARTS}
     assert elements["parallel"] < 400
     assert elements["best"] < RUNS + 400
