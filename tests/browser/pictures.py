@@ -32,7 +32,7 @@ from wandb_sweep_server.importance import importance
 DIRECTORY = Path(__file__).parents[2] / "docs" / "images"
 MOST_BYTES = 150_000
 # Few enough for small files, enough for the scale of colours.
-_COLOURS = 128
+_COLOURS = 96
 _NOTE = "inputs"
 _IMPORTED = re.compile(r'^import .*"\./(.+)";$', re.MULTILINE)
 _COMMENT = re.compile(r"^\s*(?://|/\*|\*(?! \{)).*$|^\s+", re.MULTILINE)
@@ -73,8 +73,8 @@ class Picture:
 
 
 PICTURES = (
-    Picture("page-light", 1280, 1976, "light"),
-    Picture("page-dark", 1280, 1976, "dark"),
+    Picture("page-light", 1280, 1992, "light"),
+    Picture("page-dark", 1280, 1992, "dark"),
     Picture("page-narrow", 390, 1600, "light"),
 )
 

@@ -35,6 +35,11 @@ function baseLayout(theme, revision) {
   };
 }
 
+/** A margin in which names of rows have room. Where they have none, Plotly finds out by drawing all twice. */
+function marginOf(names) {
+  return 28 + Math.ceil(7.2 * names.reduce((most, name) => Math.max(most, name.length), 0));
+}
+
 function emptyFigure(sentence) {
   return { data: [], layout: {}, empty: sentence };
 }
@@ -169,6 +174,7 @@ function bestSoFar(data, view) {
   const layout = baseLayout(view.theme, `best ${view.metric} ${view.scale} ${view.against}`);
   layout.xaxis.title.text = byTime ? "when the trial ended" : "trials that have finished";
   layout.xaxis.type = byTime ? "date" : "linear";
+  if (byTime) layout.margin.b = 60;
   metricAxis(layout.yaxis, view, values);
   const points = runPoints(data, view, runs, x, scale);
   const line = {
@@ -231,10 +237,12 @@ function importance(data, view) {
   const shown = data.importance.slice(0, 24);
   if (shown.length === 0) return emptyFigure("Too few trials have finished to tell what matters.");
   const layout = baseLayout(view.theme, "importance");
+  const names = shown.map((entry) => plotText(entry.name, 24));
+  layout.margin.l = marginOf(names);
   Object.assign(layout.yaxis, {
     range: [Math.max(shown.length, 4) - 0.4, -0.6], fixedrange: true, gridcolor: "rgba(0,0,0,0)",
     tickfont: { color: view.theme.text, size: 12 }, tickvals: shown.map((_, row) => row),
-    ticktext: shown.map((entry) => plotText(entry.name, 24)),
+    ticktext: names,
   });
   // Room for the numbers beside the longest bar.
   const longest = Math.max(...shown.map((entry) => entry.importance), 0.01);
@@ -288,4 +296,4 @@ function spread(index) {
   return ((index * 0.618034) % 1) * 0.5 - 0.25;
 }
 
-export { baseLayout, bestSoFar, curves, emptyFigure, importance, parallelCoordinates, runsWithin, scatter };
+export { baseLayout, bestSoFar, curves, emptyFigure, importance, marginOf, parallelCoordinates, runsWithin, scatter };

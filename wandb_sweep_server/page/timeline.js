@@ -1,5 +1,5 @@
 // The figure of agents over time; a chart like those of charts.js.
-import { baseLayout, emptyFigure } from "./charts.js";
+import { baseLayout, emptyFigure, marginOf } from "./charts.js";
 import { metricValues } from "./facts.js";
 import { formatDuration, formatNumber, plotText, plotTime } from "./format.js";
 import { stateColour } from "./scales.js";
@@ -21,16 +21,17 @@ function timeline(data, view) {
   const draw = count < MANY_TRIALS ? bars : areas;
   const layout = baseLayout(view.theme, "timeline");
   const rows = data.agents.length;
+  const names = data.agents.map(({ name }) => plotText(name, 18));
   Object.assign(layout, {
-    barmode: "overlay", margin: { ...layout.margin, t: 4, b: 32 },
-    height: Math.round(Math.max(120, 60 + rows * Math.min(26, 560 / rows))),
+    barmode: "overlay", margin: { ...layout.margin, l: marginOf(names), t: 8, b: 58 },
+    height: Math.round(Math.max(120, 76 + rows * Math.min(26, 560 / rows))),
   });
   layout.xaxis.type = "date";
   const every = Math.ceil(rows / 40);
   const ticks = data.agents.map((_, row) => row).filter((row) => row % every === 0);
   Object.assign(layout.yaxis, {
     range: [rows - 0.4, -0.6], fixedrange: rows < 12, gridcolor: "rgba(0,0,0,0)", tickvals: ticks,
-    ticktext: ticks.map((row) => plotText(data.agents[row].name, 18)),
+    ticktext: ticks.map((row) => names[row]),
   });
   // Below the trials: what is seen of it is idle.
   const life = {
