@@ -84,7 +84,7 @@ format: $(TEST_INSTALLED) ## put style right where that can be done automaticall
 types: $(TEST_INSTALLED) ## check types
 	$(BIN)/mypy
 
-pictures: $(TEST_INSTALLED) ## draw the pictures of terminals in docs/images/
+pictures: $(TEST_INSTALLED) browser ## draw the pictures of terminals and pages in docs/images/
 	$(BIN)/python -m tests.pictures
 
 wheel: $(TEST_INSTALLED) ## build an sdist, and a wheel from it, into dist/

@@ -1,14 +1,20 @@
-"""Pictures for the documentation, drawn by what users see: `make pictures` writes them."""
+"""Pictures for the documentation, drawn by what users see: `make pictures` writes them.
+
+Those of pages need the browser that tests use (`make browser`); without it they are left as they are.
+"""
 
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
 from rich.console import Console
 
 from hydra_plugins.hydra_wandb_sweeper._progress_display import ProgressDisplay
 from hydra_plugins.hydra_wandb_sweeper._progress_view import ProgressView
+from tests.browser import chromium
+from tests.browser.pictures import write_all
 from tests.unit.sweeper.test_progress_display import VIEW
 
 PROGRESS = Path(__file__).parents[1] / "docs" / "images" / "progress.svg"
@@ -44,6 +50,17 @@ def progress_svg(view: ProgressView = VIEW) -> str:
     )
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Returns 1 if pictures of pages could not be taken."""
     PROGRESS.parent.mkdir(exist_ok=True)
     PROGRESS.write_text(progress_svg(), encoding="utf-8")
+    reason = chromium.obstacle(install=False)
+    if reason is not None:
+        print(f"Pictures of pages are left as they are: {reason}", file=sys.stderr)
+        return 1
+    write_all()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

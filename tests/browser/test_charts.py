@@ -71,7 +71,8 @@ def test_curves_of_hundreds_of_runs_are_few_lines_with_gaps(page: Page) -> None:
     made = page.call("charts.js", "curves", data, histories(data, points=50), view(page))
     assert len(made["data"]) <= page.call("scales.js", "COLOUR_BINS")
     assert sum(trace["y"].count(None) for trace in made["data"]) == 300
-    assert {trace["type"] for trace in made["data"]} == {"scattergl"}
+    # Lines are quicker without WebGL, however many.
+    assert {trace["type"] for trace in made["data"]} == {"scatter"}
     # The best tenth share the best colour, and nobody else has it.
     colours = {run: trace["line"]["color"] for trace in made["data"] for run in trace["customdata"]}
     losses = data["runs"]["metrics"]["loss"]
@@ -152,6 +153,35 @@ def test_the_timeline_shows_idle_gaps_deaths_and_hand_overs(page: Page) -> None:
     assert traces["running"]["x"] == [40_000]
     assert (traces["running"]["y"], traces["agent died"]["y"]) == ([1], [0])
     assert len({traces[name]["marker"]["color"] for name in ("lost", "handed over", "running")}) == 3
+
+
+def test_a_timeline_of_thousands_of_trials_is_an_area_for_each_way_to_end(page: Page) -> None:
+    data = sweep_data(2000, states=("failed", "running"), agents=80)
+    life, *areas, places = figure(page, "timeline", data, now_s=data["sweep"]["now"])["data"]
+    assert {trace["name"]: trace["x"].count(None) for trace in areas} == {"finished": 1998, "failed": 1, "running": 1}
+    assert {trace["fill"] for trace in areas} == {"toself"}
+    assert len({trace["fillcolor"] for trace in areas}) == 3
+    # A rectangle is from the beginning to the end of a trial, in its agent's row.
+    agent = data["agents"][3]
+    (at,) = [i for i, run in enumerate(places["customdata"]) if run == agent["trials"][0]["run"]][:1]
+    assert places["y"][at] == 3
+    began, ended = (page.call("format.js", "plotTime", agent["trials"][0][key]) for key in ("began_at", "ended_at"))
+    assert began < places["x"][at] < ended
+    (finished,) = [trace for trace in areas if trace["name"] == "finished"]
+    corners = finished["x"].index(began)
+    assert began in finished["x"]
+    assert set(finished["y"][corners : corners + 5]) <= {row + side for row in range(80) for side in (-0.36, 0.36)}
+    # The pointer finds every trial.
+    assert set(places["customdata"]) == set(data["runs"]["id"])
+    assert set(places) >= {"text", "hovertemplate"}
+    assert len(life["y"]) == 80
+
+
+def test_all_trials_of_a_run_are_framed_when_it_is_chosen_among_thousands(page: Page) -> None:
+    data = sweep_data(600)
+    *_, frame = figure(page, "timeline", data, chosen=run_id(5))["data"]
+    assert frame["x"].count(None) == 1
+    assert set(frame["y"]) == {1 - 0.36, 1 + 0.36, None}
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 
 import pytest
 from selenium.webdriver.common.keys import Keys
 
 from tests.browser.conftest import Page
-from tests.browser.stand_in import CSRF_TOKEN, POLICY
+from tests.browser.stand_in import CSRF_TOKEN, PAGE, POLICY
 from tests.browser.sweeps import histories, run_id, sweep_data
 from tests.waiting import wait_for
 
@@ -318,10 +319,27 @@ def test_charts_offer_no_button_that_sends_them_away(page: Page) -> None:
     assert {title.lower() for title in titles} == {"download plot as a png", "zoom", "pan", "reset axes"}
 
 
-def test_charts_out_of_sight_wait_until_they_are_seen(page: Page) -> None:
+def test_charts_are_there_before_they_are_seen_and_then_wait_until_they_are(page: Page) -> None:
     page.emulate(width=390, height=600)
     page.open()
-    page.wait("document.querySelector('[data-panel=parallel]').dataset.drawn || scrollY === 0")
-    assert page.drawn("timeline") == 0
-    page.see_all()
-    assert page.drawn("timeline") == 1
+    page.wait("document.querySelectorAll('[data-drawn]').length === 6")
+    assert page.run("return scrollY") == 0
+    page.run("document.querySelector('[data-panel=parallel]').scrollIntoView()")
+    seen, unseen = page.drawn("parallel"), page.drawn("timeline")
+    page.server.emit({"sweep": {"state": "PAUSED"}})
+    page.wait("document.querySelector('[data-panel=parallel]').dataset.drawn > arguments[0]", seen)
+    assert page.drawn("timeline") == unseen
+    page.run("document.querySelector('[data-panel=timeline]').scrollIntoView()")
+    page.wait("document.querySelector('[data-panel=timeline]').dataset.drawn > arguments[0]", unseen)
+
+
+def test_shells_name_all_modules_so_that_browsers_need_not_find_one_through_another() -> None:
+    imported, left = set[str](), ["page.js"]
+    while left:
+        for name in re.findall(r'^import .*"\./(.+)";$', (PAGE / left.pop()).read_text(), re.MULTILINE):
+            if name not in imported:
+                imported.add(name)
+                left.append(name)
+    for shell in PAGE.glob("*.html"):
+        named = re.findall(r'rel="modulepreload" href="/page/assets/(.+)"', shell.read_text())
+        assert sorted(named) == sorted(imported), shell.name

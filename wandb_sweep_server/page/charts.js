@@ -9,8 +9,9 @@ import { formatNumber, plotText, plotTime } from "./format.js";
 import { COLOUR_BINS, canBeLog, colourScale, parameterAxis } from "./scales.js";
 
 const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
-// From so many points on Plotly's WebGL traces are quicker than its SVG.
-const MANY_POINTS = 3000;
+// Up to so many points Plotly's SVG is as quick as its WebGL, whose programs are translated anew for each chart. Lines
+// are always quicker in SVG: where there is no graphics card, twenty times.
+const MANY_POINTS = 6000;
 const MOST_DESCRIBED_PARAMETERS = 10;
 
 /** The layout that figures share. revision: what the reader zoomed stays while this is the same. */
@@ -32,6 +33,11 @@ function baseLayout(theme, revision) {
     xaxis: axis(),
     yaxis: axis(),
   };
+}
+
+/** A margin in which names of rows have room. Where they have none, Plotly finds out by drawing all twice. */
+function marginOf(names) {
+  return 28 + Math.ceil(7.2 * names.reduce((most, name) => Math.max(most, name.length), 0));
 }
 
 function emptyFigure(sentence) {
@@ -168,6 +174,7 @@ function bestSoFar(data, view) {
   const layout = baseLayout(view.theme, `best ${view.metric} ${view.scale} ${view.against}`);
   layout.xaxis.title.text = byTime ? "when the trial ended" : "trials that have finished";
   layout.xaxis.type = byTime ? "date" : "linear";
+  if (byTime) layout.margin.b = 60;
   metricAxis(layout.yaxis, view, values);
   const points = runPoints(data, view, runs, x, scale);
   const line = {
@@ -205,11 +212,9 @@ function curves(data, histories, view) {
     line.text.push("");
     if (run.id === view.chosen) chosen = run;
   }
-  const pointCount = lines.reduce((count, line) => count + line.x.length, 0);
-  const type = view.has_webgl && pointCount > MANY_POINTS ? "scattergl" : "scatter";
   const traces = lines.map((line, bin) => ({
     ...line,
-    type,
+    type: "scatter",
     mode: drawn.every((run) => run.steps.length === 1) ? "markers" : "lines",
     connectgaps: false,
     hovertemplate: "<b>%{text}</b><br>step %{x}: %{y:.5g}<extra></extra>",
@@ -218,7 +223,7 @@ function curves(data, histories, view) {
   }));
   if (chosen) {
     traces.push({
-      type, mode: "lines", x: chosen.steps, y: chosen.values, hoverinfo: "skip", line: { width: 3.5, color: view.theme.text },
+      type: "scatter", mode: "lines", x: chosen.steps, y: chosen.values, hoverinfo: "skip", line: { width: 3.5, color: view.theme.text },
     });
   }
   const layout = baseLayout(view.theme, `curves ${histories.key} ${view.scale}`);
@@ -232,10 +237,12 @@ function importance(data, view) {
   const shown = data.importance.slice(0, 24);
   if (shown.length === 0) return emptyFigure("Too few trials have finished to tell what matters.");
   const layout = baseLayout(view.theme, "importance");
+  const names = shown.map((entry) => plotText(entry.name, 24));
+  layout.margin.l = marginOf(names);
   Object.assign(layout.yaxis, {
     range: [Math.max(shown.length, 4) - 0.4, -0.6], fixedrange: true, gridcolor: "rgba(0,0,0,0)",
     tickfont: { color: view.theme.text, size: 12 }, tickvals: shown.map((_, row) => row),
-    ticktext: shown.map((entry) => plotText(entry.name, 24)),
+    ticktext: names,
   });
   // Room for the numbers beside the longest bar.
   const longest = Math.max(...shown.map((entry) => entry.importance), 0.01);
@@ -289,4 +296,4 @@ function spread(index) {
   return ((index * 0.618034) % 1) * 0.5 - 0.25;
 }
 
-export { baseLayout, bestSoFar, curves, emptyFigure, importance, parallelCoordinates, runsWithin, scatter };
+export { baseLayout, bestSoFar, curves, emptyFigure, importance, marginOf, parallelCoordinates, runsWithin, scatter };

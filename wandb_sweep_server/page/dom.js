@@ -60,12 +60,24 @@ function labelledSelect(label, choose) {
   return { node, show };
 }
 
-/** Whether the browser can draw with WebGL. */
-function hasWebgl() {
-  const context = document.createElement("canvas").getContext("webgl");
-  // Browsers have few contexts at a time: this one is given back.
-  context?.getExtension("WEBGL_lose_context")?.loseContext();
-  return context !== null;
+const SOFTWARE_RENDERERS = /swiftshader|llvmpipe|softpipe|software|basic render/i;
+let knownWebgl = null;
+
+/** @returns {"none"|"software"|"hardware"} what draws with WebGL here; to ask for the first time takes a while */
+function webglKind() {
+  knownWebgl ??= findWebgl();
+  return knownWebgl;
 }
 
-export { element, hasWebgl, labelledSelect, segmented, stateBadge };
+function findWebgl() {
+  const context = document.createElement("canvas").getContext("webgl");
+  if (context === null) return "none";
+  // Some browsers tell by the extension alone, some without it, and some not at all.
+  const name = context.getExtension("WEBGL_debug_renderer_info")?.UNMASKED_RENDERER_WEBGL ?? context.RENDERER;
+  const kind = SOFTWARE_RENDERERS.test(context.getParameter(name)) ? "software" : "hardware";
+  // Browsers have few contexts at a time: this one is given back.
+  context.getExtension("WEBGL_lose_context")?.loseContext();
+  return kind;
+}
+
+export { element, labelledSelect, segmented, stateBadge, webglKind };

@@ -1,5 +1,6 @@
-// A chart in its frame, and when charts are drawn: only while they can be seen, one in each frame of the screen.
-import { element } from "./dom.js";
+// A chart in its frame, and when charts are drawn: one in each frame of the screen, those first that can be seen. What can't
+// be seen is drawn once, so that it is there when the reader comes, and then not again before that.
+import { element, webglKind } from "./dom.js";
 
 // Only these buttons: others of Plotly's upload charts, with the runs' data, to its makers.
 const BUTTONS = ["toImage", "zoom2d", "pan2d", "resetScale2d"];
@@ -12,15 +13,32 @@ const LIVE_SHARE = 0.2;
 // Smoother lines are four times the work, most of it in the processor where there is no graphics card.
 const MANY_LINES = 1000;
 
+function hasManyLines({ data }) {
+  return data[0].type === "parcoords" && data[0].line.color.length > MANY_LINES;
+}
+
+/** Without a graphics card, smooth edges of thousands of lines take longer than all else. Plotly has no setting for it. */
+function withoutSmoothEdges(work) {
+  const canvas = HTMLCanvasElement.prototype;
+  const { getContext } = canvas;
+  canvas.getContext = function getRoughContext(kind, settings) {
+    return getContext.call(this, kind, kind === "webgl" ? { ...settings, antialias: false } : settings);
+  };
+  try {
+    return work();
+  } finally {
+    canvas.getContext = getContext;
+  }
+}
+
 /** What Plotly is told beside a figure. Where nothing can hover, its buttons would always cover a part of the chart. */
-function plotlyConfig({ data }) {
-  const lines = data[0].type === "parcoords" ? data[0].line.color : [];
+function plotlyConfig(figure) {
   const isTouch = matchMedia("(hover: none)").matches;
   return {
     displaylogo: false,
     displayModeBar: isTouch ? false : "hover",
-    modeBarButtons: [data[0].type === "parcoords" ? BUTTONS_WITHOUT_AXES : BUTTONS],
-    plotGlPixelRatio: lines.length > MANY_LINES ? Math.max(1, window.devicePixelRatio) : 2,
+    modeBarButtons: [figure.data[0].type === "parcoords" ? BUTTONS_WITHOUT_AXES : BUTTONS],
+    plotGlPixelRatio: hasManyLines(figure) ? Math.max(1, window.devicePixelRatio) : 2,
     plotlyServerURL: "",
     responsive: true,
     showSendToCloud: false,
@@ -68,7 +86,8 @@ class Panel {
     this.plot.hidden = false;
     if (figure.layout.height) this.plot.style.height = `${figure.layout.height}px`;
     try {
-      await plotly.react(this.plot, figure.data, figure.layout, plotlyConfig(figure));
+      const draw = () => plotly.react(this.plot, figure.data, figure.layout, plotlyConfig(figure));
+      await (hasManyLines(figure) && webglKind() === "software" ? withoutSmoothEdges(draw) : draw());
     } catch (error) {
       this.say(`This chart can't be drawn: ${error.message}`);
       return;
@@ -96,7 +115,7 @@ class Panel {
   }
 }
 
-/** Draws panels that are out of date and in sight. */
+/** Draws panels that are out of date, if they are in sight or were never drawn. */
 class Drawing {
   /** @param {Promise<object>} plotly resolves to Plotly; panels say so if it rejects */
   constructor(plotly) {
@@ -154,7 +173,8 @@ class Drawing {
   }
 
   _next() {
-    return [...this._panels.values()].find((panel) => panel.isDirty && panel.isVisible);
+    const dirty = [...this._panels.values()].filter((panel) => panel.isDirty);
+    return dirty.find((panel) => panel.isVisible) ?? dirty.find((panel) => panel.node.dataset.drawn === undefined);
   }
 }
 

@@ -108,17 +108,21 @@ class SweepPage {
 
   async _loadHistories() {
     try {
-      const { keys } = await getJson(`${this._base}/keys`);
-      const wanted = [this._place.now.key, this._data.sweep.metric?.name].find((key) => keys.includes(key)) ?? keys[0];
-      if (wanted === undefined) {
-        this._view.showHistories({ key: this._data.sweep.metric?.name ?? "", runs: [] }, []);
-        return;
-      }
-      this._view.showHistories(await getJson(`${this._base}/history?key=${encodeURIComponent(wanted)}&points=${POINTS}`), keys);
+      const own = this._data.sweep.metric?.name ?? "";
+      const likely = this._place.now.key ?? own;
+      // Nearly always it is this one: its curves are asked for before it is known which ones there are.
+      const [{ keys }, histories] = await Promise.all([getJson(`${this._base}/keys`), likely ? this._historiesOf(likely) : null]);
+      const wanted = [likely, own].find((key) => keys.includes(key)) ?? keys[0];
+      const found = wanted === undefined ? { key: own, runs: [] } : wanted === likely ? histories : await this._historiesOf(wanted);
+      this._view.showHistories(found, keys);
       this._notices.hide("curves");
     } catch (error) {
       this._notices.show("curves", `Curves can't be loaded: ${error.message}`);
     }
+  }
+
+  _historiesOf(key) {
+    return getJson(`${this._base}/history?key=${encodeURIComponent(key)}&points=${POINTS}`);
   }
 
   async _loadImportance() {

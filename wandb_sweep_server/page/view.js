@@ -1,7 +1,7 @@
 // Sweep data as a page: cards, charts and table, and what the reader chooses among them. Requests nothing.
 import { bestSoFar, curves, importance, parallelCoordinates, runsWithin, scatter } from "./charts.js";
 import { chosenRun, summaryCards } from "./cards.js";
-import { element, hasWebgl, labelledSelect, segmented, stateBadge } from "./dom.js";
+import { element, labelledSelect, segmented, stateBadge, webglKind } from "./dom.js";
 import { goalOf, metricNames, metricValues } from "./facts.js";
 import { counted, formatNumber } from "./format.js";
 import { Drawing, Panel } from "./panel.js";
@@ -36,7 +36,7 @@ class SweepView {
     this._within = null;
     this._order = [];
     this._lines = { runs: [] };
-    this._hasWebgl = hasWebgl();
+    this._isWebglUsable = true;
     this._dark = matchMedia("(prefers-color-scheme: dark)");
     this._dark.addEventListener("change", () => this._redraw());
     place.listen((_, changed) => this._redraw(changed));
@@ -99,7 +99,7 @@ class SweepView {
     this._against = segmented("Against", [["trials", "Trials"], ["time", "Time"]], (against) => change({ against }));
     const figure = (draw) => () => draw(this._data, this._view());
     const onNoWebgl = () => {
-      this._hasWebgl = false;
+      this._isWebglUsable = false;
       this._redraw();
     };
     const usual = { connect: choosePoint, onNoWebgl };
@@ -130,7 +130,7 @@ class SweepView {
     const goal = goalOf(data, metric) ?? (place.better === "higher" ? "maximize" : "minimize");
     return {
       metric, goal, theme, scale: place.scale, chosen: place.run, parameter: place.parameter, against: place.against,
-      marked: this._marked, order: this._order, now_s: data.sweep.now, has_webgl: this._hasWebgl,
+      marked: this._marked, order: this._order, now_s: data.sweep.now, has_webgl: this._isWebglUsable,
     };
   }
 
@@ -181,7 +181,8 @@ class SweepView {
   }
 
   _parallel() {
-    if (!this._hasWebgl) return { empty: NO_WEBGL };
+    if (webglKind() === "none") this._isWebglUsable = false;
+    if (!this._isWebglUsable) return { empty: NO_WEBGL };
     const figure = parallelCoordinates(this._data, this._view());
     this._lines = figure.empty ? { runs: [] } : figure;
     this._showCaptions();
@@ -229,7 +230,7 @@ class SweepView {
   _showCaptions() {
     const data = this._data;
     const { parallel, importance: importances, curves: lines, timeline: agents } = this._panels;
-    parallel.caption.hidden = !this._hasWebgl || this._lines.runs.length === 0;
+    parallel.caption.hidden = !this._isWebglUsable || this._lines.runs.length === 0;
     if (this._within === null) parallel.caption.replaceChildren(MARK_HINT);
     else {
       const showAll = () => {

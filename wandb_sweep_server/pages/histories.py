@@ -94,12 +94,17 @@ class SweepHistories:
     def _texts_with(self, run: _Run, needle: str, most: int, points: int) -> list[str]:
         """At most `points` lines that may have the key, evenly spread; of longer histories than `most` lines, of so
         many evenly spread ones."""
+        texts = self._texts_at(run, spread(range(run.history_lines), points))
+        if all(needle in text for text in texts):  # as in most histories: no other line need be looked at
+            return texts
         among = None
         if run.history_lines > most:
             among = jsontext.dumps(spread(range(run.history_lines), most))
         lines = [row["line"] for row in self._db.rows(_LINES, (run.id, needle, among))]
-        chosen = jsontext.dumps(list(spread(lines, points)))
-        return [row["text"] for row in self._db.rows(_TEXTS, (run.id, chosen))]
+        return self._texts_at(run, spread(lines, points))
+
+    def _texts_at(self, run: _Run, lines: Sequence[int]) -> list[str]:
+        return [row["text"] for row in self._db.rows(_TEXTS, (run.id, jsontext.dumps(list(lines))))]
 
 
 def _needle(key: str) -> str:

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from tests.unit.server.asgi import App
 from tests.unit.server.pages import data_path
 from tests.unit.server.support import Server
+from tests.unit.server.test_growth import steps_of
+from wandb_sweep_server.pages.histories import SweepHistories, _Run
 from wandb_sweep_server.records import Sweep
 
 
@@ -69,6 +71,18 @@ def test_a_key_that_few_lines_have_has_all_its_points(server: Server, app: App, 
     log(server, sweep, "r", rows)
     (run,) = history(app, sweep, "val_loss", points=20)
     assert run["values"] == list(range(0, 1_000, 50))
+
+
+def test_of_histories_whose_lines_all_have_the_key_only_the_points_are_read(server: Server, sweep: Sweep) -> None:
+    steps = []
+    for length in (100, 10_000):
+        run = f"r{length}"
+        log(server, sweep, run, [{"_step": step, "loss": float(step)} for step in range(length)])
+        made = _Run(server.run(run).id, run, length)
+        histories = SweepHistories(server.store.database, server.store.run)
+        steps.append(steps_of(server, lambda made=made, h=histories: h._texts_with(made, '"loss"', 20_000, 50)))
+    few, many = steps
+    assert many <= 2 * few
 
 
 @pytest.mark.parametrize("key", ["val.loss", "a/b", "ünd", 'quo"te', "back\\slash", "x<y"])

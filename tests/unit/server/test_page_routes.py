@@ -220,6 +220,18 @@ def test_assets_need_no_cookie_and_are_sent_compressed_and_again_only_if_they_ch
     assert (again.status, again.body) == (304, b"")
 
 
+def test_an_asset_of_the_shell_s_version_is_not_asked_for_again(site: Site) -> None:
+    stranger = Visitor(site.app)
+    shell = site.app.ask("GET", "/local/p/sweeps/s").body.decode()
+    named = re.findall(r'(?:href|src)="(/page/assets/[^"]+)"', shell)
+    kept = {path: "immutable" in stranger.get(path).headers["cache-control"] for path in named}
+    assert kept == {path: "?v=" in path for path in named}
+    assert {path.partition("?")[0].rpartition("/")[2] for path, is_kept in kept.items() if is_kept} == {
+        "page.css", "page.js", "plotly.js",
+    }  # fmt: skip
+    assert stranger.get("/page/assets/page.css?v=of-before").headers["cache-control"] == "no-cache"
+
+
 @pytest.mark.parametrize("name", ["nothing.js", "sweep.html", "..%2Fschema.sql", "%2e%2e", ".js", "a%00.js", "page"])
 def test_there_are_no_other_assets(site: Site, name: str) -> None:
     assert site.app.ask("GET", f"/page/assets/{name}").status == 404
@@ -247,6 +259,14 @@ def test_what_does_not_exist_is_404_and_named(site: Site, path: str) -> None:
     answer = site.app.ask("GET", site.path(path))
     assert answer.status == 404
     assert "does not exist" in answer.message
+
+
+@pytest.mark.parametrize("question", ["", "/history?key=loss"])
+def test_large_answers_are_compressed_for_who_can_read_that(site: Site, question: str) -> None:
+    path = data_path(site.sweep, question)
+    plain, compressed = site.app.ask("GET", path), site.app.ask("GET", path, accept_encoding="gzip, br")
+    assert (plain.headers.get("content-encoding"), compressed.headers["content-encoding"]) == (None, "gzip")
+    assert json.loads(gzip.decompress(compressed.body)) == plain.json()
 
 
 @pytest.mark.parametrize("query", ["history", "history?key=", "history?key=a&points=x", "history?key=a&points=-1"])
