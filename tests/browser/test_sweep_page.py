@@ -40,6 +40,12 @@ def test_cards_say_what_the_data_says(page: Page) -> None:
     assert page.text(".title [aria-live=polite]") == "running"
 
 
+def test_a_trial_that_made_room_has_not_ended(page: Page) -> None:
+    page.server.show(sweep_data(6, states=("preempted", "killed"), expected=6))
+    page.open()
+    assert page.text("[data-card=progress] .big") == "5 / 6"
+
+
 def test_every_chart_is_drawn_from_the_data(page: Page) -> None:
     data = page.server.data
     page.open()

@@ -1,6 +1,6 @@
 // What stands on top of a sweep's page: the best trial, progress, time, agents; and the run that was chosen.
 import { element, stateBadge } from "./dom.js";
-import { LIVE_STATES, bestRun, durationOf, goalOf, median, metricValues, placeOf, remainingTime, runCount, stateCounts, timeSpan } from "./facts.js";
+import { bestRun, durationOf, endedCount, goalOf, median, metricValues, placeOf, remainingTime, runCount, stateCounts, timeSpan } from "./facts.js";
 import { counted, formatDuration, formatNumber, formatTime, formatValue } from "./format.js";
 
 const MOST_PARAMETERS = 8;
@@ -40,7 +40,7 @@ function bestCard(data, view, choose) {
 function progressCard(data, view) {
   const counts = stateCounts(data);
   const total = Math.max(data.sweep.expected ?? 0, runCount(data));
-  const ended = runCount(data) - LIVE_STATES.reduce((sum, state) => sum + (counts[state] ?? 0), 0);
+  const ended = endedCount(data);
   const states = [...STATE_ORDER.filter((state) => counts[state]), ...Object.keys(counts).filter((s) => !STATE_ORDER.includes(s))];
   const part = (state) => {
     const bar = element("span.part", { data: { state } });

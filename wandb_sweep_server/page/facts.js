@@ -2,11 +2,18 @@
 import { formatValue } from "./format.js";
 
 const LIVE_STATES = ["pending", "running", "preempting"];
+// Of a sweep's trials: a run that made room goes on when an agent has time for it.
+const OPEN_STATES = [...LIVE_STATES, "preempted"];
 const SWEEP_IS_OPEN = ["PENDING", "RUNNING", "PAUSED"];
 
 /** @returns {number} how many runs there are */
 function runCount(data) {
   return data.runs.id.length;
+}
+
+/** @returns {number} how many trials have ended for good */
+function endedCount(data) {
+  return data.runs.state.filter((state) => !OPEN_STATES.includes(state)).length;
 }
 
 /** @returns {boolean} whether something may still happen in the sweep by itself */
@@ -105,7 +112,7 @@ function timeSpan(data, now_s) {
  * @returns {number|null} seconds; null where nothing can be said
  */
 function remainingTime(data, now_s) {
-  const ended = data.runs.state.filter((state) => !LIVE_STATES.includes(state)).length;
+  const ended = endedCount(data);
   const span = timeSpan(data, now_s);
   if (!span || span.is_over || !data.sweep.expected || ended < 3 || data.sweep.state !== "RUNNING") return null;
   return (Math.max(0, data.sweep.expected - ended) * (span.ended_s - span.began_s)) / ended;
@@ -189,4 +196,4 @@ function rowsToShow(data, { states, text, sort, within }, now_s) {
   });
 }
 
-export { LIVE_STATES, bestRun, compareBy, compareValues, durationOf, finishedInOrder, goalOf, isOpen, median, metricNames, metricValues, placeOf, remainingTime, rowsToShow, runCount, stateCounts, timeSpan };
+export { LIVE_STATES, bestRun, compareBy, compareValues, durationOf, endedCount, finishedInOrder, goalOf, isOpen, median, metricNames, metricValues, placeOf, remainingTime, rowsToShow, runCount, stateCounts, timeSpan };

@@ -5,7 +5,7 @@ import { counted, formatAge, formatNumber, formatTime } from "./format.js";
 import { Refresher } from "./live.js";
 
 const REFRESH_S = 10;
-const ENDED_STATES = ["finished", "failed", "crashed", "killed", "preempted"];
+const ENDED_STATES = ["finished", "failed", "crashed", "killed"];
 
 /** Shows sweeps, the last changed first. */
 class HomePage {
