@@ -10,6 +10,8 @@ from pathlib import Path
 
 from ._history import History
 from ._ledger import SweepRecord
+from ._outcome import FAILED
+from ._progress_view import TRIAL_LOG
 from ._results import RESULTS_FILE, TRIALS_FILE, SweepResults, best_trials, swept_values
 from ._timesheet import TimeSpent
 from ._trial_table import TrialHistory
@@ -107,11 +109,20 @@ def report(
             record.metric_name,
             _known_metrics(results),
         )
+    if (output := _output_of_a_failure(results)) is not None:
+        log.info("What a trial that failed has printed: %s", output)
     log.info("%s", time_text(history.times.spent()))
     log.info("Results: %s, %s", directory / RESULTS_FILE, directory / TRIALS_FILE)
     log.info("Sweep directory: %s, page: %s", directory, record.url)
     if again is not None:
         log.info("To run the best configuration again: %s", again)
+
+
+def _output_of_a_failure(results: SweepResults) -> Path | None:
+    """Return where the error of the last trial that failed is told in full; None if that is nowhere."""
+    failed = (row for row in reversed(results.trials) if row["state"] == FAILED and row["directory"])
+    log_file = next((Path(row["directory"]) / TRIAL_LOG for row in failed), None)
+    return log_file if log_file is not None and log_file.exists() else None
 
 
 def _known_metrics(results: SweepResults) -> str:

@@ -46,6 +46,20 @@ def test_the_end_of_a_sweep_in_full(caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
+def test_the_end_says_where_a_failure_is_told_in_full(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    story = Story().agent(0).runs(0)
+    for number in (1, 2):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "trial.log").touch()
+        story.runs(number, state="failed", output_dir=str(tmp_path / str(number)))
+    assert f"What a trial that failed has printed: {tmp_path / '2' / 'trial.log'}" in told(story, caplog)
+
+
+def test_where_trials_have_no_log_no_log_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    messages = told(Story().agent(0).runs(0, state="failed", output_dir="/sweep/0"), caplog)
+    assert not any("printed" in message for message in messages)
+
+
 def test_a_sweep_without_values_says_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
     messages = told(Story().agent(0).runs(0), caplog)
     assert any("No trial has a metric 'loss'" in message for message in messages)
