@@ -62,8 +62,18 @@ class Outcome:
             self.metrics = as_metrics(value, metric_name)
 
     def exited(self, exit_: SystemExit) -> None:
-        """The task called sys.exit: a failure unless its status says success."""
-        if exit_.code not in (None, 0):
+        """The task called sys.exit: a failure unless its status says success, or it was told to end.
+
+        Lightning answers a KeyboardInterrupt by sys.exit(1).
+        """
+        told = exit_.__context__
+        if exit_.code in (None, 0):
+            return
+        if isinstance(told, TrialPreempted):
+            self.preempted(told)
+        elif isinstance(told, KeyboardInterrupt):
+            self.stopped()
+        else:
             self.fail(RuntimeError(f"the task called sys.exit({exit_.code!r})"))
 
     def stopped(self) -> None:

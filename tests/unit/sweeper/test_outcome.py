@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from decimal import Decimal
 from typing import Any
 
@@ -11,7 +12,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from hydra_plugins.hydra_wandb_sweeper._errors import SweepError
-from hydra_plugins.hydra_wandb_sweeper._outcome import Outcome, as_metrics
+from hydra_plugins.hydra_wandb_sweeper._outcome import FAILED, PREEMPTED, STOPPED, Outcome, TrialPreempted, as_metrics
 
 
 @pytest.mark.parametrize(
@@ -103,3 +104,27 @@ def test_an_error_in_a_line_has_what_its_first_line_announces(message: str, line
     outcome = Outcome()
     outcome.fail(ValueError(message))
     assert outcome.error_line == line
+
+
+@pytest.mark.parametrize(
+    ("told", "state"),
+    [
+        (KeyboardInterrupt(), STOPPED),
+        (TrialPreempted("the time limit is near"), PREEMPTED),
+        (ValueError("lr"), FAILED),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else value,
+)
+def test_a_task_that_exits_because_it_was_told_to_end_has_not_failed(told: BaseException, state: str) -> None:
+    with pytest.raises(SystemExit) as raised:
+        end_as_lightning_does(told)
+    outcome = Outcome()
+    outcome.exited(raised.value)
+    assert outcome.to_dict()["state"] == state
+
+
+def end_as_lightning_does(told: BaseException) -> None:
+    try:
+        raise told
+    except BaseException:  # noqa: BLE001 (what Lightning does with KeyboardInterrupt, for each)
+        sys.exit(1)
