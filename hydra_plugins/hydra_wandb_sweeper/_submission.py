@@ -20,6 +20,7 @@ from ._errors import SweepError
 from ._fleet import Fleet
 from ._job import AgentJob
 from ._ledger import Ledger, SweepRecord
+from ._pickling import dumps
 from ._rerun import rerun_command
 from ._server import ServerRef, start_if_local
 
@@ -66,7 +67,7 @@ class Submission:
         """Write it into the sweep directory, readable by its owner only."""
         path = _path(self.job.directory)
         try:
-            payload = cloudpickle.dumps(self)
+            payload = dumps(self)
         except (pickle.PicklingError, TypeError, AttributeError) as error:
             # Launchers that stay in this process don't need it.
             log.warning("Your task can't be pickled, so no other process can go on with this sweep: %s", error)
