@@ -122,16 +122,16 @@ class Submission:
 
     def rerun_command(self, record: SweepRecord, overrides: Sequence[str]) -> str | None:
         """Return a command line that runs a configuration again, None if nobody knows how the app was started."""
-        return rerun_command(record.start, overrides, self._composes) if record.start is not None else None
+        return rerun_command(record.start, overrides, self._mode_of) if record.start is not None else None
 
-    def _composes(self, overrides: Sequence[str]) -> bool:
+    def _mode_of(self, overrides: Sequence[str]) -> RunMode | None:
         context = self.job.context
         name, loader = context.config.hydra.job.config_name, context.hydra_context.config_loader
         try:
-            loader.load_configuration(name, list(overrides), RunMode.RUN)
+            config = loader.load_configuration(name, list(overrides), RunMode.RUN)
         except Exception:  # noqa: BLE001 (whatever Hydra and resolvers of the user's raise)
-            return False
-        return True
+            return None
+        return config.hydra.mode or RunMode.RUN
 
     def _make_dispatch(self) -> Dispatch:
         context = self.job.context
