@@ -117,13 +117,15 @@ class Settler:
             self.has_finished_one = self.has_finished_one or result["state"] == FINISHED
             self.streak = {}
             return None
-        log.warning("Trial %s failed: %s", run_name(self.sweep, trial), result["error_line"])
+        number = trial.failures + 1
+        more = f"; retry {number} of {self.settings.max_retries} follows" if retry else ""
+        log.warning("Trial %s failed: %s", run_name(self.sweep, trial), f"{result['error_line']}{more}")
         self.summary.failures += 1
         self.streak.setdefault(trial.number, trial)
         if not retry:
             return self._count_failed(trial)
-        again = replace(trial, attempt=trial.attempt + 1, failures=trial.failures + 1, resumes=True)
-        self.ledger.offer(again, f"retry {again.failures} of {self.settings.max_retries}")
+        again = replace(trial, attempt=trial.attempt + 1, failures=number, resumes=True)
+        self.ledger.offer(again, f"retry {number} of {self.settings.max_retries}")
         return None
 
     def _count_failed(self, trial: Trial) -> str | None:
