@@ -19,7 +19,7 @@ from typing import Any, cast
 
 import uvicorn
 
-from .address import ServerAddress, api_key, keep_port, last_port, remove_address, write_address
+from .address import ServerAddress, api_key, keep_out_of_git, keep_port, last_port, remove_address, write_address
 from .app import Activity, build_app
 from .attendance import Attendant, take_place
 from .connections import Connections
@@ -69,6 +69,7 @@ def _run(directory: Path, lock: DirectoryLock, options: argparse.Namespace, atte
     url = _url(options.host, listener)
     address = ServerAddress(url, api_key(directory), directory, os.getpid(), options.host, instance)
     keep_port(directory, listener.getsockname()[1])
+    keep_out_of_git(directory)
     asyncio.run(_serve(store, address, listener, lock, options.idle_timeout_s or math.inf, attendant))
 
 

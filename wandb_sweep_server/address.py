@@ -11,6 +11,8 @@ from .durable import write_whole
 
 _FILE = "server.json"
 _KEY_FILE = "api_key"
+# Of a server's directory that nobody has named, in the project's.
+DEFAULT_NAME = ".wandb_sweep_server"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,16 @@ def api_key(directory: Path) -> str:
     if not path.exists():
         write_whole(path, f"local-{secrets.token_hex(20)}".encode(), mode=0o600)
     return path.read_text(encoding="utf-8")
+
+
+def keep_out_of_git(directory: Path) -> None:
+    """Have git take no notice of a server's directory: it stands in the user's project, and has a key in it.
+
+    One that the user has named is the user's: there may be other things in it.
+    """
+    path = directory / ".gitignore"
+    if directory.name == DEFAULT_NAME and not path.exists():
+        write_whole(path, b"# Made by the embedded server of hydra-wandb-sweeper.\n*\n")
 
 
 def last_port(directory: Path) -> int:

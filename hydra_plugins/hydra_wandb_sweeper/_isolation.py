@@ -20,6 +20,7 @@ import cloudpickle
 from ._child import ChildProcess, begin_child, ignore_early_warnings, lead_group_and_die_with
 from ._ledger import SweepRecord, Trial
 from ._notice import Notice
+from ._pickling import dumps
 from ._sdk_modules import place_of_modules
 from ._server import ServerRef
 from ._trial import TaskContext, records_directly, run_trial
@@ -213,7 +214,7 @@ class SpawnIsolation:
         self._wakeup = wakeup
         self._payload = scratch / "task.pkl"
         # Inside one another: what the task imports from beside its script is found only by this sys.path.
-        self._payload.write_bytes(cloudpickle.dumps((list(sys.path), cloudpickle.dumps((context, sweep)))))
+        self._payload.write_bytes(dumps((list(sys.path), dumps((context, sweep)))))
 
     def start(self, trial: Trial, result_path: Path) -> TrialProcess:
         """See Isolation.start."""

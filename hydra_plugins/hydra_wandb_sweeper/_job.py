@@ -30,6 +30,7 @@ from ._history import History
 from ._isolation import fork_hazard, make_isolation
 from ._ledger import DIRECTORY, EventReader, Ledger
 from ._notice import preempt_signal
+from ._pickling import dumps
 from ._ranks import LeadingIsolation, Ranks, follow
 from ._requeue import Ending, should_requeue
 from ._settle import AgentSettings
@@ -242,7 +243,7 @@ class SubmititTask:
     @classmethod
     def pack(cls, job: AgentJob) -> SubmititTask:
         """Return the task that hosts a job's agents."""
-        return cls(cloudpickle.dumps(job), job.sys_path)
+        return cls(dumps(job), job.sys_path)
 
     def __call__(self, number: int) -> list[dict[str, Any]]:
         """Host the agents of job `number`; if the job has to end with work left, see to it that it comes back."""

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import re
+import reprlib
 import sys
 import traceback
 from collections.abc import Mapping
+from types import TracebackType
 from typing import Any
 
+import hydra.core.utils
 from hydra.core.utils import JobReturn
 
+from . import _run_job
 from ._errors import SweepError
 from ._wording import one_line
+
+log = logging.getLogger(__name__)
 
 FINISHED = "finished"
 FAILED = "failed"
@@ -21,6 +29,12 @@ PREEMPTED = "preempted"
 # W&B's SDK sends this exit code for a run that ended by KeyboardInterrupt, which is how it stops a run itself.
 STOPPED_CODE = 255
 PREEMPTED_CODE = 75  # EX_TEMPFAIL
+
+# Some errors are written for terminals: PyTorch's are bold in part.
+_TERMINAL_STYLE = re.compile(r"\x1b\[[0-9;]*m")
+
+# Whose frames stand before those of a task in a traceback.
+_CALLERS = (__file__, _run_job.__file__, hydra.core.utils.__file__)
 
 
 class TrialPreempted(BaseException):
@@ -50,8 +64,18 @@ class Outcome:
             self.metrics = as_metrics(value, metric_name)
 
     def exited(self, exit_: SystemExit) -> None:
-        """The task called sys.exit: a failure unless its status says success."""
-        if exit_.code not in (None, 0):
+        """The task called sys.exit: a failure unless its status says success, or it was told to end.
+
+        Lightning answers a KeyboardInterrupt by sys.exit(1).
+        """
+        told = exit_.__context__
+        if exit_.code in (None, 0):
+            return
+        if isinstance(told, TrialPreempted):
+            self.preempted(told)
+        elif isinstance(told, KeyboardInterrupt):
+            self.stopped()
+        else:
             self.fail(RuntimeError(f"the task called sys.exit({exit_.code!r})"))
 
     def stopped(self) -> None:
@@ -66,10 +90,10 @@ class Outcome:
 
     def fail(self, error: Exception) -> None:
         """The attempt failed; the traceback is printed, so that it is in the run's console log too."""
-        self.error = "".join(traceback.format_exception(error))
-        first_line = (str(error).strip().splitlines() or [""])[0]
+        frames = _frames_of_the_task(error.__traceback__)
+        self.error = "".join(traceback.format_exception(type(error), error, frames))
         # It is shown in terminals, where an exception's text is to do nothing.
-        self.error_line = one_line(f"{type(error).__name__}: {first_line}")
+        self.error_line = one_line(f"{type(error).__name__}: {_first_words(str(error))}")
         self.exit_code = 1
         print(self.error, file=sys.stderr, flush=True)
 
@@ -87,13 +111,26 @@ class Outcome:
 def as_metrics(value: object, metric_name: str) -> dict[str, float]:
     """Return what a task returned as named numbers: a float under the metric's name, a mapping as it is, None as {}.
 
-    NumPy and torch scalars count as floats. Errors: SweepError for anything else.
+    NumPy and torch scalars count as floats. What is no number is left out, with a warning: Hydra's own sweeper takes
+    no notice of what a task returns, so that it may be anything. Errors: SweepError if a mapping's metric is none.
     """
     if value is None:
         return {}
-    if isinstance(value, Mapping):
-        return {str(name): _as_float(number, f"'{name}'") for name, number in value.items()}
-    return {metric_name: _as_float(value, "its result")}
+    if not isinstance(value, Mapping):
+        number = _as_float(value)
+        if number is None:
+            log.warning("The task returned %s, which is no number: it isn't recorded.", reprlib.repr(value))
+        return {} if number is None else {metric_name: number}
+    metrics = {str(name): _as_float(entry) for name, entry in value.items()}
+    if metric_name in metrics and metrics[metric_name] is None:
+        raise SweepError(
+            f"The task returned {value[metric_name]!r} as '{metric_name}'; a task returns a number, a mapping of "
+            "names to numbers, or None."
+        )
+    others = [name for name, number in metrics.items() if number is None]
+    if others:
+        log.warning("The task returned no numbers as %s: they aren't recorded.", ", ".join(others))
+    return {name: number for name, number in metrics.items() if number is not None}
 
 
 def numbers(summary: Mapping[str, Any]) -> dict[str, float]:
@@ -101,15 +138,29 @@ def numbers(summary: Mapping[str, Any]) -> dict[str, float]:
     return {name: value for name, value in summary.items() if _is_number(value) and not name.startswith("_")}
 
 
-def _as_float(value: object, what: str) -> float:
+def _as_float(value: object) -> float | None:
+    """Return a number as float, None for what is no number."""
+    if isinstance(value, str | bytes):
+        return None
     try:
-        if isinstance(value, str | bytes):
-            raise TypeError(value)
         return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise SweepError(
-            f"The task returned {value!r} as {what}; a task returns a number, a mapping of names to numbers, or None."
-        ) from None
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # RuntimeError: torch, of a tensor of many
+        return None
+
+
+def _first_words(message: str) -> str:
+    """Return a message's first line, and what it announces: Hydra's errors begin `Error in call to target '…':`."""
+    first, *others = _TERMINAL_STYLE.sub("", message).strip().splitlines() or [""]
+    return f"{first} {others[0].strip()}" if first.endswith(":") and others else first
+
+
+def _frames_of_the_task(frames: TracebackType | None) -> TracebackType | None:
+    """Leave out how the task was called, as Hydra does in what it prints; what never came to the task stays whole."""
+    frame, has_called = frames, False
+    while frame is not None and (file := frame.tb_frame.f_code.co_filename) in _CALLERS:
+        has_called = has_called or file == hydra.core.utils.__file__  # JobReturn.return_value
+        frame = frame.tb_next
+    return frame if has_called else frames
 
 
 def _is_number(value: object) -> bool:

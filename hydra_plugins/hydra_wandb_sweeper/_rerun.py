@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from hydra.types import RunMode
+
 # Settings of a multirun; a single run has its own directory.
 _OF_MULTIRUNS = ("hydra.sweeper", "hydra.launcher", "hydra.sweep.", "hydra.mode")
 _CHOICES = ("hydra/sweeper=", "hydra/launcher=")
@@ -37,13 +39,10 @@ def read_start(original: Sequence[str], arguments: Sequence[str], hydra_override
     flags.add_argument("--config-path", "-cp")
     flags.add_argument("--config-dir", "-cd")
     flags.add_argument("--config-name", "-cn")
-    flags.add_argument("--multirun", "-m", action="store_true")
     given, _ = flags.parse_known_args(arguments)
     own = [
         override for override in hydra_overrides if not override.lstrip("+~").startswith((*_OF_MULTIRUNS, *_CHOICES))
     ]
-    if not given.multirun:
-        own.append("hydra.mode=RUN")  # else it would be a multirun again: its config says so
     names = ("config_path", "config_dir", "config_name")
     values = [(name.replace("_", "-"), getattr(given, name)) for name in names]
     return StartCommand(
@@ -55,15 +54,19 @@ def read_start(original: Sequence[str], arguments: Sequence[str], hydra_override
 
 
 def rerun_command(
-    start: StartCommand, overrides: Sequence[str], composes: Callable[[Sequence[str]], bool] = lambda _: True
+    start: StartCommand, overrides: Sequence[str], mode_of: Callable[[Sequence[str]], RunMode | None]
 ) -> str:
     """Return a command line for a POSIX shell that runs the configuration of these overrides, and no sweep.
 
-    composes: False for overrides with which the app's config can't be composed.
+    mode_of: how the app would run with some overrides and without `-m`, None if its config can't be composed so.
     """
     own = (*overrides, *start.hydra_overrides)
-    if start.choices and not composes(own):
+    mode = mode_of(own)
+    if mode is None and start.choices:
         own = (*own, *start.choices)
+        mode = mode_of(own)
+    if mode is RunMode.MULTIRUN:  # its config says so
+        own = (*own, "hydra.mode=RUN")
     return override_line((*start.program, *start.flags, *own))
 
 

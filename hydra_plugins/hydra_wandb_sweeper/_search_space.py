@@ -118,17 +118,23 @@ def build_search_space(
     parser = OverridesParser.create(config_loader=config_loader)
     entries: dict[str, _Entry] = {}
     for key, spec in _flatten(sweep_file_parameters):
-        _put(entries, parser.parse_override(f"{key}=null"), _spec_entry(key, spec))
+        _put(entries, _parse(parser, f"{key}=null"), _spec_entry(key, spec))
     for key, value in _flatten(params):
         if isinstance(value, str):
-            override = parser.parse_override(f"{key}={value}")
+            override = _parse(parser, f"{key}={value}")
             _put(entries, override, _override_entry(override, rng))
         else:
-            _put(entries, parser.parse_override(f"{key}=null"), _value_entry(key, value))
+            _put(entries, _parse(parser, f"{key}=null"), _value_entry(key, value))
     for override in parser.parse_overrides(list(arguments)):
         _put(entries, override, _override_entry(override, rng))
     refuse_shared_keys(trials, entries)
     return _assemble(entries, trials)
+
+
+def _parse(parser: OverridesParser, text: str) -> Override:
+    # Hydra's parse_override() doesn't give the override the config loader, which glob() asks for the group's options.
+    (override,) = parser.parse_overrides([text])
+    return override
 
 
 @dataclass(frozen=True)

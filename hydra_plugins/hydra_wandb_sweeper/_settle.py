@@ -120,7 +120,7 @@ class Settler:
             self.has_finished_one = self.has_finished_one or result["state"] == FINISHED
             self.streak = {}
             return None
-        again = f"; it is run again (retry {trial.failures + 1} of {self.settings.max_retries})" if retry else ""
+        again = f"; retry {trial.failures + 1} of {self.settings.max_retries} follows" if retry else ""
         place = log_of(result["output_dir"])
         where = f" (its log: {one_line(str(place))})" if place is not None else ""
         log.warning("Trial %s failed: %s%s%s", self._named(trial), one_line(result["error_line"]), where, again)

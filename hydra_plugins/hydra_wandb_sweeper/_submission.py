@@ -20,6 +20,7 @@ from ._errors import SweepError
 from ._fleet import Fleet
 from ._job import AgentJob
 from ._ledger import Ledger, SweepRecord
+from ._pickling import dumps
 from ._rerun import rerun_command
 from ._server import ServerRef, start_if_local
 
@@ -66,7 +67,7 @@ class Submission:
         """Write it into the sweep directory, readable by its owner only."""
         path = _path(self.job.directory)
         try:
-            payload = cloudpickle.dumps(self)
+            payload = dumps(self)
         except (pickle.PicklingError, TypeError, AttributeError) as error:
             # Launchers that stay in this process don't need it.
             log.warning("Your task can't be pickled, so no other process can go on with this sweep: %s", error)
@@ -121,16 +122,16 @@ class Submission:
 
     def rerun_command(self, record: SweepRecord, overrides: Sequence[str]) -> str | None:
         """Return a command line that runs a configuration again, None if nobody knows how the app was started."""
-        return rerun_command(record.start, overrides, self._composes) if record.start is not None else None
+        return rerun_command(record.start, overrides, self._mode_of) if record.start is not None else None
 
-    def _composes(self, overrides: Sequence[str]) -> bool:
+    def _mode_of(self, overrides: Sequence[str]) -> RunMode | None:
         context = self.job.context
         name, loader = context.config.hydra.job.config_name, context.hydra_context.config_loader
         try:
-            loader.load_configuration(name, list(overrides), RunMode.RUN)
+            config = loader.load_configuration(name, list(overrides), RunMode.RUN)
         except Exception:  # noqa: BLE001 (whatever Hydra and resolvers of the user's raise)
-            return False
-        return True
+            return None
+        return config.hydra.mode or RunMode.RUN
 
     def _make_dispatch(self) -> Dispatch:
         context = self.job.context

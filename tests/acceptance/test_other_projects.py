@@ -87,6 +87,7 @@ APPS = [
     ("settings", ("app.py",), ("base=1,2,3", "name=cnn_large")),
     ("experiments", ("my_app.py",), ("+experiment=aplite,nglite", "server.port=range(8000,8003)")),
     ("experiments", ("my_app.py",), ("+experiment=glob(*)", "db.cost=1,2.5")),
+    ("searched", ("app.py",), ("storage.copies=1,2,3",)),
 ]
 
 
@@ -125,6 +126,17 @@ def test_resolvers_of_the_script_itself_are_known_in_other_processes(
     project = other_project("settings", "app.py")
     results, _ = project.sweep("swept", f"hydra/launcher={launcher}", "hydra.sweeper.agents=2", "base=1,2,3")
     assert (results["trials"]["finished"], results["best_value"]) == (3, 10.0)
+
+
+def test_a_search_in_the_config_is_that_of_hydra_s_own_sweeper_whatever_the_task_returns(
+    other_project: Callable[..., OtherProject],
+) -> None:
+    project = other_project("searched", "app.py")
+    project.multirun("hydra.sweep.dir=own")
+    results, printed = project.sweep("swept")
+    assert project.jobs("swept") == project.jobs("own")
+    assert results["trials"]["finished"] == 4
+    assert "No trial has a metric 'objective'" in printed
 
 
 def test_an_experiment_may_hold_the_search_itself(other_project: Callable[..., OtherProject]) -> None:

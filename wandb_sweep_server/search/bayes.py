@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -211,6 +212,7 @@ def _objective(key: str, metric: Any) -> Objective:
 
 def is_installed(package: str) -> bool:
     """Whether a package can be imported; without doing so, which would take seconds."""
+    importlib.invalidate_caches()  # it may have been installed since the server looked last
     return importlib.util.find_spec(package) is not None
 
 
@@ -220,5 +222,5 @@ def require_packages(is_installed: Callable[[str], bool] = is_installed) -> None
     if missing:
         raise ClientError(
             f"method = 'bayes' needs {' and '.join(missing)}, which the server's Python environment hasn't got: "
-            "pip install 'hydra-wandb-sweeper[optuna]', then restart the server; or use method: random"
+            "pip install 'hydra-wandb-sweeper[optuna]', or use method: random"
         )

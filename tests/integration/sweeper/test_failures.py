@@ -58,6 +58,8 @@ def test_a_trial_that_fails_for_good_is_recorded_and_the_sweep_goes_on(
     row = sweep.trials[0]
     assert (row["state"], row["attempts"]) == ("failed", "2")
     assert word in row["error"]
+    said = [line for line in sweep.output.splitlines() if " failed: " in line]
+    assert ["; retry 1 of 1 follows" in line for line in said] == [True, False]
     run = next(run for run in project.runs() if run["config"]["x"] == 1)
     assert run["state"] == "failed"
     assert word in run["summary"]["trial_error"]

@@ -72,15 +72,16 @@ def test_a_module_is_run_as_a_module(project: Project) -> None:
     assert config_of(run_in_shell(project, again(sweep))) == config_of(Path(sweep.results["best_dir"]))
 
 
-def test_an_app_whose_config_makes_it_a_sweep_is_run_once(project: Project) -> None:
+@pytest.mark.parametrize("flags", [(), ("-m",)], ids=["by itself", "with -m, too"])
+def test_an_app_whose_config_makes_it_a_sweep_is_run_once(project: Project, flags: tuple[str, ...]) -> None:
     """Nothing of the choices is left out here: its config has settings for this sweeper and this launcher."""
     config = project.directory / "conf" / "config.yaml"
     chosen = "  - model: small\n  - override hydra/sweeper: wandb\n"
     settings = "hydra:\n  mode: MULTIRUN\n  sweeper:\n    params: {x: '1,2'}\n  launcher:\n    timeout_min: 5\n"
     config.write_text(config.read_text().replace("  - model: small\n", chosen) + settings)
-    done = project.run("hydra.sweep.dir=sweep", "hydra/launcher=submitit_local")
+    done = project.run(*flags, "hydra.sweep.dir=sweep", "hydra/launcher=submitit_local")
     sweep = Sweep(project.directory / "sweep", done)
-    assert again(sweep).endswith("x=1 hydra.mode=RUN hydra/launcher=submitit_local")
+    assert again(sweep).endswith("x=1 hydra/launcher=submitit_local hydra.mode=RUN")
     assert config_of(run_in_shell(project, again(sweep))) == config_of(Path(sweep.results["best_dir"]))
 
 

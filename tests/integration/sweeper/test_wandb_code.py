@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
@@ -149,12 +148,24 @@ def test_a_task_without_wandb_gets_system_metrics_and_its_console_log(project: P
     assert "wandb-metadata.json" in files
 
 
-@pytest.mark.parametrize(
-    ("value", "words"), [("'text'", "'text'"), ("[1, 2]", "[1, 2]"), ("{'loss': None}", "'loss'")]
-)
-def test_a_result_that_is_no_number_fails_the_trial_with_the_rule(project: Project, value: Any, words: str) -> None:
+@pytest.mark.parametrize("value", ["'text'", "[1, 2]", "{'path': 'model.pt'}"])
+def test_a_result_that_is_no_number_is_not_recorded_and_this_is_said(project: Project, value: str) -> None:
     app(project, "", f"return {value}")
-    sweep = project.sweep("x=1", "hydra.sweeper.max_retries=0", "hydra.sweeper.max_failure_rate=1.0", check=False)
+    sweep = project.sweep("x=1")
+    assert sweep.trials[0]["state"] == "finished"
+    assert "The task returned" in (sweep.directory / "0" / "trial.log").read_text()
+    assert "No trial has a metric 'objective'" in sweep.output
+
+
+def test_a_metric_that_is_no_number_fails_the_trial_with_the_rule(project: Project) -> None:
+    app(project, "", "return {'loss': None}")
+    arguments = (
+        "x=1",
+        "hydra.sweeper.metric.name=loss",
+        "hydra.sweeper.max_retries=0",
+        "hydra.sweeper.max_failure_rate=1.0",
+    )
+    sweep = project.sweep(*arguments, check=False)
     assert sweep.trials[0]["state"] == "failed"
-    assert words in sweep.trials[0]["error"]
+    assert "returned None as 'loss'" in sweep.trials[0]["error"]
     assert "a task returns a number, a mapping of names to numbers, or None" in sweep.trials[0]["error"]

@@ -20,6 +20,7 @@ import pytest
 from wandb_sweep_server.address import (
     ServerAddress,
     api_key,
+    keep_out_of_git,
     keep_port,
     last_port,
     read_address,
@@ -44,6 +45,29 @@ def open_umask() -> Iterator[None]:
     before = os.umask(0)
     yield
     os.umask(before)
+
+
+def test_git_takes_no_notice_of_a_server_s_directory(tmp_path: Path) -> None:
+    directory = tmp_path / ".wandb_sweep_server"
+    directory.mkdir()
+    api_key(directory)
+    keep_out_of_git(directory)
+    for command in (["init", "-q"], ["add", "-A"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    listed = subprocess.run(["git", "ls-files"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert listed.stdout == ""
+
+
+def test_a_directory_that_the_user_has_named_and_a_gitignore_of_the_user_s_own_stay_as_they_are(
+    tmp_path: Path,
+) -> None:
+    keep_out_of_git(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    directory = tmp_path / ".wandb_sweep_server"
+    directory.mkdir()
+    (directory / ".gitignore").write_text("api_key\n")
+    keep_out_of_git(directory)
+    assert (directory / ".gitignore").read_text() == "api_key\n"
 
 
 def test_an_address_survives_the_disk(address: ServerAddress) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from wandb_sweep_server.errors import ClientError
 from wandb_sweep_server.observations import MOST_SWEEPS
 from wandb_sweep_server.records import Agent, Sweep, global_id
 from wandb_sweep_server.runs import RunFields
-from wandb_sweep_server.search.bayes import BayesSearch, Problem, Seen
+from wandb_sweep_server.search.bayes import BayesSearch, Problem, Seen, is_installed
 from wandb_sweep_server.suggestions import Suggester
 from wandb_sweep_server.sweeps import SweepChange, Sweeps
 
@@ -332,6 +334,18 @@ def test_missing_packages_are_named_when_a_sweep_is_made_or_changed_to_need_them
     with pytest.raises(ClientError, match=words):
         server.do(lambda: sweeps.change(grid, SweepChange(config=config)))
     assert server.sweep_now(grid).method == "grid"
+
+
+def test_a_package_that_is_installed_while_the_server_runs_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not is_installed("installed_meanwhile")
+    seen = tmp_path.stat()
+    (tmp_path / "installed_meanwhile.py").touch()
+    # Within the resolution of a file system's clock the directory looks as it did.
+    os.utime(tmp_path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    assert is_installed("installed_meanwhile")
 
 
 # --- agents that wait ---

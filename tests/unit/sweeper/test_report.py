@@ -49,6 +49,11 @@ def test_the_end_of_a_sweep_in_full(caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
+def test_where_trials_have_no_log_no_log_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    messages = told(Story().agent(0).runs(0, state="failed", output_dir="/sweep/0"), caplog)
+    assert not any("printed" in message for message in messages)
+
+
 def test_a_sweep_without_values_says_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
     messages = told(Story().agent(0).runs(0), caplog)
     assert (

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
 import pytest
+from hydra.types import RunMode
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +19,7 @@ OVERRIDES = ["x=1", "model=small"]
 def again(original: str, own: int, *hydra: str) -> str:
     """The command line after a start by `original`, whose last `own` words are the program's arguments."""
     words = shlex.split(original)
-    return rerun_command(read_start(words, words[len(words) - own :], hydra), OVERRIDES)
+    return rerun_command(read_start(words, words[len(words) - own :], hydra), OVERRIDES, lambda _: RunMode.RUN)
 
 
 @pytest.mark.parametrize(
@@ -48,20 +50,23 @@ def test_of_hydra_s_own_settings_those_of_a_single_run_stay() -> None:
 
 
 def test_an_app_whose_config_makes_it_a_multirun_is_told_to_run_once() -> None:
-    assert again("python train.py x=1,2", 1) == "python train.py x=1 model=small hydra.mode=RUN"
+    start = StartCommand(("python", "a.py"))
+    assert rerun_command(start, OVERRIDES, lambda _: RunMode.MULTIRUN) == "python a.py x=1 model=small hydra.mode=RUN"
+    assert rerun_command(start, OVERRIDES, lambda _: None) == "python a.py x=1 model=small"
 
 
 def test_the_choice_of_sweeper_and_launcher_stays_only_where_nothing_composes_without_it() -> None:
     start = StartCommand(("python", "a.py"), choices=("hydra/launcher=joblib",))
     asked: list[list[str]] = []
 
-    def refuse(overrides: object) -> bool:
-        asked.append(list(overrides))  # type: ignore[call-overload]
-        return False
+    def mode_of(overrides: Sequence[str]) -> RunMode | None:
+        asked.append(list(overrides))
+        return RunMode.MULTIRUN if "hydra/launcher=joblib" in overrides else None
 
-    assert rerun_command(start, OVERRIDES, refuse) == "python a.py x=1 model=small hydra/launcher=joblib"
-    assert asked == [OVERRIDES]
-    assert rerun_command(start, OVERRIDES, lambda _: True) == "python a.py x=1 model=small"
+    line = "python a.py x=1 model=small hydra/launcher=joblib hydra.mode=RUN"
+    assert rerun_command(start, OVERRIDES, mode_of) == line
+    assert asked == [OVERRIDES, [*OVERRIDES, "hydra/launcher=joblib"]]
+    assert rerun_command(start, OVERRIDES, lambda _: RunMode.RUN) == "python a.py x=1 model=small"
 
 
 @pytest.mark.parametrize(

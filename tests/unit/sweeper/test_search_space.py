@@ -177,6 +177,20 @@ def test_the_sweep_config_is_valid_by_wandb_s_schema(app: HydraApp, arguments: l
     validate_by_schema(make_sweep_config(make_settings(), build(app, *arguments), PROGRAM))
 
 
+@pytest.mark.parametrize(
+    "arguments", [["db=glob(*)", "a=1,2"], ["server@srv=nginx,apache"], ["lst=[1],[2,3]"]], ids=" ".join
+)
+def test_settings_sweep_as_the_same_overrides_do_on_the_command_line(app: HydraApp, arguments: list[str]) -> None:
+    params = dict(argument.split("=", 1) for argument in arguments)
+    config = make_sweep_config(make_settings(), build(app, params=params), PROGRAM)
+    assert grid_runs(config) == app.basic_sweeper_runs(arguments)
+
+
+def test_a_setting_that_is_no_override_is_refused_with_its_key_and_text(app: HydraApp) -> None:
+    with pytest.raises(HydraException, match=r"lr=choice\("):
+        build(app, params={"lr": "choice(1"})
+
+
 def test_several_metrics_take_the_place_of_one_in_the_sweep_config(app: HydraApp) -> None:
     metrics = ({"name": "loss", "goal": "minimize"}, {"name": "acc", "goal": "maximize"})
     config = make_sweep_config(replace(make_settings(), metrics=metrics), build(app, "a=1,2"), PROGRAM)
