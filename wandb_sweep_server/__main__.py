@@ -171,10 +171,14 @@ def _most_connections() -> int:
 async def _keep_house(
     store: Store, server: uvicorn.Server, activity: Activity, lock: DirectoryLock, idle_timeout_s: float
 ) -> None:
-    """Conclude that silent runs have crashed; end the server when it is idle."""
+    """Conclude that silent runs have crashed; end the server when it is idle, or its directory was deleted."""
     every_s = min(BEAT_S, max(0.1, idle_timeout_s / 4))
     while True:
         await asyncio.sleep(every_s)
+        if lock.is_deleted:
+            log.info("its directory was deleted: it ends")
+            server.should_exit = True
+            return
         try:
             lock.beat()
             await store.run(lambda: store.keep_house(every_s))

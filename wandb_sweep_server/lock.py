@@ -86,6 +86,17 @@ class DirectoryLock:
         """Give a sign of life, to be called every BEAT_S."""
         os.utime(self._file)
 
+    @property
+    def is_deleted(self) -> bool:
+        """True if the directory is no more, or somebody else's by now: its lock's file was deleted."""
+        try:
+            os.stat(self._path)
+        except FileNotFoundError:
+            return True
+        except OSError:  # a network file system that is away
+            return False
+        return False
+
     def __enter__(self) -> DirectoryLock:
         return self
 

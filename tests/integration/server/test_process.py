@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import sqlite3
@@ -197,6 +198,13 @@ def test_a_server_that_is_told_to_end_does_so_cleanly(servers: Servers, number: 
     assert (second.url, second.api_key) == (first.url, first.api_key)
 
 
+def test_a_server_whose_directory_is_deleted_ends(servers: Servers) -> None:
+    Client(servers.start()).start("p", "a run is alive")
+    shutil.rmtree(servers.directory)
+    assert servers.wait() == 0
+    assert not servers.directory.exists()
+
+
 def test_an_idle_server_ends_but_not_while_a_run_is_alive(servers: Servers, tmp_path: Path) -> None:
     busy = Client(servers.start("--idle-timeout-s", "1"))
     busy.start("p", "r")
@@ -248,7 +256,7 @@ def test_housekeeping_outlives_a_full_disk() -> None:
             return
 
     server, store = Server(), FullDisk()
-    lock = SimpleNamespace(beat=lambda: None)
+    lock = SimpleNamespace(beat=lambda: None, is_deleted=False)
     asyncio.run(_keep_house(store, server, Activity(lambda: 1e9), lock, idle_timeout_s=-1.0))  # type: ignore[arg-type]
     assert server.should_exit
     assert store.failures == 0
