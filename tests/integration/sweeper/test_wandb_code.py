@@ -154,7 +154,7 @@ def test_a_result_that_is_no_number_is_not_recorded_and_this_is_said(project: Pr
     sweep = project.sweep("x=1")
     assert sweep.trials[0]["state"] == "finished"
     assert "The task returned" in (sweep.directory / "0" / "trial.log").read_text()
-    assert "No trial has a metric 'objective'" in sweep.output
+    assert "There is no best trial: none has a metric 'objective'" in sweep.output
 
 
 def test_a_metric_that_is_no_number_fails_the_trial_with_the_rule(project: Project) -> None:
