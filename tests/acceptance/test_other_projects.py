@@ -136,7 +136,7 @@ def test_a_search_in_the_config_is_that_of_hydra_s_own_sweeper_whatever_the_task
     results, printed = project.sweep("swept")
     assert project.jobs("swept") == project.jobs("own")
     assert results["trials"]["finished"] == 4
-    assert "No trial has a metric 'objective'" in printed
+    assert "There is no best trial: none has a metric 'objective'" in printed
 
 
 def test_an_experiment_may_hold_the_search_itself(other_project: Callable[..., OtherProject]) -> None:
