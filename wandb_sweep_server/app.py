@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -172,7 +173,8 @@ class Gate:
         wait_s = (self._requests if is_known else self._open if is_open else self._strangers).wait_s(machine)
         if wait_s:
             whose = "" if is_known or is_open else " without the right API key"
-            return answer(BusyError(f"too many requests{whose} from {machine}", retry_after_s=wait_s))
+            message = f"too many requests{whose} from {machine}; try again in {math.ceil(wait_s)} s"
+            return answer(BusyError(message, retry_after_s=wait_s))
         if may_pass:
             return None
         if (page := self._pages.refusal(scope)) is not None:

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 BEAT_S = 5.0
 _WATCH_S = 12.5
 _PROBE_S = 0.5
+_NEXT_STEP = "Use that one, or end it."
 
 
 class DirectoryOwnedError(RuntimeError):
@@ -70,11 +71,13 @@ class DirectoryLock:
                     f"{directory} can't be locked: {error.strerror}. Its file system must have locks; "
                     "keep the server's data on another one."
                 ) from error
-            raise DirectoryOwnedError(f"{directory} belongs to a server that runs: {self._owner()}") from error
+            raise DirectoryOwnedError(
+                f"{directory} belongs to a server that runs: {self._owner()}. {_NEXT_STEP}"
+            ) from error
         last = self._read()
         if last and last.get("host") != self._host and self._beats(sleep):
             raise DirectoryOwnedError(
-                f"{directory} belongs to a server that runs: {self._owner()}. "
+                f"{directory} belongs to a server that runs: {self._owner()}. {_NEXT_STEP} "
                 "The file system's locks don't hold between the two machines."
             )
         since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")

@@ -126,7 +126,7 @@ class Ledger:
         if (directory / DIRECTORY / "sweep.json").exists():
             raise SweepError(
                 f"hydra.sweep.dir={directory} already holds a sweep. Choose another hydra.sweep.dir "
-                "(Hydra's default has the time in it)."
+                f"(Hydra's default has the time in it), or go on with that sweep: hydra-sweep attach {directory}"
             )
 
     @classmethod

@@ -118,7 +118,7 @@ def follow(isolation: Isolation, ranks: Ranks, sleep: Callable[[float], None] = 
     while (trial := _next_trial(ranks, number, sleep)) is not None:
         process = isolation.start(trial, ranks.path(number, f"result.{ranks.rank}"))
         if not _take_part(process, ranks, number):
-            log.warning("Trial %d failed in rank %d.", trial.number, ranks.rank)
+            log.warning("Trial %d failed in rank %d; see trial.rank%d.log.", trial.number, ranks.rank, ranks.rank)
         number += 1
     return number
 

@@ -239,7 +239,11 @@ class Supervisor:
         if missing <= 0:
             return
         if died and self._is_setback_too_many():
-            log.error("Agents keep dying without a trial ending: no more of them are started.")
+            log.error(
+                "Agents keep dying without a trial ending: no more of them are started "
+                "(hydra.sweeper.max_agent_restarts=%d).",
+                self.max_agent_restarts,
+            )
             self._demand.ceiling = self.fleet.strength
             return
         wait_s = restart_wait_s(self.setbacks)

@@ -81,7 +81,7 @@ class Transport:
         """Return the data of a GraphQL answer. patience_s: for this request."""
         answer = self.post("/graphql", {"query": query, "variables": dict(variables)}, patience_s)
         if answer.get("errors"):
-            raise ServerError(f"{self.place} says: {_messages(answer)}", 200)
+            raise ServerError(f"{self.place} refused the request: {_messages(answer)}", 200)
         return answer.get("data") or {}
 
     def post(self, path: str, body: Mapping[str, Any], patience_s: float | None = None) -> dict[str, Any]:
@@ -120,7 +120,7 @@ class Transport:
                 if self._is_given_up() or self._clock() + wait_s >= deadline:
                     within = f" within {patience_s:.0f} s" if patience_s else ""
                     raise ServerUnreachableError(
-                        f"No usable answer from {self.place}{within}: {later}. "
+                        f"No usable answer from {self.place}{within}: {str(later).rstrip('.')}. "
                         "Check that the server runs and can be reached from this machine."
                     ) from later
                 log.warning("The sweep server can't answer (%s); trying again in %.1f s.", later, wait_s)

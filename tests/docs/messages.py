@@ -16,13 +16,13 @@ SERVER = ROOT / "wandb_sweep_server"
 # Exceptions for people; in the others (assertions, signals between modules) nobody but a developer reads a text.
 _OF_PLUGIN = "SweepError SettingError SearchSpaceError ServerError ServerUnreachableError SweepFailedError UsageError"
 _OF_SERVER = (
-    "ClientError NotFoundError GoneError TooLargeError UnsupportedEncodingError BusyError SlowClientError "
-    "RetryLaterError ServerStartError LockError DirectoryOwnedError SchemaVersionError SettingsError "
-    "ArgumentTypeError"
+    "ClientError ForbiddenError NotFoundError GoneError TooLargeError UnsupportedEncodingError BusyError "
+    "SlowClientError RetryLaterError ServerStartError LockError DirectoryOwnedError SchemaVersionError "
+    "SettingsError ArgumentTypeError"
 )
 _ERRORS = frozenset(f"{_OF_PLUGIN} {_OF_SERVER}".split())
 # Calls whose text becomes that of an error.
-_MAKERS = frozenset({"fail", "_Rule", "failed_result", "record_lost"})
+_MAKERS = frozenset({"fail", "_Rule", "failed_result", "record_lost", "errors"})
 _RULE_IS_LAST = frozenset({"SettingError", "SearchSpaceError", "_Rule"})
 _LOGGED = frozenset({"warning", "error", "exception"})
 

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
+
+import pytest
 
 from tests.docs.conftest import DOCS, ROOT
 from tests.docs.messages import PLUGIN, SERVER, messages, texts
+from tests.docs.words import looks_at, module, texts_of
 
 PAGE = DOCS / "errors.md"
+TESTS = ROOT / "tests"
 OF_SERVER = "## Answers of the embedded server"
 
 # Hydra's own, which users of this plugin meet.
 OF_HYDRA = {"Key '…' not in 'WandbSweeperConf'", "Could not override '…'", "Could not find '…'"}
 
 # Put together of texts that say nothing alone.
-ASSEMBLED = {"agent-… died: …"}
+ASSEMBLED = {"agent-… died: …", "agent-… was gone before it began: …"}
 
 # Messages that aren't in the index by these words, and why.
 NOT_LISTED = {
@@ -26,6 +28,7 @@ NOT_LISTED = {
     "….…: … …": "the same",
     "… … failed": "in the server's log, beside `the server failed: …`, which is listed",
     "parameter … (…): …": "the beginning of what `reader.fail` says; listed as `parameter …`",
+    "links are made for whoever has the API key": "nobody gets as far; listed as `this server needs its API key`",
     "…: …: …": "`The agent failed: …` and `The launcher reports: …`, which are listed",
 }
 
@@ -98,11 +101,31 @@ def test_every_message_in_the_index_is_said_to_be_provoked_by_a_test_and_no_othe
 
 
 def test_every_test_that_is_said_to_provoke_a_message_exists() -> None:
-    named = [test.partition("::") for test in sorted(set(PROVOKED_BY.values()))]
-    assert [f"{path}::{name}" for path, _, name in named if name not in functions_of(ROOT / "tests" / path)] == []
+    named = [test.split("::") for test in sorted(set(PROVOKED_BY.values()))]
+    assert [name for _, name in named if not name.startswith("test_")] == []
+    assert [f"{path}::{name}" for path, name in named if name not in module(TESTS / path).functions] == []
 
 
-@cache
-def functions_of(path: Path) -> frozenset[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+def test_every_test_that_is_said_to_provoke_a_message_looks_at_its_words() -> None:
+    named = [(entry, *test.split("::")) for entry, test in PROVOKED_BY.items()]
+    assert [
+        f"{path}::{name}: {entry}" for entry, path, name in named if not looks_at(texts_of(TESTS / path, name), entry)
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "looks"),
+    [
+        ("a grid can't list 'lr'", "a grid can't list '…'", True),
+        ("lr", "a grid can't list '…'", False),
+        (r"unknown key\(s\) .*; hyperband takes", "unknown key(s) …; hyperband takes …", True),
+        ("run 1 failed", "Trial … failed in rank …; see ….", False),
+        ("failed in rank 1", "Trial … failed in rank …; see ….", True),
+        ("these must be", "… = … must …", True),
+        ("mustard", "… = … must …", False),
+    ],
+)
+def test_words_of_a_message_are_found_in_a_text(tmp_path: Path, text: str, message: str, looks: bool) -> None:
+    source = f'WORDS = r"""{text}"""\n\ndef test_it():\n    """{message}"""\n    assert WORDS in error\n'
+    (tmp_path / "test_it.py").write_text(source)
+    assert looks_at(texts_of(tmp_path / "test_it.py", "test_it"), message) == looks

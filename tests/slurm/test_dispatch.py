@@ -47,6 +47,7 @@ def test_what_the_cluster_refuses_for_now_follows_as_jobs_end(project: SlurmProj
     assert process.wait(timeout=600) == 0, (directory / "supervisor.log").read_text()
     assert_all_finished_once(project, directory, 12)
     log = (directory / "supervisor.log").read_text()
+    assert "Not all jobs can be submitted now: " in log
     assert f"{MAX_SUBMIT_JOBS} job(s) submitted" in log or "the cluster accepts no more for now" in log
     assert len({mark["job"] for mark in project.marks()}) == 12
     assert not list((directory / ".submitit").glob("*.pkl"))
@@ -57,7 +58,9 @@ def test_a_refused_submission_shows_sbatch_s_own_words(project: SlurmProject) ->
         *SLURM, "hydra.launcher.partition=nonsense", "hydra.sweeper.agents=2", values(4)
     )
     assert process.wait(timeout=600) == 1
-    assert "invalid partition specified: nonsense" in (directory / "supervisor.log").read_text()
+    log = (directory / "supervisor.log").read_text()
+    assert "The jobs can't be submitted: " in log
+    assert "invalid partition specified: nonsense" in log
 
 
 def test_jobs_that_still_wait_are_cancelled_when_nothing_is_left(project: SlurmProject) -> None:

@@ -48,7 +48,7 @@ def _refuse_what_is_not_there(input: dict[str, Any]) -> None:
     if input.get("distributedID"):
         raise ClientError("artifacts that several runs write (run.upsert_artifact) are not available in this server")
     if input.get("digestAlgorithm") == "MANIFEST_XXH128":
-        raise ClientError("the digest algorithm MANIFEST_XXH128 is not available in this server")
+        raise ClientError("the digest algorithm MANIFEST_XXH128 is not available in this server; use MANIFEST_MD5")
     _refuse_ttl(input)
 
 

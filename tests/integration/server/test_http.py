@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -125,37 +126,37 @@ def test_what_does_not_exist_is_404_and_named(client: Client, method: str, path:
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("body", "words"),
     [
-        b"",
-        b"{",
-        b"nonsense",
-        b"\xff\xfe\x00",
-        b"null",
-        b"[]",
-        b'"text"',
-        b"1",
-        b"{}",
-        b'{"query": 1}',
-        b'{"query": null}',
-        b'{"query": ["{viewer{id}}"]}',
-        b'{"query": ""}',
-        b'{"query": "{ viewer { id } }", "variables": [1]}',
-        b'{"query": "{ viewer { id } }", "variables": "x"}',
-        b'{"query": "{ viewer { id "}',
-        b'{"query": "query A { viewer { id } } query B { viewer { id } }"}',
-        b'{"query": "query A { viewer { id } }", "operationName": "B"}',
-        b'{"query": "subscription { viewer { id } }"}',
-        b'{"query": "fragment F on User { id }"}',
-        b"[" * 100_000,
-        b'{"query": ' + b"[" * 100_000,
-        b'{"a":' * 50_000,
+        (b"", "the request is not valid JSON: "),
+        (b"{", "the request is not valid JSON: "),
+        (b"nonsense", "the request is not valid JSON: "),
+        (b"\xff\xfe\x00", "the request is not valid JSON: "),
+        (b"null", "the request must be a JSON object with a text 'query'"),
+        (b"[]", "the request must be a JSON object with a text 'query'"),
+        (b'"text"', "the request must be a JSON object with a text 'query'"),
+        (b"1", "the request must be a JSON object with a text 'query'"),
+        (b"{}", "the request must be a JSON object with a text 'query'"),
+        (b'{"query": 1}', "the request must be a JSON object with a text 'query'"),
+        (b'{"query": null}', "the request must be a JSON object with a text 'query'"),
+        (b'{"query": ["{viewer{id}}"]}', "the request must be a JSON object with a text 'query'"),
+        (b'{"query": ""}', "the query can't be read: "),
+        (b'{"query": "{ viewer { id } }", "variables": [1]}', "variables must be a JSON object, not "),
+        (b'{"query": "{ viewer { id } }", "variables": "x"}', "variables must be a JSON object, not "),
+        (b'{"query": "{ viewer { id "}', "the query can't be read: "),
+        (b'{"query": "query A { viewer { id } } query B { viewer { id } }"}', "Must provide operation name"),
+        (b'{"query": "query A { viewer { id } }", "operationName": "B"}', "Unknown operation named 'B'"),
+        (b'{"query": "subscription { viewer { id } }"}', "viewer: not available in this server"),
+        (b'{"query": "fragment F on User { id }"}', "Fragment 'F' is never used"),
+        (b"[" * 100_000, "the request is not valid JSON: "),
+        (b'{"query": ' + b"[" * 100_000, "the request is not valid JSON: "),
+        (b'{"a":' * 50_000, "the request is not valid JSON: "),
     ],
 )
-def test_a_malformed_graphql_request_is_a_lasting_error(client: Client, body: bytes) -> None:
+def test_a_malformed_graphql_request_is_a_lasting_error(client: Client, body: bytes, words: str) -> None:
     response = client.request("POST", "/graphql", data=body)
     assert response.status_code == 400
-    assert message_of(response)
+    assert message_of(response).startswith(words)
 
 
 @pytest.mark.parametrize(
@@ -658,7 +659,10 @@ def test_a_content_that_is_not_what_was_announced_is_refused(client: Client, pro
 def test_a_content_that_is_not_there_is_404(client: Client, path: str) -> None:
     response = client.request("GET", path)
     assert response.status_code == 404
-    assert message_of(response)
+    words = (
+        "there is no such content of an artifact|no content of an artifact has this address|GET .* is not available"
+    )
+    assert re.match(words, message_of(response))
 
 
 def test_contents_are_not_found_by_their_md5_without_the_key(

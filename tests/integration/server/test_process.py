@@ -82,7 +82,9 @@ def test_a_server_that_cannot_start_is_reported_at_once_with_its_log(servers: Se
     connection.execute("PRAGMA user_version = 999")
     connection.close()
     # Far beyond the time limit of this test.
-    with pytest.raises(ServerStartError, match=r"(?s)ended with status 1.*schema version 999"):
+    with pytest.raises(
+        ServerStartError, match=r"(?s)doesn't answer; its process ended with status 1.*schema version 999"
+    ):
         ensure_running(servers.directory, startup_timeout_s=3600)
 
 
@@ -238,7 +240,7 @@ def test_an_idle_server_waits_for_the_agents_of_an_open_sweep_but_not_for_ever(
     assert servers.wait() == 0
 
 
-def test_housekeeping_outlives_a_full_disk() -> None:
+def test_housekeeping_outlives_a_full_disk(caplog: pytest.LogCaptureFixture) -> None:
     class Server:
         should_exit = False
 
@@ -260,6 +262,7 @@ def test_housekeeping_outlives_a_full_disk() -> None:
     asyncio.run(_keep_house(store, server, Activity(lambda: 1e9), lock, idle_timeout_s=-1.0))  # type: ignore[arg-type]
     assert server.should_exit
     assert store.failures == 0
+    assert caplog.messages == ["housekeeping failed and will be tried again"] * 2
 
 
 # --- kill -9 ---

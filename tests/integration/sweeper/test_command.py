@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -102,6 +103,7 @@ def test_ctrl_c_lets_running_trials_finish_and_attach_goes_on_with_the_rest(gate
     assert process.wait(timeout=60) == 130, log.read_text()
     assert results(directory)["trials"]["finished"] == running
     assert len(gated.marks()) == running
+    assert re.search(r"Interrupted: no more trials begin, and [0-9]+ running one\(s\) may finish\.", log.read_text())
     assert f"hydra-sweep attach {directory}" in log.read_text()
     assert answer(gated, "status", str(directory))["state"] == "idle"
     attached = answer(gated, "attach", str(directory))
@@ -122,6 +124,7 @@ def test_a_second_ctrl_c_stops_the_trials_and_attach_resumes_them(gated: Project
     wait_for(lambda: "no more trials begin" in log.read_text(), "the message")
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130, log.read_text()
+    assert f"Stopped. To go on where it was: hydra-sweep attach {directory}" in log.read_text()
     agents = [e["pid"] for e in events(directory) if e["event"] == "agent_started"]
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in agents), "the agents are gone")
     assert results(directory)["trials"]["finished"] == 0
@@ -285,6 +288,8 @@ def test_cancel_stops_trials_for_good(gated: Project) -> None:
     command(gated, "cancel", str(directory))
     assert process.wait(timeout=60) == 1
     assert "it was cancelled" in (directory / "supervisor.log").read_text()
+    ended = [event for event in events(directory) if event["event"] == "ended"]
+    assert [event["error"] for event in ended] == ["stopped by its user"] * 2
     assert results(directory)["trials"] == {"finished": 0, "failed": 0, "stopped": 2, "running": 0, "queued": 0}
     assert len(gated.marks()) == 2
     refused = command(gated, "attach", str(directory), check=False)
@@ -347,6 +352,7 @@ def test_serve_runs_the_project_s_server_until_it_is_told_to_end(project: Projec
 def test_a_directory_without_a_sweep_is_refused_with_what_to_name_instead(project: Project, name: str) -> None:
     refused = command(project, name, ".", check=False)
     assert refused.returncode == 1
+    assert "is not a sweep's directory: it has no .sweep/sweep.json." in refused.stderr
     assert "hydra.sweep.dir" in refused.stderr
     assert "Traceback" not in refused.stderr
 

@@ -78,10 +78,9 @@ def test_too_many_failures_end_the_sweep_and_the_exit_status_says_so(project: Pr
         check=False,
     )  # fmt: skip
     assert sweep.process.returncode == 1
-    assert "hydra.sweeper.max_failure_rate=0.3" in sweep.output
+    assert "The sweep failed: 2 of 6 trials failed (hydra.sweeper.max_failure_rate=0.3)" in sweep.output
     assert sweep.results["trials"]["failed"] == 2
-    assert "The sweep failed: 2 of 6 trials failed" in sweep.output
-    assert f"To go on with what is left: hydra-sweep attach {sweep.directory}" in sweep.output
+    assert f"To go on once the cause is mended: hydra-sweep retry {sweep.directory}" in sweep.output
     assert len(project.marks()) == 2
 
 

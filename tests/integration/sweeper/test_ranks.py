@@ -102,6 +102,8 @@ def test_a_rank_that_fails_ends_the_trial_which_is_run_again_by_all(project: Pro
     said = [json.loads(line) for path in (sweep.directory / ".sweep" / "events").glob("agent-0.jsonl")
             for line in path.read_text().splitlines()]  # fmt: skip
     (failed,) = [event for event in said if event.get("state") == "failed"]
+    (log,) = (sweep.directory / ".submitit").rglob("*_1_log.out")
+    assert "Trial 1 failed in rank 1; see trial.rank1.log." in log.read_text()
     assert "rank 1 of 2 failed; see trial.rank1.log" in failed["error"]
     assert "rank 1 is no good" in (sweep.directory / "1" / "trial.rank1.log").read_text()
     assert yaml.safe_load((sweep.directory / "1" / ".hydra" / "overrides.yaml").read_text())[0] == "x=2"

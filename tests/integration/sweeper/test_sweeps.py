@@ -182,14 +182,14 @@ def test_custom_sweep_subdirectories_and_callbacks_work_as_in_any_multirun(proje
     ("arguments", "words"),
     [
         (("x=1,2", "hydra.sweeper.isolation=thread"), ["hydra.sweeper.isolation='thread'", "fork, spawn, none"]),
-        (("x=1,2", "hydra.sweeper.nonsense=1"), ["nonsense"]),
+        (("x=1,2", "hydra.sweeper.nonsense=1"), ["Key 'nonsense' not in 'WandbSweeperConf'"]),
         (("x=1,2", "hydra.sweeper.wait=false"), ["hydra.sweeper.wait=False", "basic"]),
-        (("lr=interval(0,1)",), ["hydra.sweeper.method", "run_cap"]),
-        (("lr=interval(0,1)", "hydra.sweeper.method=grid"), ["method='grid'", "'lr'"]),
+        (("lr=interval(0,1)",), ["hydra.sweeper.method", "never ends by itself", "run_cap"]),
+        (("lr=interval(0,1)", "hydra.sweeper.method=grid"), ["method='grid'", "a grid can't list 'lr'"]),
         (("x=1,2", "hydra.sweeper.server=wandb"), ["hydra.sweeper.server='wandb'", "wandb login"]),
         (("lr=interval(0,1)", "hydra.sweeper.method=bayes"), ["method='bayes'", "run_cap"]),
         (("lrr=1,2",), ["lrr"]),
-        (("model=small,wid",), ["wid", "small"]),
+        (("model=small,wid",), ["Could not find 'model/wid'", "small"]),
         (("x=1,2", "hydra/launcher=submitit_slurm"), ["hydra.sweeper.agents"]),
     ],
 )

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 import requests
+from click.testing import CliRunner
 
+from hydra_plugins.hydra_wandb_sweeper._cli import main
 from hydra_plugins.hydra_wandb_sweeper._errors import ServerError, SweepError
 from hydra_plugins.hydra_wandb_sweeper._sync_command import Synced, SyncOptions, sync
 from hydra_plugins.hydra_wandb_sweeper._throttle import Throttle, ThrottledAdapter
@@ -290,6 +292,9 @@ def test_a_run_whose_id_is_taken_by_another_one_is_left_alone_and_told(
     assert "has another run of that id, which is of no sweep: choose another --project" in reason
     assert there.run(space, "taken")["config"] == {"mine": 1}
     assert upload(source, sweep).counts.already_there == 1
+    again = CliRunner().invoke(main, ["sync", str(source.directory), "--sweep", sweep])
+    assert again.exit_code == 1
+    assert "Not everything was uploaded; the same command goes on where it was." in again.output
 
 
 @pytest.mark.usefixtures("login")

@@ -167,5 +167,5 @@ def test_a_metric_that_is_no_number_fails_the_trial_with_the_rule(project: Proje
     )
     sweep = project.sweep(*arguments, check=False)
     assert sweep.trials[0]["state"] == "failed"
-    assert "returned None as 'loss'" in sweep.trials[0]["error"]
+    assert "The task returned None as 'loss'" in sweep.trials[0]["error"]
     assert "a task returns a number, a mapping of names to numbers, or None" in sweep.trials[0]["error"]

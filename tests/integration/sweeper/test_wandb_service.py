@@ -267,7 +267,7 @@ def test_without_a_service_trials_start_their_own_and_the_reason_is_logged(caplo
     service = SharedService(fail)
     service.start()
     wait_for(lambda: service.environment() == {}, "its end is noticed")
-    assert "OSError: no more processes" in caplog.text
+    assert "Trials start W&B's service themselves: OSError: no more processes" in caplog.text
     service.stop()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote
@@ -53,29 +53,38 @@ class App:
         self,
         method: str,
         path: str,
-        body: bytes | Iterable[bytes] = b"",
+        body: bytes | Iterable[bytes | None] = b"",
         *,
         key: str | None = KEY,
         machine: str = "10.0.0.1",
         **headers: str,
     ) -> Answer:
-        """The answer to a request. body: in parts; when there are no more, the client says nothing more, unless it
-        is one bytes object."""
-        parts = [body, None] if isinstance(body, bytes) else list(body)
+        """The answer to a request. body: in parts, None is its end; when there are no more, the client says nothing
+        more. One bytes object is a whole body."""
+        parts = iter([body, None] if isinstance(body, bytes) else body)
         return self.loop.run_until_complete(self._ask(method, path, parts, key, machine, headers))
 
     async def _ask(
-        self, method: str, path: str, parts: list[Any], key: str | None, machine: str, headers: dict[str, str]
+        self,
+        method: str,
+        path: str,
+        parts: Iterator[bytes | None],
+        key: str | None,
+        machine: str,
+        headers: dict[str, str],
     ) -> Answer:
-        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        for part in parts:
-            queue.put_nowait({"type": "http.request", "body": part or b"", "more_body": part is not None})
+        async def receive() -> dict[str, Any]:
+            for part in parts:
+                return {"type": "http.request", "body": part or b"", "more_body": part is not None}
+            await asyncio.Event().wait()
+            raise AssertionError("nobody sets it")
+
         sent: list[dict[str, Any]] = []
 
         async def send(message: dict[str, Any]) -> None:
             sent.append(message)
 
-        await self._app(_scope(method, path, key, machine, headers), queue.get, send)  # type: ignore[arg-type]
+        await self._app(_scope(method, path, key, machine, headers), receive, send)  # type: ignore[arg-type]
         start = sent[0]
         return Answer(
             start["status"],

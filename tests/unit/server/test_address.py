@@ -225,6 +225,7 @@ def test_a_server_does_not_start_where_another_one_serves(tmp_path: Path) -> Non
     ended = serve(tmp_path)
     assert ended.returncode > 0
     assert ended.stderr.startswith(f"{tmp_path} belongs to a server that runs: ")
+    assert "Use that one, or end it." in ended.stderr
     assert f"process {os.getpid()} on" in ended.stderr
     del lock
 

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,20 @@ from tests.unit.server.support import Server
 from wandb_sweep_server.artifact_http import artifact_routes
 from wandb_sweep_server.artifacts import NewArtifact
 from wandb_sweep_server.bodies import Bodies, BodyLimits
-from wandb_sweep_server.errors import ClientError
+from wandb_sweep_server.errors import ClientError, GoneError
 from wandb_sweep_server.graphql_http import GraphQLEndpoint
 from wandb_sweep_server.records import global_id
 from wandb_sweep_server.store import Limits
 from wandb_sweep_server.suggestions import Suggester
 
 
-async def put(server: Server, token: str, pieces: list[bytes]) -> None:
+async def put(server: Server, token: str, pieces: Iterable[bytes]) -> None:
     """An upload that comes in pieces. Raises what the app would turn into an answer."""
-    messages = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
-    messages.append({"type": "http.request", "body": b"", "more_body": False})
+    to_come = iter(pieces)
 
     async def receive() -> dict[str, Any]:
-        return messages.pop(0)
+        piece = next(to_come, None)
+        return {"type": "http.request", "body": piece or b"", "more_body": piece is not None}
 
     async def send(_: Any) -> None:
         return
@@ -65,6 +66,20 @@ def test_a_file_in_many_pieces_is_stored_whole(tmp_path: Path) -> None:
     pieces = [bytes([number]) * 700_000 for number in range(5)]
     asyncio.run(put(server, announce(server, b"".join(pieces)), pieces))
     assert stored_files(tmp_path) == [b"".join(pieces)]
+
+
+def test_a_file_whose_artifact_is_deleted_while_it_comes_is_refused_and_not_kept(server: Server) -> None:
+    content = b"x" * 6
+    token = announce(server, content)
+    artifact = server.store.artifacts.require(global_id("Artifact", 1))
+
+    def pieces() -> Iterator[bytes]:
+        yield content
+        server.do(lambda: server.store.artifacts.delete(artifact, with_aliases=True))
+
+    with pytest.raises(GoneError, match="the artifact of this file was deleted"):
+        asyncio.run(put(server, token, pieces()))
+    assert stored_files(server.directory) == []
 
 
 MANIFEST = json.dumps({"version": 1, "contents": {"there": {"digest": "an etag", "ref": "s3://b/x"}}}).encode()

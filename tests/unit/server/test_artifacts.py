@@ -161,13 +161,13 @@ def test_a_client_that_missed_the_answer_gets_the_same_artifact(server: Server) 
 def test_an_artifact_is_finished_only_when_all_of_it_has_arrived(server: Server) -> None:
     artifact = create(server, {"a": b"1", "b": b"2"})
     artifacts = server.store.artifacts
-    with pytest.raises(ClientError, match="its manifest was not uploaded"):
+    with pytest.raises(ClientError, match="this artifact can't be finished: its manifest was not uploaded"):
         finish(server, artifact)
     server.do(lambda: artifacts.announce_manifest(artifact, md5(b"x")))
     with pytest.raises(ClientError, match="its manifest was not uploaded"):
         finish(server, artifact)
     upload(server, artifact, {"a": b"1"})
-    with pytest.raises(ClientError, match="its file 'b' was not uploaded"):
+    with pytest.raises(ClientError, match="this artifact can't be finished: its file 'b' was not uploaded"):
         commit(server, artifact, manifest({"a": b"1", "b": b"2"}))
     assert find(server, "model") is None
     upload(server, artifact, {"b": b"2"})

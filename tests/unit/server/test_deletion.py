@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.unit.server.asgi import App
 from tests.unit.server.support import GRID_OF_FOUR, Server
 from wandb_sweep_server.durable import write_whole
 from wandb_sweep_server.errors import ClientError, GoneError, NotFoundError
@@ -81,6 +83,24 @@ def test_a_file_that_arrives_after_the_deletion_is_removed_as_well(server: Serve
     assert not path.exists()
     write_whole(path, b"x")
     assert not server.do(lambda: server.store.file_arrived(file, 1))  # even later
+    remove_files(server)
+    assert not path.exists()
+
+
+def test_a_file_whose_run_is_deleted_while_it_comes_is_refused_and_not_kept(server: Server) -> None:
+    server.start("one")
+    (file,) = server.do(lambda: server.store.files.announce(server.run("one"), ["late"]))
+    _, path = server.store.files.place(file.token)
+
+    def content() -> Iterator[bytes | None]:
+        yield b"x"
+        delete(server, "one")
+        yield None
+
+    app = App(server)
+    answer = app.ask("PUT", f"/upload/{file.token}", content())
+    assert (answer.status, answer.message) == (410, "the run of this file was deleted")
+    app.close()
     remove_files(server)
     assert not path.exists()
 

@@ -165,6 +165,7 @@ def test_a_model_that_fails_is_said_in_the_log_and_ranks_tell(caplog: pytest.Log
 
     importances, table = Importances(fail), made_up(50)
     assert asyncio.run(importances.find(1, table)) == by_ranks(table)
+    assert "the importance of parameters can't be modelled; ranks tell it instead" in caplog.text
     assert "no such argument" in caplog.text
     importances.close()
 

@@ -39,21 +39,21 @@ def test_settings_of_another_version_do_no_harm(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "value"),
+    ("option", "value", "rule"),
     [
-        ("--crash-timeout-s", "0"),
-        ("--crash-timeout-s", "nan"),
-        ("--crash-timeout-s", "-1"),
-        ("--start-timeout-s", "inf"),
-        ("--max-retries", "-1"),
-        ("--max-retries", "1.5"),
-        ("--open-sweep-timeout-days", "x"),
+        ("--crash-timeout-s", "0", "must be a number above 0"),
+        ("--crash-timeout-s", "nan", "must be a number of at least 0"),
+        ("--crash-timeout-s", "-1", "must be a number of at least 0"),
+        ("--start-timeout-s", "inf", "must be a number of at least 0"),
+        ("--max-retries", "-1", "must be an integer of at least 0"),
+        ("--max-retries", "1.5", "must be an integer of at least 0"),
+        ("--open-sweep-timeout-days", "x", "must be a number of at least 0"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_option(
-    tmp_path: Path, option: str, value: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, option: str, value: str, rule: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as end:
         settings(tmp_path, f"{option}={value}")
     assert end.value.code == 2
-    assert option in capsys.readouterr().err
+    assert f"{option}: {value} {rule}" in capsys.readouterr().err

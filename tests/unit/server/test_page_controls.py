@@ -87,7 +87,7 @@ def test_a_sweep_that_was_stopped_goes_on_with_resume(server: Server, sweep: Swe
 
 
 def test_unknown_actions_are_named(server: Server, sweep: Sweep) -> None:
-    with pytest.raises(NotFoundError, match=", ".join(ACTIONS)):
+    with pytest.raises(NotFoundError, match=f"action 'explode' does not exist; there are {', '.join(ACTIONS)}"):
         press(server, sweep, "explode")
 
 

@@ -83,6 +83,7 @@ def test_people_without_a_cookie_read_how_to_get_a_link(site: Site, path: str) -
     answer = Visitor(site.app).get(site.path(path), **PAGE)
     assert answer.status == 401
     assert answer.headers["content-type"].startswith("text/html")
+    assert "This page needs a link" in answer.body.decode()
     assert "hydra-sweep open DIR" in answer.body.decode()
     assert "script-src 'self'" in answer.headers["content-security-policy"]
 
@@ -129,6 +130,7 @@ def test_a_link_lets_a_browser_in_once_and_takes_it_to_the_page(site: Site) -> N
     assert first.get(path.partition("#")[0]).status == 200
     used = second.follow(link)
     assert (used.status, second.cookie) == (401, "")
+    assert "This link works no more" in used.body.decode()
     assert "hydra-sweep open DIR" in used.body.decode()
     # Whoever is in already may go that way again.
     assert first.follow(link).status == 200
@@ -234,7 +236,9 @@ def test_an_asset_of_the_shell_s_version_is_not_asked_for_again(site: Site) -> N
 
 @pytest.mark.parametrize("name", ["nothing.js", "sweep.html", "..%2Fschema.sql", "%2e%2e", ".js", "a%00.js", "page"])
 def test_there_are_no_other_assets(site: Site, name: str) -> None:
-    assert site.app.ask("GET", f"/page/assets/{name}").status == 404
+    answer = site.app.ask("GET", f"/page/assets/{name}")
+    assert answer.status == 404
+    assert re.match("there is no file '|GET .* is not available in this server$", answer.message)
 
 
 @pytest.mark.parametrize("path", ["/graphql/x", "/upload/token", "/files/p", "/blob/x/sweeps/y", "/a/b/c", "/a"])
@@ -269,11 +273,19 @@ def test_large_answers_are_compressed_for_who_can_read_that(site: Site, question
     assert json.loads(gzip.decompress(compressed.body)) == plain.json()
 
 
-@pytest.mark.parametrize("query", ["history", "history?key=", "history?key=a&points=x", "history?key=a&points=-1"])
-def test_a_wrong_question_is_named(site: Site, query: str) -> None:
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("history", "history needs a key, such as ?key=loss"),
+        ("history?key=", "history needs a key, such as ?key=loss"),
+        ("history?key=a&points=x", "points"),
+        ("history?key=a&points=-1", "points"),
+    ],
+)
+def test_a_wrong_question_is_named(site: Site, query: str, words: str) -> None:
     answer = site.app.ask("GET", data_path(site.sweep, f"/{query}"))
     assert answer.status == 400
-    assert re.search("key|points", answer.message)
+    assert words in answer.message
 
 
 def test_the_list_of_sweeps_has_counts_and_the_best_run(site: Site) -> None:
@@ -386,6 +398,9 @@ def test_a_button_does_nothing_for_pages_of_others(site: Site, action: str) -> N
         site.app.ask("POST", path, b"{}", origin="http://evil.org"),
     ]
     assert [answer.status for answer in answers] == [403] * len(answers)
+    lacks = "this request lacks the page's X-CSRF-Token: reload the page"
+    foreign = "this request comes from a page of another server"
+    assert {answer.message for answer in answers} == {lacks, foreign}
     assert Visitor(site.app).ask("POST", path, b"{}", x_csrf_token=token).status == 401
     assert site.server.sweep_now(site.sweep).state == "RUNNING"
     assert browser.ask("POST", path, b"{}", x_csrf_token=token, origin="http://h").status == 200

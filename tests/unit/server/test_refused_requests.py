@@ -31,7 +31,7 @@ def app(server: Server) -> Iterator[App]:
         ({"artifactCollectionNames": ["a", "b"]}, "createArtifact: an artifact needs exactly one name"),
         (
             {"artifactCollectionName": "a", "digestAlgorithm": "MANIFEST_XXH128"},
-            "the digest algorithm MANIFEST_XXH128 is not available in this server",
+            "the digest algorithm MANIFEST_XXH128 is not available in this server; use MANIFEST_MD5",
         ),
     ],
 )

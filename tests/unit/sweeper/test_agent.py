@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -281,11 +282,14 @@ def test_a_failed_trial_is_run_again_under_the_same_run_id_and_number(bench: Ben
     assert summary.failures == 1
 
 
-def test_a_trial_fails_for_good_when_its_retries_are_used_up(bench: Bench) -> None:
+def test_a_trial_fails_for_good_when_its_retries_are_used_up(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.isolation.plan = lambda t: fails(t) if t.run_id == "run1" else finishes(t)
     bench.run()
     assert bench.isolation.ran.count("000001.1:run1") == 1
     assert bench.states() == ["finished", "failed", "finished"]
+    assert [re.sub("Trial .* failed", "Trial … failed", said) for said in caplog.messages] == [
+        "Trial … failed: boom"
+    ] * 2
 
 
 def test_a_trial_that_dies_without_a_word_is_a_failure_that_its_run_shows(bench: Bench) -> None:
@@ -322,7 +326,7 @@ def test_where_a_trial_ran_that_dies_without_a_word_is_known(bench: Bench, tmp_p
     assert bench.server.logs == [["one\n", "two\n"] if text else []]
 
 
-def test_too_many_failures_stop_the_sweep_for_everybody(bench: Bench) -> None:
+def test_too_many_failures_stop_the_sweep_for_everybody(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.settings = replace(SETTINGS, max_retries=0, max_failure_rate=0.2)
     bench.server.left = [f"run{i}" for i in range(10)]
     bench.expected = 10
@@ -331,6 +335,7 @@ def test_too_many_failures_stop_the_sweep_for_everybody(bench: Bench) -> None:
     assert summary.trials == 3
     assert bench.server.ended
     assert bench.history().stop_reason == "3 of 10 trials failed (hydra.sweeper.max_failure_rate=0.2)"
+    assert f"The sweep is stopped: {bench.history().stop_reason}" in caplog.messages
 
 
 def test_an_agent_on_a_bad_node_hands_its_trials_to_another_one(bench: Bench) -> None:
@@ -586,6 +591,9 @@ def test_a_trial_that_had_most_of_its_job_s_time_needs_no_second_job(
     bench.isolation.on_start = run_into_the_limit
     agent.run()
     assert bench.states() == [state]
+    told = [event["error"] or "" for event in EventReader(bench.directory).new_events() if event["event"] == "ended"]
+    rule = "it had a job to itself and didn't finish within the time limit; raise hydra.launcher.timeout_min, or "
+    assert any(reason.startswith(rule) for reason in told) == (state == "failed"), told
 
 
 def test_a_trial_does_not_go_on_while_the_server_is_away(bench: Bench) -> None:

@@ -141,7 +141,7 @@ def test_patience_has_an_end_and_the_error_has_the_server_s_words(
     server: ScriptedServer, client: SweepClient, time: FakeTime
 ) -> None:
     server.answers = [Answer(502, "bad gateway: upstream is gone")]
-    with pytest.raises(ServerUnreachableError, match="upstream is gone") as caught:
+    with pytest.raises(ServerUnreachableError, match=r"^No usable answer from .*upstream is gone") as caught:
         client.heartbeat("a", ())
     assert server.url in str(caught.value)
     assert time.now <= 100
@@ -236,7 +236,7 @@ def test_a_lasting_error_is_not_retried_and_keeps_the_server_s_words(
 
 def test_errors_in_a_good_answer_are_errors(server: ScriptedServer, client: SweepClient) -> None:
     server.answers = [Answer(200, {"errors": [{"message": "no such field"}]})]
-    with pytest.raises(ServerError, match="no such field"):
+    with pytest.raises(ServerError, match=r"^http://.* refused the request: no such field$"):
         client.get_sweep(SWEEP)
 
 

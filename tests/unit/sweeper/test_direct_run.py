@@ -249,6 +249,7 @@ def test_a_task_that_cannot_have_the_sdk_goes_on_without_it_until_it_can(caplog:
     later = steps.later(0.0)
     later.start()
     wait_for(lambda: steps.beats == 1, "it beats")
+    assert "W&B's SDK can't open the run: there are no system metrics" in caplog.text
     assert "no port" in caplog.text
     steps.error = None
     later.hurry()

@@ -140,13 +140,15 @@ def test_a_parquet_file_holds_the_rows(tmp_path: Path) -> None:
 
 def test_without_pyarrow_the_error_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(SweepError, match=r"pip install 'hydra-wandb-sweeper\[parquet\]'"):
+    with pytest.raises(
+        SweepError, match=r"Parquet needs pyarrow \(.*\): pip install 'hydra-wandb-sweeper\[parquet\]'"
+    ):
         export([{"x": 1}], "parquet", tmp_path / "trials.parquet")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_parquet_needs_a_file() -> None:
-    with pytest.raises(SweepError, match="--output"):
+    with pytest.raises(SweepError, match="Parquet is no text: name a file with --output"):
         export([], "parquet", None)
 
 

@@ -20,7 +20,9 @@ def test_agents_that_keep_dying_are_replaced_no_more_while_others_work(
 
     bench.on_nap = end_the_first_one_too
     bench.supervise(2, max_agent_restarts=2)
-    assert "Agents keep dying without a trial ending: no more of them are started." in caplog.text
+    rule = "(hydra.sweeper.max_agent_restarts=2)"
+    assert f"Agents keep dying without a trial ending: no more of them are started {rule}." in caplog.messages
+    assert "4 trial(s) are left; starting 1 more job(s) in 2 s." in caplog.messages
     assert "trial(s) are left, but no agent could run them." in caplog.text
 
 

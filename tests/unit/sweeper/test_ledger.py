@@ -57,7 +57,7 @@ def test_the_record_of_a_sweep_survives_the_disk(ledger: Ledger) -> None:
 
 
 def test_a_directory_takes_one_sweep_only(ledger: Ledger, tmp_path: Path) -> None:
-    with pytest.raises(SweepError, match="already holds a sweep"):
+    with pytest.raises(SweepError, match=r"already holds a sweep\. Choose another .*hydra-sweep attach"):
         Ledger.create(tmp_path, RECORD, "supervisor")
 
 

@@ -100,6 +100,7 @@ def test_a_sweep_begins_without_a_link_too(
     script.answers = [Answer(404, {"errors": [{"message": "not available in this server"}]})]
     tell_terminal(local, SWEEP, terminal := Terminal())
     assert terminal.getvalue() == ""
+    assert "There is no link to the sweep's page: " in caplog.text
     assert "not available in this server" in caplog.text
 
 

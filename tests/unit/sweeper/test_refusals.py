@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import re
 import socket
 import subprocess
 import threading
@@ -194,6 +195,7 @@ def test_a_sweep_is_cancelled_though_the_server_is_not_there(
     monkeypatch.setattr("hydra_plugins.hydra_wandb_sweeper._commands.START_PATIENCE_S", 0.0)
     cancel(ledger.directory)
     assert "The server can't be told, so agents that were started elsewhere may go on: No usable" in caplog.text
+    assert re.search(r"The embedded sweep server of .* isn't running\. Start the sweep again", caplog.text)
 
 
 def test_a_sweep_is_paused_though_the_server_is_not_there(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

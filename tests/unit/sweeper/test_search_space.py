@@ -323,7 +323,7 @@ def test_fixed_overrides_are_part_of_the_sweep_s_record(app: HydraApp) -> None:
 def test_a_value_listed_twice_runs_once_and_is_warned_of(app: HydraApp) -> None:
     space = build(app, "lr=1e-3,0.001,0.1")
     assert space.parameters[0].texts == ("0.001", "0.1")
-    assert "lr" in space.warnings[0]
+    assert space.warnings == ("Parameter 'lr': 1 value(s) listed more than once; each configuration runs once.",)
 
 
 def test_a_seed_decides_the_order_of_shuffled_values(app: HydraApp) -> None:

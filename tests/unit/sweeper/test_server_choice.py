@@ -48,7 +48,7 @@ def test_local_wins_over_a_login(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("setting", ["wandb", "https://wandb.example.org"])
 def test_asking_for_wandb_without_a_login_is_refused_with_the_next_step(tmp_path: Path, setting: str) -> None:
-    with pytest.raises(SettingError, match=r"hydra.sweeper.server=.*wandb login"):
+    with pytest.raises(SettingError, match=r"hydra.sweeper.server=.*: no login for https://.*wandb login"):
         choose_server(setting, tmp_path, {"HOME": str(tmp_path)})
 
 

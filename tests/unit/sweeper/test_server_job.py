@@ -66,16 +66,19 @@ def test_a_server_s_job_that_ends_without_serving_is_told_with_state_and_log() -
 
 def test_a_server_that_runs_but_can_not_be_reached_is_not_waited_for_for_ever() -> None:
     cluster = Cluster("PENDING: Resources", "PENDING: Resources", "RUNNING")
-    with pytest.raises(ServerUnreachableError, match=r"can connect to compute nodes.*LAST LINES"):
+    with pytest.raises(
+        ServerUnreachableError, match=r"^The server's job 123 runs, but.*can connect to compute nodes.*LAST LINES"
+    ):
         cluster.wait()
     assert 180 < cluster.now < 200
 
 
-def test_a_queue_that_can_not_be_asked_is_no_reason_to_give_up() -> None:
+def test_a_queue_that_can_not_be_asked_is_no_reason_to_give_up(caplog: pytest.LogCaptureFixture) -> None:
     def no_answer(_: str) -> str | None:
         raise SlurmCallError("squeue: timed out")
 
     assert Cluster(answers_at=300).wait(no_answer) == ADDRESS
+    assert "The state of the server's job can't be asked for: squeue: timed out" in caplog.messages
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,17 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from hydra_plugins.hydra_wandb_sweeper._side_by_side import SideBySide
 from hydra_plugins.hydra_wandb_sweeper._signs import SignOfLife, Signs
 
 FORK = multiprocessing.get_context("fork")
 
 
-def test_an_agent_that_hangs_is_killed_and_another_one_takes_its_place(tmp_path: Path) -> None:
+def test_an_agent_that_hangs_is_killed_and_another_one_takes_its_place(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "signs").mkdir()
 
     def agent(name: str) -> None:
@@ -30,6 +34,8 @@ def test_an_agent_that_hangs_is_killed_and_another_one_takes_its_place(tmp_path:
     dead: list[str] = []
     SideBySide(["agent-0-0", "agent-0-1"], start, dead.append, Signs(tmp_path, 0.5)).run()
     assert dead == ["agent-0-1"]
+    assert "Agent agent-0-1 has given no sign of life for 0 s; it is killed." in caplog.messages
+    assert f"Agent agent-0-1 died (exit status {-signal.SIGKILL})." in caplog.messages
     assert sorted(path.name for path in (tmp_path / "signs").iterdir()) == ["agent-0-0", "agent-0-1", "agent-0-1x1"]
 
 

@@ -51,9 +51,10 @@ def test_any_duration_that_slurm_can_write_is_read(days: int, hours: int, minute
     assert parse_duration_s(f"{days}-{hours:02}:{minutes:02}:{seconds:02}") == expected
 
 
-def test_a_cluster_that_does_not_say_its_array_limit_has_slurm_s_default() -> None:
+def test_a_cluster_that_does_not_say_its_array_limit_has_slurm_s_default(caplog: pytest.LogCaptureFixture) -> None:
     assert _slurm.max_array_size(FakeSlurm(scontrol="MaxArraySize            = 16\n")) == 16
     assert _slurm.max_array_size(FakeSlurm(scontrol=SlurmCallError("down"))) == 1001
+    assert caplog.messages == ["MaxArraySize can't be asked for, 1001 is assumed: down"]
 
 
 @pytest.mark.parametrize(
@@ -71,10 +72,11 @@ def test_a_job_names_itself_and_no_other_task_of_its_array(environ: dict[str, st
     assert _slurm.own_job_name(environ) == name
 
 
-def test_a_cancelled_job_is_not_taken_for_a_preempted_one() -> None:
+def test_a_cancelled_job_is_not_taken_for_a_preempted_one(caplog: pytest.LogCaptureFixture) -> None:
     assert _slurm.is_being_preempted("7", FakeSlurm(scontrol="JobId=7 JobState=RUNNING Reason=None"))
     assert not _slurm.is_being_preempted("7", FakeSlurm(scontrol="JobId=7 JobState=COMPLETING Reason=None"))
     assert not _slurm.is_being_preempted("7", FakeSlurm(scontrol=SlurmCallError("gone")))
+    assert caplog.messages == ["Why job 7 has to end can't be asked for: gone"]
 
 
 def test_all_jobs_are_asked_for_at_once_and_less_often_while_nothing_changes() -> None:
@@ -94,13 +96,14 @@ def test_all_jobs_are_asked_for_at_once_and_less_often_while_nothing_changes() -
     assert set(queue.states(ids)) == {"12_1"}
 
 
-def test_a_queue_that_can_not_be_asked_is_as_it_was() -> None:
+def test_a_queue_that_can_not_be_asked_is_as_it_was(caplog: pytest.LogCaptureFixture) -> None:
     slurm, now = FakeSlurm(squeue="5 RUNNING\n"), [0.0]
     queue = Queue(slurm, (3.0, 30.0), lambda: now[0])
     assert queue.states(["5"]) == {"5": "RUNNING"}
     slurm.answers["squeue"] = SlurmCallError("squeue says: Unable to contact slurm controller")
     now[0] = 100.0
     assert queue.states(["5"]) == {"5": "RUNNING"}
+    assert caplog.messages == ["The job queue can't be asked: squeue says: Unable to contact slurm controller"]
     slurm.answers["squeue"] = SlurmCallError("squeue says: slurm_load_jobs error: Invalid job id specified")
     now[0] = 200.0
     assert queue.states(["5"]) == {}

@@ -289,12 +289,13 @@ def test_jobs_that_do_all_the_work_are_all_there_is(bench: Bench) -> None:
     assert supervisor.failure(0.5) is None
 
 
-def test_a_dead_agent_is_replaced_and_its_trial_taken_over(bench: Bench) -> None:
+def test_a_dead_agent_is_replaced_and_its_trial_taken_over(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.cluster.work = lambda number: bench.agent(number, range(4), dies_in=2 if number == 0 else None)
     supervisor = bench.supervise(1)
     assert bench.cluster.started == [0, 1]
     assert bench.counts(supervisor) == {"finished": 4}
     assert supervisor.history.trials[2].trial.failures == 1
+    assert "agent-0 died: job 700 (NODE_FAIL), log /logs/0" in caplog.messages
 
 
 def test_a_trial_that_kills_every_agent_is_failed_in_the_end(bench: Bench) -> None:
@@ -303,15 +304,20 @@ def test_a_trial_that_kills_every_agent_is_failed_in_the_end(bench: Bench) -> No
     assert bench.counts(supervisor) == {"finished": 3, "failed": 1}
     ((run_id, _, reason),) = bench.client.deaths
     assert run_id == "run2"
+    assert supervisor.history.trials[2].error_line == "agent-1 died while it ran the trial"
     assert "(NODE_FAIL), log /logs/1" in reason
 
 
-def test_a_cluster_that_kills_everything_ends_the_sweep_with_reason_job_state_and_log(bench: Bench) -> None:
+def test_a_cluster_that_kills_everything_ends_the_sweep_with_reason_job_state_and_log(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     bench.cluster.work = lambda number: True
     supervisor = bench.supervise(2, max_agent_restarts=3)
     failure = supervisor.failure(1.0)
     assert failure is not None
-    assert "job 70" in failure
+    assert failure.startswith("4 trial(s) could not be run to their end: ")
+    assert "4 trial(s) are left, but no agent could run them." in caplog.messages
+    assert "agent-7 was gone before it began: job 707" in failure
     assert "(NODE_FAIL), log /logs/" in failure
     assert 2 < len(bench.cluster.started) <= 2 * 4
 
@@ -351,11 +357,14 @@ def test_jobs_that_wait_when_all_is_done_are_cancelled(bench: Bench) -> None:
     assert bench.cluster.cancelled[0] == ([1, 2], True)
 
 
-def test_a_server_that_can_not_be_asked_does_not_end_the_sweep(bench: Bench) -> None:
+def test_a_server_that_can_not_be_asked_does_not_end_the_sweep(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     bench.client.error = ServerUnreachableError("gone")
     bench.cluster.work = lambda number: bench.agent(number, [2 * number, 2 * number + 1])
     supervisor = bench.supervise(1)
     assert bench.counts(supervisor) == {"finished": 4}
+    assert "The sweep's state can't be asked for, it is taken to be running: gone" in caplog.messages
 
 
 def test_an_interrupt_cancels_all_jobs(bench: Bench) -> None:
@@ -462,7 +471,9 @@ def test_a_trial_whose_agent_died_after_its_end_is_not_run_again(bench: Bench) -
     assert supervisor.history.trials[2].trial.attempt == 0
 
 
-def test_where_only_the_server_knows_the_end_agents_without_time_are_replaced(bench: Bench) -> None:
+def test_where_only_the_server_knows_the_end_agents_without_time_are_replaced(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     def work(number: int) -> bool:
         bench.agent(number, [number], found_no_more=number == 3)
         return True
@@ -471,6 +482,7 @@ def test_where_only_the_server_knows_the_end_agents_without_time_are_replaced(be
     supervisor = bench.supervise(1, is_open=True)
     assert bench.cluster.started == [0, 1, 2, 3]
     assert bench.counts(supervisor) == {"finished": 4}
+    assert "1 trial(s) are left after all jobs have ended; starting 1 more job(s) in 0 s." in caplog.messages
 
 
 # --- left, and gone on with ---
@@ -744,7 +756,9 @@ def test_the_agent_of_a_job_that_only_seems_to_wait_is_left_alone(bench: Bench, 
         bench.supervise(1)
 
 
-def test_the_last_drained_agent_is_not_replaced_and_attaching_starts_one_again(bench: Bench) -> None:
+def test_the_last_drained_agent_is_not_replaced_and_attaching_starts_one_again(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     def work(number: int) -> bool:
         if number == 0:
             bench.ledger("command").record("jobs_drained", jobs=[0])
@@ -755,6 +769,7 @@ def test_the_last_drained_agent_is_not_replaced_and_attaching_starts_one_again(b
     supervisor = bench.supervise(1)
     assert bench.cluster.started == [0]
     assert supervisor.failure(0.5) is not None
+    assert "3 trial(s) are left, but all agents were sent home." in caplog.messages
     assert bench.counts(bench.supervise(1, name="another")) == {"finished": 4}
 
 
