@@ -348,6 +348,20 @@ def test_serve_runs_the_project_s_server_until_it_is_told_to_end(project: Projec
 # --- refusals ---
 
 
+def test_a_retried_trial_runs_the_script_as_it_was_and_its_modules_as_they_are(project: Project) -> None:
+    module, script = project.directory / "mended.py", project.directory / "app.py"
+    module.write_text("def value(x):\n    raise ValueError('the module is no good')\n")
+    script.write_text(
+        "import hydra\nimport mended\n\n\n@hydra.main(version_base='1.3', config_path='conf', config_name='config')\n"
+        "def main(cfg):\n    return mended.value(cfg.x)\n\n\nif __name__ == '__main__':\n    main()\n"
+    )
+    sweep = project.sweep("x=1,2", "hydra.sweeper.max_retries=0", check=False)
+    assert sweep.results["trials"]["failed"] == 2
+    module.write_text("def value(x):\n    return float(x)\n")
+    script.write_text(script.read_text().replace("return", "raise ValueError('the script is no good'); return"))
+    assert answer(project, "retry", str(sweep.directory))["trials"]["finished"] == 2
+
+
 @pytest.mark.parametrize("name", ["status", "attach", "agents", "retry", "pause", "cancel"])
 def test_a_directory_without_a_sweep_is_refused_with_what_to_name_instead(project: Project, name: str) -> None:
     refused = command(project, name, ".", check=False)
