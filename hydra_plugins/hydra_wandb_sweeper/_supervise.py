@@ -84,8 +84,8 @@ def _next_step(record: SweepRecord, history: History, control: Control, director
     counts = history.counts()
     if control.orders().cancelled:
         return f" To run stopped trials again: hydra-sweep retry {directory} --trial N"
-    if history.stop_reason:  # which only a retry takes back
-        return f" To go on once the cause is mended: hydra-sweep retry {directory}"
+    if history.stop_reason:  # the server hands out no new trials any more
+        return f" To run again what failed, once the cause is mended: hydra-sweep retry {directory}"
     if counts[RUNNING] or counts[QUEUED] or sum(counts.values()) < (record.expected_trials or 0):
         return f" To go on with what is left: hydra-sweep attach {directory}"
     return f" To run again what failed: hydra-sweep retry {directory}" if counts[FAILED] else ""

@@ -80,7 +80,7 @@ def test_too_many_failures_end_the_sweep_and_the_exit_status_says_so(project: Pr
     assert sweep.process.returncode == 1
     assert "The sweep failed: 2 of 6 trials failed (hydra.sweeper.max_failure_rate=0.3)" in sweep.output
     assert sweep.results["trials"]["failed"] == 2
-    assert f"To go on once the cause is mended: hydra-sweep retry {sweep.directory}" in sweep.output
+    assert f"To run again what failed, once the cause is mended: hydra-sweep retry {sweep.directory}" in sweep.output
     assert len(project.marks()) == 2
 
 
