@@ -288,7 +288,7 @@ def test_a_trial_fails_for_good_when_its_retries_are_used_up(bench: Bench, caplo
     assert bench.isolation.ran.count("000001.1:run1") == 1
     assert bench.states() == ["finished", "failed", "finished"]
     first, second = (re.sub("Trial .* failed", "Trial … failed", said) for said in caplog.messages)
-    assert first == "Trial … failed: boom; it is run again (retry 1 of 1)"
+    assert first == "Trial … failed: boom; retry 1 of 1 follows"
     assert second == "Trial … failed: boom"
 
 
