@@ -277,8 +277,9 @@ class Runs:
             run = self.apply(run, Event.PREEMPTING)
         if post.exit_code is not None:
             event = Event.EXIT_ZERO if post.exit_code == 0 else Event.EXIT_NONZERO
-            run = self.apply(run, event, post.exit_code)
-            if run.state == run_states.PREEMPTED:
+            was, run = run.state, self.apply(run, event, post.exit_code)
+            # Only of the process that made room: another one's word of a run that waits is no end of it.
+            if run.state == run_states.PREEMPTED != was:
                 self._db.update("runs", run.id, {"preempted_by": post.digest})
         # Not before: a process that has ended by itself isn't stopped by its last value.
         return self.by_id(run.id) if self._stop_early(run.sweep_id, touched) else run
