@@ -26,6 +26,16 @@ def how_it_ended(state: str, event: Event) -> str:
     return state
 
 
+# The last time that somebody had a run, if it went well and its agent neither has ended nor begun anything since. One
+# that failed is begun anew.
+_OF_WHO_HAS_IT_STILL = f"""
+SELECT id FROM assignments AS last WHERE run_id = ? AND agent_id = ? AND how = '{run_states.FINISHED}'
+  AND id = (SELECT MAX(id) FROM assignments WHERE run_id = last.run_id)
+  AND id = (SELECT MAX(id) FROM assignments WHERE agent_id = last.agent_id)
+  AND EXISTS (SELECT 1 FROM agents WHERE agents.id = last.agent_id AND agents.ended_at IS NULL)
+"""  # noqa: S608
+
+
 class Assignments:
     """The assignments table. A run has at most one that has not ended."""
 
@@ -62,6 +72,17 @@ class Assignments:
         if after.sweep_id is None or is_held(before) == is_held(after):
             return
         if is_held(after):
-            self.begin(after.id, after.sweep_id, after.agent_id)
+            # A task that ends its run and says one thing more is at work all the time.
+            if not self._go_on(after):
+                self.begin(after.id, after.sweep_id, after.agent_id)
         else:
             self.end(after.id, how_it_ended(after.state, event))
+
+    def _go_on(self, run: Run) -> bool:
+        if run.agent_id is None:
+            return False
+        last = self._db.value(_OF_WHO_HAS_IT_STILL, (run.id, run.agent_id))
+        if last is None:
+            return False
+        self._db.execute("UPDATE assignments SET ended_at = NULL, how = NULL WHERE id = ?", (last,))
+        return True

@@ -182,6 +182,33 @@ def test_a_failed_run_that_its_agent_tries_again_has_two(server: Server, sweep: 
     assert assignments(server) == [(name, agent.name, 0.0, 1.0, "failed"), (name, agent.name, 1.0, 2.0, "finished")]
 
 
+def test_a_run_that_a_task_has_finished_and_says_more_of_was_had_all_the_time(server: Server, sweep: Sweep) -> None:
+    agent = server.agent(sweep)
+    name = server.claim(agent)
+    server.start(name, sweep)
+    server.time.pass_s(5)
+    server.exit(name)
+    server.time.pass_s(1)
+    server.start(name, sweep)
+    assert assignments(server) == [(name, agent.name, 0.0, None, None)]
+    server.time.pass_s(2)
+    server.exit(name)
+    assert assignments(server) == [(name, agent.name, 0.0, 8.0, "finished")]
+
+
+@pytest.mark.parametrize("meanwhile", ["another run", "the agent's end"])
+def test_a_finished_run_that_somebody_resumes_later_is_had_anew(server: Server, meanwhile: str) -> None:
+    sweep = server.sweep({"a": {"values": [1, 2]}} if meanwhile == "another run" else {"a": {"value": 1}})
+    agent = server.agent(sweep)
+    name = server.claim(agent)
+    server.start(name, sweep)
+    server.exit(name)
+    server.heartbeat(agent)
+    server.time.pass_s(100)
+    server.start(name, sweep)
+    assert [(run, began) for run, _, began, *_ in assignments(server) if run == name] == [(name, 0.0), (name, 100.0)]
+
+
 def test_a_run_that_no_agent_began_is_had_by_nobody_we_know(server: Server, sweep: Sweep) -> None:
     server.start("own", sweep)
     server.start("without a sweep")
