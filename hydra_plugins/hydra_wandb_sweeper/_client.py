@@ -42,7 +42,9 @@ _GET_RUNS = """
 query Runs($entity: String!, $project: String!, $filters: JSONString, $cursor: String) {
   project(name: $project, entityName: $entity) {
     runs(filters: $filters, after: $cursor, first: 200, order: "+created_at") {
-      edges { node { name displayName state config summaryMetrics createdAt heartbeatAt } }
+      edges { node {
+        name displayName state config summaryMetrics createdAt heartbeatAt group jobType notes tags
+      } }
       pageInfo { endCursor hasNextPage }
     }
   }
@@ -104,7 +106,7 @@ class RunInfo:
     """What the server says of a run. state: lower case (running, finished, failed, crashed, …).
 
     name: which people see. created_at, heard_at: its beginning and its last sign of life, in seconds since the epoch,
-    None if the server doesn't say.
+    None if the server doesn't say. group, job_type, notes: None if it has none.
     """
 
     run_id: str
@@ -114,6 +116,10 @@ class RunInfo:
     name: str = ""
     created_at: float | None = None
     heard_at: float | None = None
+    group: str | None = None
+    job_type: str | None = None
+    notes: str | None = None
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -329,6 +335,10 @@ def _run(node: Mapping[str, Any]) -> RunInfo:
         name=node.get("displayName") or node["name"],
         created_at=epoch_s(node.get("createdAt")),
         heard_at=epoch_s(node.get("heartbeatAt")),
+        group=node.get("group") or None,
+        job_type=node.get("jobType") or None,
+        notes=node.get("notes") or None,
+        tags=tuple(node.get("tags") or ()),
     )
 
 

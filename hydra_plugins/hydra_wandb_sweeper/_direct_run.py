@@ -34,7 +34,7 @@ from ._wandb_run import (
     prepare_run,
     record_and_finish,
     run_directories,
-    scalars,
+    own_values,
 )
 
 # What the embedded server takes with a run's last words.
@@ -166,7 +166,7 @@ class DirectRun:
         self._has_begun = True
 
     def finish(self, metrics: Mapping[str, float], error: str | None, exit_code: int) -> dict[str, Any]:
-        """Record the end of the task, and return the run's scalar summary. Arguments: as of record_and_finish."""
+        """Record the end of the task, and return the run's summary. Arguments: as of record_and_finish."""
         has_sdk = self._later.end()
         self._recorder.stop()
         self._forget_import()
@@ -174,10 +174,14 @@ class DirectRun:
             self._create()
         if has_sdk:
             self._post({"run_files": self._upload_large({})})
-            return record_and_finish(metrics, error, exit_code, self._find_run)
+            return self._finish_with_sdk(metrics, error, exit_code)
         if self._is_tasks_own():
-            return record_and_finish(metrics, error, exit_code, self._find_run)
+            return self._finish_with_sdk(metrics, error, exit_code)
         return self._end(Ending(metrics, error, time.time(), self._runtime_s()), exit_code)
+
+    def _finish_with_sdk(self, metrics: Mapping[str, float], error: str | None, exit_code: int) -> dict[str, Any]:
+        is_first = not self._order.trial.attempt
+        return record_and_finish(metrics, error, exit_code, self._find_run, is_first=is_first)
 
     def _end(self, ending: Ending, exit_code: int) -> dict[str, Any]:
         line = history_line(ending, self._tail.summary, self._tail.step)
@@ -190,7 +194,7 @@ class DirectRun:
             row = {**metrics, "_timestamp": ending.timestamp, "_runtime": ending.runtime_s, "_wandb": True}
             files["wandb-events.jsonl"] = {"offset": self._tail.events_lines, "content": [json.dumps(row)]}
         self._post({"run_files": run_files, "complete": True, "exitcode": exit_code}, files)
-        return scalars(summary)
+        return own_values(summary)
 
     def _runtime_s(self) -> float:
         own = self._tail.summary.get("_wandb")

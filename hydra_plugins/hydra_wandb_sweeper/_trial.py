@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import os
@@ -40,6 +41,8 @@ from ._sweep_config import flat_args
 from ._wandb_run import prepare_run, record_and_finish, resolved_config, trial_environment
 from ._wandb_service import SharedService
 from ._yaml_text import YamlText
+
+_PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def run_trial(
         tee.to(output_dir / (f"trial.rank{context.rank}.log" if context.rank else TRIAL_LOG))
         if not context.rank:
             note_place(result_path, output_dir)
-        run = _enter_run(context, sweep, trial, config, output_dir)
+        run = _enter_run(context, sweep, trial, config, output_dir, tee)
         if run is not None:
             run.begin()
         outcome.output_dir = str(output_dir)
@@ -128,7 +131,7 @@ def run_trial(
         if run is not None:
             outcome.summary = run.finish(*end)
         elif not context.rank:  # its configuration is no good
-            outcome.summary = record_and_finish(*end, lambda: _find_run(sweep, trial))
+            outcome.summary = record_and_finish(*end, partial(_find_run, sweep, trial), is_first=not trial.attempt)
     except Exception as error:  # noqa: BLE001 (a run that W&B can't record must not look like a success)
         if outcome.error is None:  # else that came first, and says more
             outcome.fail(error)
@@ -157,8 +160,6 @@ def _compose(context: TaskContext, sweep: SweepRecord, trial: Trial, *, is_last:
 
 def _find_run(sweep: SweepRecord, trial: Trial) -> RunInfo | None:
     """The trial's run at the server, None if it can't be told: then it is opened again, which says why."""
-    if trial.attempt:
-        return None  # what is there may be of an earlier attempt
     try:
         return SweepClient(sweep.server.open, patience_s=0).get_run(sweep.sweep, trial.run_id)
     except (ServerError, ServerUnreachableError):
@@ -185,9 +186,12 @@ def _needs_sdk() -> bool:
 
 
 def _enter_run(
-    context: TaskContext, sweep: SweepRecord, trial: Trial, config: DictConfig, output_dir: Path
+    context: TaskContext, sweep: SweepRecord, trial: Trial, config: DictConfig, output_dir: Path, tee: _Output
 ) -> DirectRun | SdkRun | None:
-    """Make any W&B run of this process the trial's, and return it; None if others have it."""
+    """Make any W&B run of this process the trial's, and return it; None if others have it.
+
+    tee: has what is printed from now on.
+    """
     if context.rank:
         os.environ["WANDB_MODE"] = "disabled"
         return None
@@ -202,7 +206,7 @@ def _enter_run(
     # All trials of an agent have the same packages; elsewhere the SDK sends what they are.
     own_files = {REQUIREMENTS: context.packages} if sweep.server.is_embedded else {}
     prepare_run(env, trial.args, resolved_config(config), lists_packages=not own_files)
-    return SdkRun(trial.run_id, client, own_files, opens_run=context.opens_run, find_run=find_run)
+    return SdkRun(trial, client, own_files, opens_run=context.opens_run, find_run=find_run, printed=tee.printed)
 
 
 def _run_task(context: TaskContext, config: DictConfig, job_dir: str, run: DirectRun | SdkRun | None) -> JobReturn:
@@ -267,6 +271,8 @@ class _Output:
 
     def __init__(self, redirect: bool) -> None:
         self._redirect = redirect
+        self._path: Path | None = None
+        self._start = 0
 
     def to(self, path: Path) -> None:
         """From now on write to the end of `path`."""
@@ -274,6 +280,7 @@ class _Output:
             return
         self.flush()
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        self._path, self._start = path, os.fstat(descriptor).st_size  # what earlier attempts have printed
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
         os.close(descriptor)
@@ -282,10 +289,27 @@ class _Output:
                 # To a file Python writes in blocks: a process that is killed would take its last words with it.
                 stream.reconfigure(line_buffering=True)
 
+    def printed(self) -> Iterator[str]:
+        """Return what was printed up to now, in pieces; nothing if it went elsewhere."""
+        self.flush()
+        if self._path is None:
+            return iter(())
+        return _pieces(self._path, self._start, self._path.stat().st_size)
+
     def flush(self) -> None:
         """Write out what Python has buffered."""
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
+
+
+def _pieces(path: Path, start: int, end: int) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    with path.open("rb") as file:
+        file.seek(start)
+        while start < end and (data := file.read(min(_PIECE_BYTES, end - start))):
+            start += len(data)
+            yield decoder.decode(data)
+    yield decoder.decode(b"", final=True)
 
 
 def _wait_for_user_threads() -> None:

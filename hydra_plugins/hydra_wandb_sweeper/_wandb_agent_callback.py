@@ -39,4 +39,4 @@ class RunCallback(Callback):
         """Called by Hydra right after the task, whether it returned or raised."""
         outcome = Outcome()
         outcome.take(job_return, self._metric_name)
-        record_and_finish(outcome.metrics, outcome.error_line, outcome.exit_code, lambda: None)
+        record_and_finish(outcome.metrics, outcome.error_line, outcome.exit_code, lambda: None, is_first=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
@@ -213,20 +213,55 @@ def _jsonable(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
-def open_run() -> wandb.Run:
-    """Open the trial's run as the environment describes it, resuming it if the task has opened and finished it."""
+def open_run(known: RunInfo | None = None) -> wandb.Run:
+    """Open the trial's run as the environment describes it, resuming it if the task has opened and finished it.
+
+    known: what the server says of it. What the task called its run then stays, which the environment doesn't know.
+    """
     import wandb
 
-    run = wandb.init(resume="allow" if _was_opened_here() else None)
+    # Where the task keeps its run's files is up to it.
+    if _was_opened_here() or (known is not None and known.state == "finished"):
+        run = wandb.init(resume="allow", **(_given_names(known) if known is not None else {}))
+    else:
+        run = wandb.init()
     if _ERROR_KEY in _summary(run):
         # From an attempt that failed; if this one fails too it gets its own.
         run.summary[_ERROR_KEY] = None
     return run
 
 
+def _given_names(run: RunInfo) -> dict[str, Any]:
+    """What people know a run by, as arguments of wandb.init."""
+    return {"name": run.name, "group": run.group, "job_type": run.job_type, "notes": run.notes, "tags": run.tags}
+
+
 def _summary(run: wandb.Run) -> dict[str, Any]:
-    summary: Any = run.summary
-    return {name: summary.get(name) for name in summary.keys()}  # noqa: SIM118 (no mapping, though it looks like one)
+    return _plain(run.summary)
+
+
+def _plain(summary: Any) -> dict[str, Any]:
+    """What the SDK holds in objects that look like mappings and are none, nested as what was logged."""
+    values = {name: summary.get(name) for name in summary.keys()}  # noqa: SIM118
+    return {name: _plain(value) if hasattr(value, "keys") else value for name, value in values.items()}
+
+
+def open_run_afterwards(printed: Callable[[], Iterable[str]]) -> None:
+    """Open the trial's run when the task has ended, and have its console log begin with what the task has printed."""
+    texts = printed()  # without what W&B says of the run
+    open_run()
+    # The SDK takes what is written to sys.stdout, by any version of it. In trial.log it stands already.
+    sys.stdout.flush()
+    own, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        for text in texts:
+            sys.stdout.write(text)
+        sys.stdout.flush()
+    finally:
+        os.dup2(own, 1)
+        os.close(own)
+        os.close(nowhere)
 
 
 def open_later() -> None:
@@ -253,25 +288,29 @@ def _was_opened_here() -> bool:
 
 
 def record_and_finish(
-    metrics: Mapping[str, float], error: str | None, exit_code: int, find_run: Callable[[], RunInfo | None]
+    metrics: Mapping[str, float],
+    error: str | None,
+    exit_code: int,
+    find_run: Callable[[], RunInfo | None],
+    *,
+    is_first: bool,
 ) -> dict[str, Any]:
-    """Record the task's metrics (and error) in the trial's run, finish it, and return the run's scalar summary.
+    """Record the task's metrics (and error) in the trial's run, finish it, and return the run's summary.
 
     Whatever the task did with its run, this ends with one finished run: it may be open still, or finished already.
-    find_run: asks the server for the run.
+    find_run: asks the server for the run. is_first: this is the trial's first attempt.
     """
     import wandb
 
-    if (
-        wandb.run is None
-        and error is None
-        and exit_code == 0
-        and (found := find_run())
-        and has_recorded(found, metrics)
-    ):
-        # To open it again would take as long as a short trial.
-        return scalars(found.summary)
-    run = wandb.run if wandb.run is not None else open_run()
+    run = wandb.run
+    if run is None:
+        found = find_run()
+        # What is there otherwise may be of an earlier attempt.
+        is_said = is_first and error is None and exit_code == 0
+        if is_said and found is not None and has_recorded(found, metrics):
+            # To open it again would take as long as a short trial.
+            return own_values(found.summary)
+        run = open_run(found)
     logged = _summary(run)
     if new := {name: value for name, value in metrics.items() if name not in logged}:
         run.log(new)
@@ -282,7 +321,7 @@ def record_and_finish(
         run.summary[_ERROR_KEY] = error
     summary = _summary(run)
     run.finish(exit_code=exit_code)
-    return scalars(summary)
+    return own_values(summary)
 
 
 def has_recorded(run: RunInfo, metrics: Mapping[str, float]) -> bool:
@@ -292,6 +331,6 @@ def has_recorded(run: RunInfo, metrics: Mapping[str, float]) -> bool:
     return all(type(run.summary.get(name)) in (int, float) and run.summary[name] == metrics[name] for name in metrics)
 
 
-def scalars(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the numbers and texts of a summary that aren't W&B's own."""
-    return {k: v for k, v in summary.items() if isinstance(v, int | float | str) and not k.startswith("_")}
+def own_values(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the numbers and texts of a summary that aren't W&B's own, nested ones within their mappings."""
+    return {k: v for k, v in summary.items() if isinstance(v, int | float | str | dict) and not k.startswith("_")}

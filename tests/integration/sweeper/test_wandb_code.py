@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
+import requests
 
 from tests.integration.sweeper.conftest import Project
+from tests.integration.sweeper.test_command import answer
 
 HEAD = """
 import sys
@@ -110,6 +113,71 @@ def test_no_run_leaks_into_the_next_trial(project: Project, what: str, isolation
     assert all(run["summary"].get("seen", run["config"]["x"]) == run["config"]["x"] for run in runs.values())
 
 
+NAMED = (
+    "import wandb",
+    "with wandb.init(name=f'mine {cfg.x}', group='ours', notes='about it', job_type='fit', tags=['good']) as run:\n"
+    "    run.log({'seen': cfg.x})\n"
+    "    run.tags += ('better',)\n"
+    "return cfg.x + 0.5",
+)
+
+
+@pytest.mark.parametrize("where", ["at the top", "inside of the task"])
+def test_what_a_task_calls_its_run_stays_when_its_result_is_recorded_after_the_run_s_end(
+    project: Project, where: str
+) -> None:
+    imports, body = NAMED if where == "at the top" else ("", "import wandb\n" + NAMED[1])
+    app(project, imports, body)
+    # What the environment says is the task's default only.
+    sweep = project.sweep("x=1,2", WANDB_NOTES="other", WANDB_RUN_GROUP="others", WANDB_TAGS="more")
+    code = (
+        "import wandb, json\n"
+        "for r in wandb.Api().runs('local/app', order='+created_at'):\n"
+        "    print('RESULT', json.dumps([r.name, r.group, r.job_type, r.notes, sorted(r.tags),"
+        " r.summary['seen'], r.summary['objective']]))"
+    )
+    lines = [line.removeprefix("RESULT ") for line in project.python(code).splitlines() if line.startswith("RESULT ")]
+    for x, line in enumerate(lines, start=1):
+        *names, tags, seen, objective = json.loads(line)
+        assert names == [f"mine {x}", "ours", "fit", "about it"]
+        assert {"good", "better"} <= set(tags)
+        assert (seen, objective) == (x, x + 0.5)
+    assert [row["state"] for row in sweep.trials] == ["finished", "finished"]
+
+
+def test_a_run_that_its_task_has_finished_was_one_trial_of_its_agent_all_the_time(project: Project) -> None:
+    app(project, *BODIES["finishes its run itself"])
+    sweep = project.sweep("x=1,2")
+    (agent,) = page_data(project, sweep)["agents"]
+    assert [(trial["run"], trial["how"]) for trial in agent["trials"]] == [
+        (row["run_id"], "finished") for row in sweep.trials
+    ]
+
+
+def page_data(project: Project, sweep: Any) -> Any:
+    """What the sweep's page shows."""
+    address = project.server()
+    entity, name, sweep_id = sweep.results["sweep_path"].split("/")
+    url = f"{address.url}/page/data/{entity}/{name}/sweeps/{sweep_id}"
+    answer = requests.get(url, auth=("api", address.api_key), timeout=30)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_a_sweep_s_metric_may_be_a_nested_one(project: Project) -> None:
+    app(
+        project,
+        "import wandb",
+        "run = wandb.init()\nrun.define_metric('val.acc', summary='max')\n"
+        "for step in range(3):\n    run.log({'val': {'loss': cfg.x + 2.0 - step, 'acc': step % 2}})",
+    )
+    sweep = project.sweep("x=2,1", "hydra.sweeper.metric.name=val.loss")
+    assert (sweep.results["best_value"], sweep.results["best_params"]) == (1.0, {"x": 1})
+    name = sweep.results["sweep_path"]
+    status = answer(project, "status", name)
+    assert (status["best_value"], status["best_overrides"]) == (1.0, ["x=1"])
+
+
 def test_an_exception_after_wandb_init_fails_the_run_with_its_traceback(project: Project) -> None:
     app(project, "import wandb", "wandb.init()\nwandb.log({'seen': 1})\nraise ValueError(f'no good: {cfg.x}')")
     sweep = project.sweep("x=1", "hydra.sweeper.max_retries=0", "hydra.sweeper.max_failure_rate=1.0", check=False)
@@ -146,6 +214,46 @@ def test_a_task_without_wandb_gets_system_metrics_and_its_console_log(project: P
     assert "and on stderr" in log
     assert any(name.startswith("system.") for name in metrics)
     assert "wandb-metadata.json" in files
+
+
+SILENT = (
+    "import wandb",
+    "import os\nprint('hello from Python')\nsys.stderr.write('and on stderr\\n')\n"
+    "sys.stdout.flush()\nos.system('echo and from a subprocess')\nprint('café ' * 3)\n{end}",
+)
+
+
+def console_log(project: Project, run_id: str) -> tuple[str, str]:
+    """A run's console log as its page shows it, and its file output.log."""
+    address = project.server()
+    key = ("api", address.api_key)
+    shown = requests.get(f"{address.url}/page/data/local/app/runs/{run_id}/log", auth=key, timeout=30)
+    code = (
+        f"import wandb\nrun = wandb.Api().run('local/app/{run_id}')\n"
+        "print(run.file('output.log').download(replace=True, root='.').read())"
+    )
+    return shown.text, project.python(code)
+
+
+@pytest.mark.parametrize("isolation", ["fork", "spawn"])
+@pytest.mark.parametrize("end", ["return 1.0", "raise ValueError('no good')"])
+def test_the_console_log_of_a_task_that_imports_wandb_and_opens_no_run_is_in_its_run(
+    project: Project, isolation: str, end: str
+) -> None:
+    app(project, SILENT[0], SILENT[1].format(end=end))
+    sweep = project.sweep(
+        "x=1", f"hydra.sweeper.isolation={isolation}", "hydra.sweeper.max_retries=1",
+        "hydra.sweeper.max_failure_rate=1.0", check=False,
+    )  # fmt: skip
+    attempts = 1 if end.startswith("return") else 2
+    log = (sweep.directory / "0" / "trial.log").read_text()
+    # The very words, each once: what is copied isn't printed again.
+    assert log.count("hello from Python") == attempts
+    # The SDK writes the file anew when it resumes a run.
+    for text, count in zip(console_log(project, sweep.trials[0]["run_id"]), (attempts, 1), strict=True):
+        for words in ("hello from Python", "and on stderr", "and from a subprocess", "café café café"):
+            assert text.count(words) == count, text
+        assert ("no good" in text) == (attempts == 2)
 
 
 @pytest.mark.parametrize("value", ["'text'", "[1, 2]", "{'path': 'model.pt'}"])
