@@ -15,6 +15,8 @@ from typing import Any
 import hydra.core.utils
 from hydra.core.utils import JobReturn
 
+from wandb_sweep_server.metrics import metrics_in
+
 from . import _run_job
 from ._errors import SweepError
 from ._wording import one_line
@@ -134,8 +136,8 @@ def as_metrics(value: object, metric_name: str) -> dict[str, float]:
 
 
 def numbers(summary: Mapping[str, Any]) -> dict[str, float]:
-    """Return the metrics in a run's summary."""
-    return {name: value for name, value in summary.items() if _is_number(value) and not name.startswith("_")}
+    """Return the metrics in a run's summary, as metrics_in names them; infinite ones are numbers, too."""
+    return metrics_in(summary, _is_number)
 
 
 def _as_float(value: object) -> float | None:
@@ -164,4 +166,9 @@ def _frames_of_the_task(frames: TracebackType | None) -> TracebackType | None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return not math.isnan(value)
+    except OverflowError:  # an integer beyond the largest float
+        return False

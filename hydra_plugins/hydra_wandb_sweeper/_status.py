@@ -15,7 +15,7 @@ from ._client import RunInfo, SweepInfo
 from ._control import Control, Orders
 from ._history import AgentHistory, History, JobRecord
 from ._ledger import EventReader, Ledger, SweepRecord
-from ._outcome import FAILED, FINISHED, STOPPED
+from ._outcome import FAILED, FINISHED, STOPPED, numbers
 from ._output_place import TRIAL_LOG
 from ._processes import is_alive, process_start
 from ._results import collect
@@ -267,9 +267,10 @@ def server_status(info: SweepInfo, url: str, runs: Iterable[RunInfo]) -> SweepSt
     counts: dict[str, int] = {}
     for run in known:
         counts[run.state] = counts.get(run.state, 0) + 1
-    valued = [run for run in known if run.state == FINISHED and isinstance(run.summary.get(name), int | float)]
+    values = [(numbers(run.summary).get(name), run) for run in known if run.state == FINISHED]
+    valued = [(value, run) for value, run in values if value is not None]
     choose = max if goal == "maximize" else min
-    best = choose(valued, key=lambda run: float(run.summary[name])) if valued else None
+    best_value, best = choose(valued, key=lambda one: one[0]) if valued else (None, None)
     failed = [run for run in known if run.state in (FAILED, "crashed")]
     return SweepStatus(
         sweep=info.ref.path,
@@ -281,7 +282,7 @@ def server_status(info: SweepInfo, url: str, runs: Iterable[RunInfo]) -> SweepSt
         trials=counts,
         expected=None,
         metric=name,
-        best_value=float(best.summary[name]) if best is not None else None,
+        best_value=float(best_value) if best_value is not None else None,
         best_trial=None,
         best_overrides=_swept_values(info.config, best) if best is not None else None,
         best_dir=None,

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wandb_sweep_server.importance import is_finite
+from wandb_sweep_server.metrics import metrics_in
 
 MOST_METRICS = 200
 
 
 def numbers_in(summary: Mapping[str, Any]) -> dict[str, float]:
-    """The finite numbers, nested ones under dotted names. Names that begin with _ are W&B's own."""
-    found: dict[str, float] = {}
-    # What is less deep comes first, and wins where a key has a dot itself.
-    left = deque(("", key, value) for key, value in summary.items() if not key.startswith("_"))
-    while left:
-        prefix, key, value = left.popleft()
-        if isinstance(value, dict):
-            left.extend((f"{prefix}{key}.", inner, below) for inner, below in value.items())
-        elif is_finite(value):
-            found.setdefault(f"{prefix}{key}", value)
-    return found
+    """The metrics that are finite numbers: browsers know no others."""
+    return metrics_in(summary, is_finite)
 
 
 def metric_columns(rows: Sequence[Mapping[str, float]], own: str | None) -> dict[str, list[float | None]]:

@@ -16,6 +16,7 @@ import pytest
 from tests.integration.sweeper.conftest import Project, Sweep, make_project
 from tests.integration.sweeper.test_command import APP as GATED_APP
 from tests.integration.sweeper.test_command import answer, begun, command, go
+from tests.integration.sweeper.test_wandb_code import page_data
 from tests.unit.sweeper.test_report_html import read
 from tests.waiting import wait_for
 
@@ -28,7 +29,7 @@ import wandb
 def main(cfg):
     run = wandb.init()
     for step in range(5):
-        run.log({"loss": cfg.x / (step + 1), "acc": step / 10})
+        run.log({"loss": cfg.x / (step + 1), "acc": step / 10, "val": {"loss": cfg.x + step, "note": "text"}})
     if cfg.model.name == "wide" and cfg.x == 2:
         raise ValueError("</script><script>alert('no good')</script>")
 
@@ -90,6 +91,21 @@ def test_a_sweep_that_has_ended_leaves_a_report(logged: tuple[Project, Sweep], r
     assert {run["id"]: run["values"] for run in histories[0]["runs"]}[data["runs"]["id"][2]] == [
         pytest.approx(2 / (step + 1)) for step in range(5)
     ]
+
+
+def test_nested_metrics_have_one_name_on_the_page_in_the_report_and_in_tables(
+    logged: tuple[Project, Sweep], reports: Any
+) -> None:
+    project, sweep = logged
+    expected = {"loss": [0.2, 0.2, 0.4, 0.4], "acc": [0.4] * 4, "val.loss": [5, 5, 6, 6]}
+    for where, (data, histories) in reports.items():
+        assert data["runs"]["metrics"] == expected, where
+        (curve, *_) = next(one for one in histories if one["key"] == "val.loss")["runs"]
+        assert curve["values"] == [1, 2, 3, 4, 5], where
+    assert page_data(project, sweep)["runs"]["metrics"] == expected
+    assert [float(row["metric.val.loss"]) for row in sweep.trials] == expected["val.loss"]
+    exported = json.loads(command(project, "export", sweep.results["sweep_path"], "--format", "json").stdout)
+    assert [row["metric.val.loss"] for row in exported] == expected["val.loss"]
 
 
 def test_the_command_makes_the_same_report_of_the_directory(reports: Any) -> None:

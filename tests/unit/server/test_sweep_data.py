@@ -36,6 +36,7 @@ from wandb_sweep_server.records import Sweep
         ({"val": {"loss": 1.0, "top": {"k": 2}}}, {"val.loss": 1.0, "val.top.k": 2}),
         ({"val": {"loss": 1.0}, "val.loss": 2.0}, {"val.loss": 2.0}),
         ({"_runtime": 3, "_step": 1, "_wandb": {"runtime": 3}, "val": {"_x": 1}}, {"val._x": 1}),
+        ({"image": {"_type": "image-file", "width": 3}, "a": {"b": {"_type": "table-file", "nrows": 1}}}, {}),
         ({"": 1.0, "ünd/ß": 2.0}, {"": 1.0, "ünd/ß": 2.0}),
     ],
 )
