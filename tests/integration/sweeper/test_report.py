@@ -100,8 +100,8 @@ def test_nested_metrics_have_one_name_on_the_page_in_the_report_and_in_tables(
     expected = {"loss": [0.2, 0.2, 0.4, 0.4], "acc": [0.4] * 4, "val.loss": [5, 5, 6, 6]}
     for where, (data, histories) in reports.items():
         assert data["runs"]["metrics"] == expected, where
-        (curve, *_) = next(one for one in histories if one["key"] == "val.loss")["runs"]
-        assert curve["values"] == [1, 2, 3, 4, 5], where
+        curves = next(one for one in histories if one["key"] == "val.loss")["runs"]
+        assert sorted(curve["values"][0] for curve in curves) == [1, 1, 2, 2], where
     assert page_data(project, sweep)["runs"]["metrics"] == expected
     assert [float(row["metric.val.loss"]) for row in sweep.trials] == expected["val.loss"]
     exported = json.loads(command(project, "export", sweep.results["sweep_path"], "--format", "json").stdout)
