@@ -1,4 +1,4 @@
-"""Which values of a run's summary, or of a line of its history, are metrics: one rule for pages, reports and tables."""
+"""Which values of a run's summary, or of a line of its history, are metrics: one rule for pages and tables."""
 
 from __future__ import annotations
 

@@ -31,10 +31,10 @@ from ._system_metrics import sample
 from ._wandb_run import (
     beside_swept,
     open_later,
+    own_values,
     prepare_run,
     record_and_finish,
     run_directories,
-    own_values,
 )
 
 # What the embedded server takes with a run's last words.

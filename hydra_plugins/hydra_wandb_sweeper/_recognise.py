@@ -17,16 +17,17 @@ def recognise(server: ServerRef) -> ServerRef:
     It has to be of this very version, which knows what trials send it. One that doesn't answer is none: what comes
     next asks it again, patiently, and reports what is the matter.
     """
-    if server.is_local or server.place == WANDB_CLOUD_URL:
-        return server
-    return replace(server, is_own=_is_own(server.place))
+    return server if server.is_local else replace(server, is_own=is_own_server(server.place))
 
 
-def _is_own(url: str) -> bool:
+def is_own_server(url: str) -> bool:
+    """Return whether the server at a URL is one of this very version."""
+    if url == WANDB_CLOUD_URL:
+        return False
     import requests
 
     try:
-        about = requests.get(f"{url}/healthz", timeout=_TIMEOUT_S, allow_redirects=False).json()
+        about = requests.get(f"{url.rstrip('/')}/healthz", timeout=_TIMEOUT_S, allow_redirects=False).json()
         return (about["service"], about["version"]) == ("wandb_sweep_server", __version__)
     except (requests.RequestException, ValueError, KeyError, TypeError):
         return False

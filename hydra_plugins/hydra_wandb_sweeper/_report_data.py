@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from wandb_sweep_server.importance import is_number
+from wandb_sweep_server.importance import is_finite, is_number
 
 from ._client import RunInfo, SweepInfo
 from ._control import Control, Orders
 from ._history import History
 from ._ledger import EventReader, Ledger, SweepRecord, in_batches
 from ._outcome import FAILED, FINISHED, STOPPED, numbers
+from ._output_place import TRIAL_LOG
+from ._page_data import RunTimes, Work
 from ._sweep_config import flat_args, flat_parameters, read_metric, read_template
 from ._sweep_data import RunEntry, SweepEntry, sweep_data
 from ._template import Template
@@ -24,13 +30,18 @@ from ._wandb_run import run_name
 _RUN_STATES = {FINISHED: "finished", FAILED: "failed", STOPPED: "killed", RUNNING: "running", QUEUED: "pending"}
 _ENDED = frozenset({"finished", "failed", "killed", "crashed", "preempted"})
 _DEFAULT_METRIC = "objective"
+_TRIAL_FILES = {"log": TRIAL_LOG, "config": ".hydra/config.yaml"}
+# What whole seconds may leave out, and a run's own clock not see: its creation and its end.
+_ROUNDING_S = 2.0
 
 
-def ledger_data(ledger: Ledger, now: float, server: SweepInfo | None = None) -> dict[str, Any]:
+def ledger_data(
+    ledger: Ledger, now: float, server: SweepInfo | None = None, *, beside: Path | None = None
+) -> dict[str, Any]:
     """Return the data of the sweep in a directory. now: seconds since the epoch.
 
     server: what the server says of the sweep, None if it can't be asked; then the config has only the parts that the
-    ledger knows.
+    ledger knows. beside: the directory from which trials' files are to be linked to, None if they aren't.
     """
     record, history, timeline = ledger.sweep(), History(), Timeline()
     for events in in_batches(EventReader(ledger.directory).new_events()):
@@ -52,13 +63,27 @@ def ledger_data(ledger: Ledger, now: float, server: SweepInfo | None = None) -> 
     values = value_reader(record.template, {"parameters": record.parameters}, number_or_text)
     trials = [history.trials[number] for number in sorted(history.trials)]
     runs = [_of_trial(trial, timeline.last[trial.trial.number], record, history, values) for trial in trials]
-    return sweep_data(entry, runs, timeline.agents, now=now)
+    data = sweep_data(entry, runs, timeline.agents, now=now)
+    return data if beside is None else {**data, "places": _places([trial.output_dir for trial in trials], beside)}
 
 
-def server_data(info: SweepInfo, url: str, runs: Iterable[RunInfo], now: float) -> dict[str, Any]:
+def _places(directories: Sequence[str | None], beside: Path) -> dict[str, Any]:
+    """Relative addresses of trials' directories, and of what each holds; None for what is elsewhere or nowhere."""
+    relative = [os.path.relpath(place, beside) if place is not None else None for place in directories]
+    # With ./ no name is taken for a scheme.
+    within = [None if path is None or path.startswith(os.pardir) else f"./{quote(path)}/" for path in relative]
+    first = next((Path(place) for place in directories if place is not None), None)
+    # The first trial's are as the others': to look at each of 4,000 takes a while on a network file system.
+    held = {name: first is not None and (first / path).is_file() for name, path in _TRIAL_FILES.items()}
+    return {"directory": within, **{name: path if held[name] else None for name, path in _TRIAL_FILES.items()}}
+
+
+def server_data(
+    info: SweepInfo, url: str, runs: Iterable[RunInfo], now: float, work: Work | None = None
+) -> dict[str, Any]:
     """Return the data of a sweep of which only the server is known. url: of its page. now: seconds since the epoch.
 
-    W&B doesn't tell which agent had a run.
+    work: who worked when; None if the server doesn't tell, as W&B's.
     """
     config, metric = info.config, read_metric(info.config)
     entry = SweepEntry(
@@ -75,7 +100,23 @@ def server_data(info: SweepInfo, url: str, runs: Iterable[RunInfo], now: float) 
         config=config,
     )
     values = value_reader(read_template(config), config, number_or_text)
-    return sweep_data(entry, [of_run(run, values(run.config)) for run in runs], (), now=now)
+    entries = [of_run(run, values(run.config)) for run in runs]
+    if work is None:
+        return sweep_data(entry, entries, None, now=now)
+    timed = [_with_times(one, work.times.get(one.run_id)) for one in entries]
+    return {**sweep_data(entry, timed, None, now=now), "agents": list(work.agents), "knows_agents": True}
+
+
+def _with_times(entry: RunEntry, times: RunTimes | None) -> RunEntry:
+    if times is None:  # it has begun since
+        return entry
+    return replace(
+        entry,
+        began_at=times.began_at,
+        ended_at=times.ended_at,
+        duration_s=times.duration_s,
+        agent=times.agent,
+    )
 
 
 def value_reader(
@@ -139,7 +180,7 @@ def of_run(run: RunInfo, parameters: Mapping[str, Any]) -> RunEntry:
         state=run.state,
         began_at=run.created_at,
         ended_at=run.heard_at if run.state in _ENDED else None,
-        duration_s=_runtime_s(run.summary),
+        duration_s=_duration_s(run),
         host=_host(run.config),
         agent=None,
         # The last line of a traceback is the error itself.
@@ -149,10 +190,24 @@ def of_run(run: RunInfo, parameters: Mapping[str, Any]) -> RunEntry:
     )
 
 
+def _duration_s(run: RunInfo) -> float | None:
+    """How long a run was worked on.
+
+    The SDK counts whole seconds. The run's beginning and its last sign of life say the rest, unless it was
+    interrupted in between.
+    """
+    runtime_s = _runtime_s(run.summary)
+    if run.state not in _ENDED or run.created_at is None or run.heard_at is None or run.heard_at < run.created_at:
+        return runtime_s
+    span_s = round(run.heard_at - run.created_at, 3)
+    return span_s if runtime_s is None or abs(span_s - runtime_s) < _ROUNDING_S else runtime_s
+
+
 def _runtime_s(summary: Mapping[str, Any]) -> float | None:
+    """By what was logged last, and by the SDK's own count at the end."""
     own = summary.get("_wandb")
-    found = summary.get("_runtime", own.get("runtime") if isinstance(own, dict) else None)
-    return found if is_number(found) else None
+    found: list[Any] = [summary.get("_runtime"), own.get("runtime") if isinstance(own, dict) else None]
+    return max((value for value in found if is_finite(value)), default=None)
 
 
 def _host(config: Mapping[str, Any]) -> str | None:

@@ -14,6 +14,7 @@ from ._client import SweepClient, SweepInfo, SweepRef
 from ._curves import REQUEST_TIMEOUT_S, CurveClient, Curves, read_curves
 from ._errors import SweepError
 from ._ledger import Ledger
+from ._page_data import read_work
 from ._report_data import ledger_data, server_data
 from ._report_html import plotly_script, render
 from ._transport import ServerAccess
@@ -57,14 +58,16 @@ def report_of_directory(directory: Path, output: Path, *, time_s: float = ON_COM
     """
     ledger = Ledger.open(directory, "")
     record = ledger.sweep()
+    # Who gets the report alone has no use for links to the trials' files.
+    beside = ledger.directory if output.absolute().parent == ledger.directory else None
     try:
         # Asked once: the ledger knows nearly all of it.
         client = SweepClient(record.server.open, patience_s=0.0, timeout_s=REQUEST_TIMEOUT_S)
         info = client.get_sweep(record.sweep)
     except SweepError as error:
         lacking = Curves(notes=(f"The report lacks curves of metrics: {error}",))
-        return _write(output, ledger_data(ledger, time.time()), lacking)
-    data = ledger_data(ledger, time.time(), info)
+        return _write(output, ledger_data(ledger, time.time(), beside=beside), lacking)
+    data = ledger_data(ledger, time.time(), info, beside=beside)
     if info is None:
         gone = f"The report lacks curves of metrics: the sweep isn't on {record.server.place} any more."
         return _write(output, data, Curves(notes=(gone,)))
@@ -78,7 +81,7 @@ def report_of_sweep(
 
     Errors: those of the client, and OSError if the file can't be written.
     """
-    data = server_data(info, url, client.sweep_runs(info.ref), time.time())
+    data = server_data(info, url, client.sweep_runs(info.ref), time.time(), read_work(open_access, info.ref))
     return _write(output, data, _curves(open_access, info.ref, data, ON_COMMAND_S))
 
 

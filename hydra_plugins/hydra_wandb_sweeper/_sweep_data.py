@@ -61,9 +61,9 @@ class RunEntry:
 
 
 def sweep_data(
-    sweep: SweepEntry, runs: Sequence[RunEntry], agents: Iterable[AgentSpan], *, now: float
+    sweep: SweepEntry, runs: Sequence[RunEntry], agents: Iterable[AgentSpan] | None, *, now: float
 ) -> dict[str, Any]:
-    """Return the sweep data. runs: oldest first. now: seconds since the epoch."""
+    """Return the sweep data. runs: oldest first. agents: None if they aren't known. now: seconds since the epoch."""
     specs = dict(flat_parameters(sweep.config))
     described, columns = [], {}
     for name in _parameter_names(specs, runs):
@@ -78,7 +78,8 @@ def sweep_data(
         "runs": {**_run_columns(runs), "parameters": columns, "metrics": metrics},
         "importance": _importance(columns, metrics.get(sweep.metric_name), [run.state for run in runs]),
         "importance_by": BY,
-        "agents": [_agent(span) for span in agents],
+        "agents": [_agent(span) for span in agents or ()],
+        "knows_agents": agents is not None,
     }
 
 

@@ -79,3 +79,43 @@ def test_no_script_reads_markup_or_code_from_a_text() -> None:
         assert "insertAdjacentHTML" not in text, path.name
         assert not re.search(r"\beval\(|new Function|document\.write", text), path.name
         assert len(text.splitlines()) < 300, path.name
+
+
+def test_a_report_beside_the_trials_links_to_what_they_left(page: Page, tmp_path: Path) -> None:
+    data = sweep_data(3, state="FINISHED")
+    data["places"] = {"directory": ["./0/", "./1/", None], "log": "trial.log", "config": ".hydra/config.yaml"}
+    open_report(page, tmp_path, data, [])
+    links = "return Array.from(document.querySelectorAll(arguments[0]), (a) => [a.textContent, a.href])"
+    base = tmp_path.as_uri()
+    assert sorted(page.run(links, "td.links a")) == [
+        [text, f"{base}/{number}/{file}"]
+        for text, file in (("config", ".hydra/config.yaml"), ("log", "trial.log"))
+        for number in (0, 1)
+    ]
+    page.run("location.hash = arguments[0]", f"run={run_id(1)}")
+    page.wait("document.querySelector('.chosen header a') !== null")
+    assert page.run(links, ".chosen header a") == [
+        ["directory", f"{base}/1/"],
+        ["config", f"{base}/1/.hydra/config.yaml"],
+        ["log", f"{base}/1/trial.log"],
+    ]
+
+
+def test_a_report_of_a_server_that_tells_nothing_of_agents_says_so(page: Page, tmp_path: Path) -> None:
+    data = {**sweep_data(3, state="FINISHED"), "agents": [], "knows_agents": False}
+    open_report(page, tmp_path, data, [])
+    words = "The server doesn't tell which agents there were."
+    assert page.text("[data-card=agents]") == f"Agents\n\u2013\n{words}"
+    assert words in page.text("[data-panel=timeline]")
+
+
+def test_long_values_are_cut_on_cards(page: Page, tmp_path: Path) -> None:
+    data = sweep_data(3, state="FINISHED")
+    data["runs"]["parameters"]["model"] = ["long " * 600] * 3
+    open_report(page, tmp_path, data, [])
+    assert page.run("return document.querySelector('[data-card=best]').offsetHeight") < 400
+    assert "…" in page.text("[data-card=best]")
+    page.run("location.hash = arguments[0]", f"run={run_id(1)}")
+    page.wait("!document.querySelector('.chosen').hidden")
+    assert page.run("return document.querySelector('.chosen').offsetHeight") < 600
+    page.run("location.hash = ''")

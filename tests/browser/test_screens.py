@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.browser.conftest import Page
 from tests.browser.sweeps import PARAMETERS, run_id, sweep_data
+from tests.browser.test_report import open_report
 
 PATHS = {"home": "/", "project": "/local/app", "sweep": None, "run": "/local/app/runs/run00001"}
+# Charts are as wide as their panels.
+TOO_WIDE = """
+    return Array.from(document.querySelectorAll(".panel"), (panel) => panel.scrollWidth - panel.clientWidth)
+        .filter((excess) => excess > 0)
+"""
 
 
 def wide_data() -> dict[str, Any]:
@@ -41,12 +48,17 @@ def test_no_page_scrolls_sideways(page: Page, name: str, width: int) -> None:
     page.open(PATHS[name], fragment=f"#run={run_id(3)}" if name == "sweep" else "")
     page.see_all()
     assert page.run("return document.documentElement.scrollWidth") <= width
-    # Charts are as wide as their panels.
-    too_wide = """
-        return Array.from(document.querySelectorAll(".panel"), (panel) => panel.scrollWidth - panel.clientWidth)
-            .filter((excess) => excess > 0)
-    """
-    assert page.run(too_wide) == []
+    assert page.run(TOO_WIDE) == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_report_scrolls_sideways(page: Page, tmp_path: Path, width: int) -> None:
+    page.emulate(width=width)
+    data = wide_data()
+    data["sweep"]["url"] = f"https://example.org/{'any/' * 3}{'path_without_a_place_to_break_it' * 4}"
+    open_report(page, tmp_path, data, [])
+    assert page.run("return document.documentElement.scrollWidth") <= width
+    assert page.run(TOO_WIDE) == []
 
 
 def test_a_narrow_screen_resizes_what_is_drawn(page: Page) -> None:

@@ -1,20 +1,36 @@
 // What stands on top of a sweep's page: the best trial, progress, time, agents; and the run that was chosen.
 import { element, stateBadge } from "./dom.js";
-import { bestRun, durationOf, endedCount, goalOf, median, metricValues, placeOf, remainingTime, runCount, stateCounts, timeSpan } from "./facts.js";
-import { counted, formatDuration, formatNumber, formatTime, formatValue } from "./format.js";
+import { bestRun, durationOf, endedCount, goalOf, knowsAgents, median, metricValues, noAgents, placeOf, remainingTime, runCount, stateCounts, timeSpan } from "./facts.js";
+import { MISSING, counted, formatDuration, formatNumber, formatTime, formatValue, shortened } from "./format.js";
 
 const MOST_PARAMETERS = 8;
+// A value may be a whole text, of which the run's config has all.
+const CARD_CHARS = 80;
+const FACT_CHARS = 400;
 const STATE_ORDER = ["finished", "running", "preempting", "preempted", "killed", "crashed", "failed", "pending"];
 
 function card(name, title, ...children) {
   return element("section.card", { data: { card: name } }, element("h2", {}, title), ...children);
 }
 
+/** A value, cut to a length; the whole of it, up to a size, where the pointer rests. */
+function cutValue(value, length) {
+  const text = formatValue(value);
+  const shown = shortened(text, length);
+  return shown === text ? text : element("span", { title: shortened(text, 1000) }, shown);
+}
+
+/** Links to what there is of a run. */
+function linksTo(links) {
+  const named = [["directory", links?.directory], [links?.directory ? "config" : "config and files", links?.page], ["log", links?.log]];
+  return named.filter(([, href]) => href).map(([text, href]) => element("a", { href }, text));
+}
+
 /** Parameters of a run as name and value. */
 function parameterList(data, index, most) {
   const parameters = data.parameters.slice(0, most);
   const items = parameters.map(({ name }) => element("span.parameter", {},
-    element("span.quiet", {}, name), " ", formatValue(data.runs.parameters[name]?.[index])));
+    element("span.quiet", {}, name), " ", cutValue(data.runs.parameters[name]?.[index], CARD_CHARS)));
   if (data.parameters.length > most) items.push(element("span.quiet", {}, `and ${data.parameters.length - most} more`));
   return element("p.parameters", {}, ...items);
 }
@@ -33,7 +49,7 @@ function bestCard(data, view, choose) {
   return card("best", "Best",
     element("p.big", { title: String(value) }, formatNumber(value)),
     element("p", {}, element("span.quiet", {}, `${view.metric}, ${goal}: `),
-      element("button.link", { type: "button", data: { focus: "best" }, onclick: () => choose(id) }, data.runs.name[best] || id)),
+      element("button.link", { type: "button", data: { focus: "best" }, onclick: () => choose(id) }, shortened(data.runs.name[best] || id, CARD_CHARS))),
     parameterList(data, best, MOST_PARAMETERS));
 }
 
@@ -77,8 +93,8 @@ function agentsCard(data) {
   const [count, what] = atWork > 0 || all === 0 ? [atWork, "at work"] : [all, "in all"];
   const more = atWork > 0 ? `${formatNumber(all)} in all, on ${counted(hosts, "host")}` : `on ${counted(hosts, "host")}`;
   return card("agents", "Agents",
-    element("p.big", {}, formatNumber(count), element("span.of", {}, ` ${what}`)),
-    element("p.quiet", {}, all === 0 ? "No agent has begun yet." : more),
+    element("p.big", {}, ...(knowsAgents(data) ? [formatNumber(count), element("span.of", {}, ` ${what}`)] : [MISSING])),
+    element("p.quiet", {}, all === 0 ? noAgents(data) : more),
     died === 0 ? null : element("p.warning", {}, `${formatNumber(died)} died`));
 }
 
@@ -102,13 +118,13 @@ function chosenRun(data, index, view, links, actions, close) {
     ...(place ? [["place", `${formatNumber(place.place)} of ${formatNumber(place.of)}`]] : []),
     ["duration", formatDuration(durationOf(data, index, view.now_s))], ["began", formatTime(runs.began_at[index])],
     ["host", formatValue(runs.host[index])], ["agent", formatValue(runs.agent[index])],
-    ...data.parameters.map(({ name }) => [name, formatValue(runs.parameters[name]?.[index])]),
+    ...data.parameters.map(({ name }) => [name, cutValue(runs.parameters[name]?.[index], FACT_CHARS)]),
   ];
   return [
     element("header", {}, element("h2", {}, runs.name[index] || runs.id[index]), stateBadge(runs.state[index]),
-      ...(links ? [element("a", { href: links.page }, "config and files"), element("a", { href: links.log }, "log")] : []), ...actions,
+      ...linksTo(links), ...actions,
       element("button", { type: "button", onclick: close, "aria-label": "Let go of this run" }, "Close")),
-    runs.reason[index] ? element("p.warning", {}, runs.reason[index]) : null,
+    runs.reason[index] ? element("p.warning", {}, cutValue(runs.reason[index], FACT_CHARS)) : null,
     element("dl.facts", {}, ...facts.map(([name, text]) => element("div", {}, element("dt", {}, name), element("dd", {}, text)))),
   ].filter(Boolean);
 }

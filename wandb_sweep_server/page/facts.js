@@ -196,4 +196,14 @@ function rowsToShow(data, { states, text, sort, within }, now_s) {
   });
 }
 
-export { LIVE_STATES, bestRun, compareBy, compareValues, durationOf, endedCount, finishedInOrder, goalOf, isOpen, median, metricNames, metricValues, placeOf, remainingTime, rowsToShow, runCount, stateCounts, timeSpan };
+/** @returns {boolean} whether somebody tells of agents; W&B doesn't */
+function knowsAgents(data) {
+  return data.agents.length > 0 || data.knows_agents !== false;
+}
+
+/** @returns {string} why there are no agents */
+function noAgents(data) {
+  return knowsAgents(data) ? "No agent has begun yet." : "The server doesn't tell which agents there were.";
+}
+
+export { LIVE_STATES, bestRun, compareBy, compareValues, durationOf, endedCount, finishedInOrder, goalOf, isOpen, knowsAgents, median, metricNames, metricValues, noAgents, placeOf, remainingTime, rowsToShow, runCount, stateCounts, timeSpan };

@@ -20,6 +20,17 @@ function jsonOf(page, id) {
   return holder ? JSON.parse(holder.textContent) : null;
 }
 
+/** Addresses of a run's files for a report that lies beside them; null: it doesn't. */
+function placesOf({ places, runs }) {
+  if (!places) return null;
+  const indexOf = new Map(runs.id.map((id, index) => [id, index]));
+  return (id) => {
+    const directory = places.directory[indexOf.get(id)];
+    const file = (name) => (name ? `${directory}${name}` : null);
+    return directory ? { directory, page: file(places.config), log: file(places.log) } : null;
+  };
+}
+
 /**
  * Draw the sweep data in #sweep-data and the histories in #histories: one {key, runs} or several, or none.
  * @param {Document} page Plotly is a global of its window; the report goes into #report, or else into the body
@@ -39,7 +50,7 @@ function drawReport(page) {
     element("header.title", {}, element("h1", {}, name), stateBadge(sweep.state)),
     element("p.quiet", {}, about), link ? element("p", {}, link) : null,
     sweep.description ? element("p.description", {}, sweep.description) : null, body));
-  const view = new SweepView(body, { place, plotly: Promise.resolve(page.defaultView.Plotly), links: null });
+  const view = new SweepView(body, { place, plotly: Promise.resolve(page.defaultView.Plotly), links: placesOf(data) });
   const keys = histories.map(({ key }) => key);
   const show = () => {
     const wanted = [place.now.key, sweep.metric?.name].find((key) => keys.includes(key)) ?? keys[0];

@@ -128,8 +128,8 @@ class RunTable {
   }
 
   _linkCell(id, name) {
-    const { page, log } = this._links(id);
-    const link = (href, text) => element("a", { href, "aria-label": `${text} of ${name}`, data: { focus: `${text} ${id}` } }, text);
+    const { page = null, log = null } = this._links(id) ?? {};
+    const link = (href, text) => href && element("a", { href, "aria-label": `${text} of ${name}`, data: { focus: `${text} ${id}` } }, text);
     return element("td.links", {}, link(page, "config"), link(log, "log"));
   }
 

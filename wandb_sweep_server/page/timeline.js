@@ -1,6 +1,6 @@
 // The figure of agents over time; a chart like those of charts.js.
 import { baseLayout, emptyFigure, marginOf } from "./charts.js";
-import { metricValues } from "./facts.js";
+import { metricValues, noAgents } from "./facts.js";
 import { formatDuration, formatNumber, plotText, plotTime } from "./format.js";
 import { stateColour } from "./scales.js";
 
@@ -14,7 +14,7 @@ const REACH = 1 / 150;
 
 /** Which agent had which trial when: a row per agent, with idle gaps, deaths and hand-overs. */
 function timeline(data, view) {
-  if (data.agents.length === 0) return emptyFigure("No agent has begun yet.");
+  if (data.agents.length === 0) return emptyFigure(noAgents(data));
   const until = (end) => end ?? view.now_s;
   const byEnd = assignmentsByEnd(data, view);
   const count = data.agents.reduce((sum, agent) => sum + agent.trials.length, 0);

@@ -22,7 +22,7 @@ const CHARTS_OF = {
 class SweepView {
   /**
    * @param {HTMLElement} root is filled
-   * @param {{place: Place, plotly: Promise<object>, links: (function(string): {page: string, log: string}|null),
+   * @param {{place: Place, plotly: Promise<object>, links: (function(string): ({page, log, directory: string?}|null)|null),
    *     actions: (function(string, string): HTMLElement[])}} options place: see place.js; links: addresses of a run's
    *     page and its log, null if there are none; actions: what can be done with a run of an id and a state
    */

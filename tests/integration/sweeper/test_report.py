@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from hydra_plugins.hydra_wandb_sweeper._client import SweepClient, SweepRef
+from hydra_plugins.hydra_wandb_sweeper._report_data import server_data
+from hydra_plugins.hydra_wandb_sweeper._transport import ServerAccess
 from tests.integration.sweeper.conftest import Project, Sweep, make_project
 from tests.integration.sweeper.test_command import APP as GATED_APP
 from tests.integration.sweeper.test_command import answer, begun, command, go
@@ -111,11 +114,17 @@ def test_nested_metrics_have_one_name_on_the_page_in_the_report_and_in_tables(
 def test_the_command_makes_the_same_report_of_the_directory(reports: Any) -> None:
     (end, end_histories), (data, histories) = reports["end"], reports["directory"]
     end["sweep"].pop("now"), data["sweep"].pop("now")
-    assert data == end
+    places = end.pop("places")
+    assert data == end, "and no links: it doesn't lie beside the trials' directories"
+    assert places == {
+        "directory": [f"./{number}/" for number in range(4)],
+        "log": "trial.log",
+        "config": ".hydra/config.yaml",
+    }
     assert histories == end_histories
 
 
-def test_the_server_alone_tells_the_same(reports: Any) -> None:
+def test_the_server_alone_tells_the_same(logged: tuple[Project, Sweep], reports: Any) -> None:
     (ours, our_histories), (theirs, their_histories) = reports["directory"], reports["server"]
     for name in ("id", "name", "state", "reason", "parameters", "metrics"):
         assert theirs["runs"][name] == ours["runs"][name], name
@@ -137,11 +146,34 @@ def test_the_server_alone_tells_the_same(reports: Any) -> None:
     assert theirs["importance"] == ours["importance"]
     assert their_histories == our_histories
     assert all(host for host in theirs["runs"]["host"])
-    for began, ended, duration in zip(
-        *(theirs["runs"][n] for n in ("began_at", "ended_at", "duration_s")), strict=True
-    ):
-        assert began <= ended
-        assert duration >= 0
+    # To the embedded server agents have names of its own, and times begin when it has handed a run out.
+    page = page_data(logged[0], logged[1])
+    assert theirs["agents"] == page["agents"]
+    assert [facts_of(agent) for agent in theirs["agents"]] == [facts_of(agent) for agent in ours["agents"]]
+    for name in ("began_at", "ended_at", "duration_s", "agent"):
+        assert theirs["runs"][name] == page["runs"][name], name
+    assert all(duration > 0 for duration in theirs["runs"]["duration_s"])
+
+
+def facts_of(agent: dict[str, Any]) -> Any:
+    """What everybody knows of an agent in the same words."""
+    return agent["host"], agent["ended"], [(trial["run"], trial["how"]) for trial in agent["trials"]]
+
+
+def test_a_server_that_tells_nothing_of_agents_has_exact_durations_still(
+    logged: tuple[Project, Sweep], reports: Any
+) -> None:
+    project, sweep = logged
+    address = project.server()
+    client = SweepClient(lambda: ServerAccess(address.url, address.url, address.api_key), patience_s=0)
+    ref = SweepRef(*sweep.results["sweep_path"].split("/"))
+    info = client.get_sweep(ref)
+    assert info is not None
+    data = server_data(info, "", client.sweep_runs(ref), 0.0)
+    assert (data["agents"], data["knows_agents"]) == ([], False)
+    exact = page_data(project, sweep)["runs"]["duration_s"]
+    # Between a run's hand-out and its creation's time there is nothing.
+    assert data["runs"]["duration_s"] == pytest.approx(exact, abs=0.05)
 
 
 def test_hostile_words_of_a_run_stay_data(logged: tuple[Project, Sweep]) -> None:

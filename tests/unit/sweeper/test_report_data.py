@@ -11,6 +11,7 @@ import pytest
 from hydra_plugins.hydra_wandb_sweeper._client import RunInfo, SweepInfo
 from hydra_plugins.hydra_wandb_sweeper._control import Control
 from hydra_plugins.hydra_wandb_sweeper._ledger import Ledger, SweepRecord, Trial
+from hydra_plugins.hydra_wandb_sweeper._page_data import RunTimes, Work
 from hydra_plugins.hydra_wandb_sweeper._report_data import ledger_data, server_data
 from hydra_plugins.hydra_wandb_sweeper._template import Form, Slot, Template
 from tests.unit.sweeper.test_ledger import RECORD
@@ -184,7 +185,63 @@ def test_a_server_s_runs_become_the_same_data() -> None:
         "metrics": {"loss": [0.5, None, None]},
     }
     assert data["sweep"]["metric"] == {"name": "objective", "goal": "minimize"}
-    assert (data["sweep"]["created_at"], data["sweep"]["expected"], data["agents"]) == (50.0, 4, [])
+    assert (data["sweep"]["created_at"], data["sweep"]["expected"]) == (50.0, 4)
+    assert (data["agents"], data["knows_agents"]) == ([], False)
+
+
+@pytest.mark.parametrize(
+    ("state", "summary", "heard_at", "duration_s"),
+    [
+        ("finished", {"_runtime": 0, "_wandb": {"runtime": 0}}, 1.34, 0.34),
+        ("finished", {"_runtime": 3, "_wandb": {"runtime": 5}}, 6.5, 5.5),
+        ("finished", {"_runtime": 4.2}, 5.9, 4.9),
+        ("crashed", {}, 8.25, 7.25),
+        # It was interrupted for an hour in between.
+        ("finished", {"_runtime": 60}, 3661.0, 60),
+        ("running", {"_runtime": 3}, 9.0, 3),
+        ("pending", {}, 1.0, None),
+        ("finished", {"_runtime": "3"}, None, None),
+        ("finished", {"_runtime": 3}, 0.5, 3),
+    ],
+)
+def test_a_duration_is_as_exact_as_the_server_s_times(
+    state: str, summary: dict[str, Any], heard_at: float | None, duration_s: float | None
+) -> None:
+    run = RunInfo("r", state, {}, summary, "", 1.0, heard_at)
+    assert server_data(INFO, "http://page", [run], 500.0)["runs"]["duration_s"] == [duration_s]
+
+
+def test_who_worked_when_is_taken_from_a_server_that_tells() -> None:
+    runs = [RunInfo(name, "finished", {}, {"_runtime": 5}, "", 1.0, 6.0) for name in ("r0", "r1")]
+    agent = {"name": "a", "host": "h", "began_at": 1.0, "ended_at": None, "ended": None, "trials": []}
+    data = server_data(INFO, "http://page", runs, 500.0, Work([agent], {"r0": RunTimes(2.0, 4.5, 2.5, "a")}))
+    assert (data["agents"], data["knows_agents"]) == ([agent], True)
+    assert data["runs"]["began_at"] == [2.0, 1.0]
+    assert data["runs"]["ended_at"] == [4.5, 6.0]
+    assert data["runs"]["duration_s"] == [2.5, 5.0]
+    assert data["runs"]["agent"] == ["a", None]
+
+
+def test_what_trials_left_is_linked_to_from_beside_it(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path)
+    places = [str(tmp_path / "lr=0.1,m: 1?"), "/elsewhere/1", None]
+    for number, place in enumerate(places):
+        sweep.runs(number, args(0.1), output_dir=place)
+    assert "places" not in sweep.data()
+    directories = ["./lr%3D0.1%2Cm%3A%201%3F/", None, None]
+    assert ledger_data(sweep.ledger, 500.0, beside=tmp_path)["places"] == {
+        "directory": directories,
+        "log": None,
+        "config": None,
+    }
+    (tmp_path / "lr=0.1,m: 1?" / ".hydra").mkdir(parents=True)
+    (tmp_path / "lr=0.1,m: 1?" / ".hydra" / "config.yaml").touch()
+    (tmp_path / "lr=0.1,m: 1?" / "trial.log").touch()
+    assert ledger_data(sweep.ledger, 500.0, beside=tmp_path)["places"] == {
+        "directory": directories,
+        "log": "trial.log",
+        "config": ".hydra/config.yaml",
+    }
 
 
 @pytest.mark.parametrize(
