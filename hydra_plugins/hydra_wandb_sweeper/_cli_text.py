@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ._wording import shown_overrides
+
 if TYPE_CHECKING:
     from ._status import SweepStatus
     from ._sync_command import Synced
@@ -23,7 +25,8 @@ def status_text(shown: SweepStatus) -> str:
     ]
     if shown.best_value is not None:
         which = f"trial {shown.best_trial}: " if shown.best_trial is not None else ""
-        lines.append(f"Best {shown.metric}: {shown.best_value:.6g} ({which}{' '.join(shown.best_overrides or ())})")
+        overrides = shown_overrides(shown.best_overrides or ())
+        lines.append(f"Best {shown.metric}: {shown.best_value:.6g} ({which}{overrides})")
     if agents := agent_lines(shown):
         lines += ["Agents:", *(f"  {line}" for line in agents)]
     if shown.keeper is not None:

@@ -24,7 +24,7 @@ from ._fleet import Fleet
 from ._history import History
 from ._ledger import Ledger
 from ._progress import Progress
-from ._report import report
+from ._report import report, tell_rerun
 from ._report_file import report_at_end
 from ._results import collect, write
 from ._slurm import as_outside_of_jobs, own_job_id
@@ -148,8 +148,9 @@ class Keeper:
             return
         best = results.summary["best_overrides"]
         again = submission.rerun_command(record, best) if best is not None else None
-        report(results, record, history, self.directory, again=again)
+        report(results, record, history, self.directory)
         report_at_end(ledger)
+        tell_rerun(again)
 
 
 def dependency(job_ids: Sequence[str], *, at_first: bool) -> str:

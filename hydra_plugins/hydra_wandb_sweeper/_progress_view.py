@@ -15,7 +15,7 @@ from ._outcome import FAILED, FINISHED, STOPPED
 from ._output_place import TRIAL_LOG
 from ._results import best_trials, swept_values
 from ._trial_table import QUEUED, RUNNING, TrialHistory
-from ._wording import one_line
+from ._wording import one_line, shown_value
 
 # So many of the last ends say how many trials end per minute.
 _ENDS = 50
@@ -219,8 +219,8 @@ class ProgressModel:
         if best is None:
             return None
         values = swept_values(self._sweep, best)
-        text = " ".join(f"{name}={value}" for name, value in values.items())
-        return BestView(best.trial.number, best.metrics[self._sweep.metric_name], one_line(text))
+        text = " ".join(shown_value(name, value) for name, value in values.items())
+        return BestView(best.trial.number, best.metrics[self._sweep.metric_name], text)
 
     def _failure(self, event: Mapping[str, Any]) -> FailureView:
         log = Path(event["output_dir"]) / TRIAL_LOG if event["output_dir"] else None

@@ -15,7 +15,7 @@ from ._output_place import log_of
 from ._results import RESULTS_FILE, TRIALS_FILE, SweepResults, best_trials, swept_values
 from ._timesheet import TimeSpent
 from ._trial_table import RUNNING, TrialHistory
-from ._wording import duration_text, one_line
+from ._wording import duration_text, one_line, shown_overrides, shown_value
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +42,11 @@ def best_rows(record: SweepRecord, history: History, directory: Path, most: int 
 
 
 def _row(record: SweepRecord, trial: TrialHistory, directory: Path) -> BestRow:
-    values = " ".join(f"{name}={value}" for name, value in swept_values(record, trial).items())
+    values = " ".join(shown_value(name, value) for name, value in swept_values(record, trial).items())
     place = trial.output_dir or ""
     if place.startswith(f"{directory}{os.sep}"):
         place = os.path.relpath(place, directory)
-    return BestRow(
-        trial.trial.number, trial.metrics[record.metric_name], trial.duration_s, one_line(values), one_line(place)
-    )
+    return BestRow(trial.trial.number, trial.metrics[record.metric_name], trial.duration_s, values, one_line(place))
 
 
 def best_table(metric: str, rows: Sequence[BestRow]) -> list[str]:
@@ -87,19 +85,16 @@ def report(
     history: History,
     directory: Path,
     *,
-    again: str | None = None,
     is_interrupted: bool = False,
 ) -> None:
-    """Log counts, the best trials, where the time went and where everything is.
-
-    directory: the sweep directory. again: a command line that runs the best configuration again.
-    """
+    """Log counts, the best trials, where the time went and where everything is. directory: the sweep directory."""
     summary = results.summary
     counts = ", ".join(f"{count} {state}" for state, count in _counts(summary["trials"], record).items() if count)
     said = "Sweep %s was interrupted: %s." if is_interrupted else "Sweep %s ended: %s."
     log.info(said, record.sweep.path, counts or "no trial ran")
     if summary["best_value"] is not None:
-        log.info("Best %s: %.6g (%s)", record.metric_name, summary["best_value"], " ".join(summary["best_overrides"]))
+        overrides = shown_overrides(summary["best_overrides"])
+        log.info("Best %s: %.6g (%s)", record.metric_name, summary["best_value"], overrides)
         log.info("Its directory: %s", summary["best_dir"])
         table = best_table(record.metric_name, best_rows(record, history, directory))
         log.info("The best trials:%s", "".join(f"\n    {line}" for line in table))
@@ -112,6 +107,10 @@ def report(
     log.info("%s", time_text(history.times.spent()))
     log.info("Results: %s, %s", directory / RESULTS_FILE, directory / TRIALS_FILE)
     log.info("Sweep directory: %s, page: %s", directory, record.url)
+
+
+def tell_rerun(again: str | None) -> None:
+    """Log a command line that runs the best configuration again: last, since it may be long, and must be whole."""
     if again is not None:
         log.info("To run the best configuration again: %s", again)
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+# Of a parameter and its value together.
+_MOST_CHARS = 80
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 
 
@@ -22,6 +26,17 @@ def duration_text(seconds: float) -> str:
 def _two(seconds: int, large_s: int, large: str, small_s: int, small: str) -> str:
     count, rest = divmod(seconds, large_s)
     return f"{count} {large}" + (f" {rest // small_s} {small}" if rest // small_s else "")
+
+
+def shown_value(name: str, value: object) -> str:
+    """Return `name=value` as it is shown beside others: of a value that is a whole text, the beginning."""
+    text = one_line(f"{name}={value}")
+    return text if len(text) <= _MOST_CHARS else f"{text[: _MOST_CHARS - 1]}…"
+
+
+def shown_overrides(overrides: Iterable[str]) -> str:
+    """Return overrides as they are shown; to be used, they are printed whole."""
+    return " ".join(shown_value(*override.split("=", 1)) if "=" in override else override for override in overrides)
 
 
 def one_line(text: str) -> str:

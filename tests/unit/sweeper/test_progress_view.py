@@ -61,9 +61,9 @@ class Story:
     def leaves(self, number: int) -> Story:
         return self.tell("agent_ended", f"agent-{number}", reason="done", gave_up=False, found_no_more=False)
 
-    def claims(self, number: int, trial: int) -> Story:
+    def claims(self, number: int, trial: int, m: Any = 1) -> Story:
         attempt = self.attempts[trial] = self.attempts.get(trial, -1) + 1
-        args = {"lr": 0.1 * trial, "batch": 3, "opt": {"m": 1}}
+        args = {"lr": 0.1 * trial, "batch": 3, "opt": {"m": m}}
         about = {"trial": trial, "attempt": attempt, "run_id": f"r{trial}", "args": args}
         return self.tell("claimed", f"agent-{number}", **about, failures=0, resumes=False)
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from hydra_plugins.hydra_wandb_sweeper._cli import main
 from hydra_plugins.hydra_wandb_sweeper._ledger import Ledger
-from hydra_plugins.hydra_wandb_sweeper._report import BestRow, best_rows, best_table, report, time_text
+from hydra_plugins.hydra_wandb_sweeper._report import BestRow, best_rows, best_table, report, tell_rerun, time_text
 from hydra_plugins.hydra_wandb_sweeper._rerun import StartCommand
 from hydra_plugins.hydra_wandb_sweeper._results import collect
 from hydra_plugins.hydra_wandb_sweeper._timesheet import TimeSpent
@@ -32,7 +32,7 @@ def told(story: Story, caplog: pytest.LogCaptureFixture, **details: object) -> l
 def test_the_end_of_a_sweep_in_full(caplog: pytest.LogCaptureFixture) -> None:
     story = Story().agent(0).at(1010.0).runs(0, 0.5, output_dir="/sweep/0").runs(1, 0.25, output_dir="/elsewhere/1")
     story.runs(2, state="failed", error_line="boom").at(1040.0).leaves(0)
-    assert told(story, caplog, again="python train.py lr=0.1") == [
+    assert told(story, caplog) == [
         "Sweep me/proj/ab12 ended: 2 finished, 1 failed, 7 not begun.",
         "Best loss: 0.25 (fixed=1 lr=0.1 batch=3 opt.m=1)",
         "Its directory: /elsewhere/1",
@@ -45,8 +45,34 @@ def test_the_end_of_a_sweep_in_full(caplog: pytest.LogCaptureFixture) -> None:
         "It took 40 s; agents worked for 40 s in all, 75% of that in trials.",
         "Results: /sweep/optimization_results.yaml, /sweep/trials.csv",
         f"Sweep directory: /sweep, page: {RECORD.url}",
-        "To run the best configuration again: python train.py lr=0.1",
     ]
+
+
+def test_very_long_values_are_cut_where_they_are_shown_and_whole_in_what_is_used(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    story = Story().agent(0)
+    long = "word " * 600
+    story.claims(0, 0, long).ends(0, 0.5)
+    messages = told(story, caplog)
+    best = next(message for message in messages if message.startswith("Best loss"))
+    table = next(message for message in messages if message.startswith("The best trials"))
+    assert len(best) < 200
+    assert "lr=0.0 batch=3 " in best
+    assert max(map(len, table.splitlines())) < 150
+    assert "…" in best
+    assert "…" in table
+    assert len(story.view().best.parameters) < 100  # type: ignore[union-attr]
+    overrides = collect(story.record, story.history, SWEEP).summary["best_overrides"]
+    assert any(long.strip() in override for override in overrides)
+
+
+def test_the_command_that_runs_the_best_again_is_told_whole(caplog: pytest.LogCaptureFixture) -> None:
+    command = f"python train.py note='{'word ' * 600}'"
+    with caplog.at_level(logging.INFO):
+        tell_rerun(command)
+        tell_rerun(None)
+    assert caplog.messages == [f"To run the best configuration again: {command}"]
 
 
 def test_where_trials_have_no_log_no_log_is_named(caplog: pytest.LogCaptureFixture) -> None:
