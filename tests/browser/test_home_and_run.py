@@ -33,6 +33,18 @@ def test_the_home_page_lists_sweeps_the_last_changed_first(page: Page) -> None:
     page.wait("document.querySelector('[data-card=best]') !== null")
 
 
+def test_sweeps_of_one_name_are_told_apart_by_when_they_were_begun(page: Page) -> None:
+    first, second = (listed(sweep_data(4, id=f"ab{day}0000")) | {"created_at": 1.7e9 + day * 86400} for day in (0, 1))
+    page.server.sweeps = [first, second]
+    page.open("/")
+    assert page.texts("tbody th > a") == ["digits", "digits"]
+    begun = page.texts("tbody th > .under:last-child")
+    assert [text.startswith("begun Nov 1") for text in begun] == [True, True]
+    assert len(set(begun)) == 2
+    page.find("input").send_keys(begun[0].removeprefix("begun "))
+    assert page.texts("tbody th > .under:last-child") == begun[:1]
+
+
 def test_a_project_s_page_lists_its_sweeps(page: Page) -> None:
     page.server.sweeps = sweeps()
     page.open("/local/else")

@@ -53,7 +53,7 @@ class HomePage {
 
   _draw() {
     const text = this._text.value.toLowerCase();
-    const texts = (sweep) => [sweep.name, sweep.id, sweep.entity, sweep.project, sweep.state, sweep.method].join(" ").toLowerCase();
+    const texts = (sweep) => [sweep.name, sweep.id, sweep.entity, sweep.project, sweep.state, sweep.method, formatTime(sweep.created_at)].join(" ").toLowerCase();
     const sweeps = this._sweeps.filter((sweep) => texts(sweep).includes(text));
     const minute = Math.floor(Date.now() / 60000);
     const shown = JSON.stringify([sweeps, minute]);
@@ -85,7 +85,9 @@ function sweepRow(sweep, now_s) {
   const cell = (label, ...children) => element("td", { data: { label } }, ...children);
   return element("tr", { data: { sweep: sweep.id } },
     element("th", { scope: "row" }, element("a", { href: `/${path}/sweeps/${encodeURIComponent(sweep.id)}` }, sweep.name || sweep.id),
-      element("span.under", {}, element("a.quiet", { href: `/${path}` }, `${sweep.entity}/${sweep.project}`), ` · ${sweep.id}`)),
+      element("span.under", {}, element("a.quiet", { href: `/${path}` }, `${sweep.entity}/${sweep.project}`), ` · ${sweep.id}`),
+      // All sweeps of a script have its name.
+      element("span.under", {}, `begun ${formatTime(sweep.created_at)}`)),
     cell("State", stateBadge(sweep.state)),
     cell("Trials", element("span", {}, `${formatNumber(ended)}${sweep.expected ? ` / ${formatNumber(total)}` : ""}`), bar),
     cell("Best", ...best), cell("Method", sweep.method),

@@ -45,7 +45,7 @@ function drawReport(page) {
   const place = new Place(page.defaultView);
   const body = element("div");
   const link = sweep.url && /^https?:\/\//.test(sweep.url) ? element("a", { href: sweep.url, rel: "noreferrer" }, sweep.url) : null;
-  const about = [`${sweep.entity}/${sweep.project}/${sweep.id}`, sweep.method, `as of ${formatTime(sweep.now)}`].join(" · ");
+  const about = [`${sweep.entity}/${sweep.project}/${sweep.id}`, sweep.method, ...(sweep.created_at ? [`begun ${formatTime(sweep.created_at)}`] : []), `as of ${formatTime(sweep.now)}`].join(" · ");
   (page.getElementById("report") ?? page.body).replaceChildren(element("main", { id: "main" },
     element("header.title", {}, element("h1", {}, name), stateBadge(sweep.state)),
     element("p.quiet", {}, about), link ? element("p", {}, link) : null,
