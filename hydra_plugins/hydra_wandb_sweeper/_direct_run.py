@@ -30,6 +30,8 @@ from ._sdk_later import SdkLater
 from ._system_metrics import sample
 from ._wandb_run import (
     beside_swept,
+    end_unsent_run,
+    is_unsent,
     open_later,
     own_values,
     prepare_run,
@@ -172,6 +174,8 @@ class DirectRun:
         self._forget_import()
         if not self._has_begun:
             self._create()
+        if "wandb" in sys.modules:
+            metrics = {**end_unsent_run(), **metrics}
         if has_sdk:
             self._post({"run_files": self._upload_large({})})
             return self._finish_with_sdk(metrics, error, exit_code)
@@ -260,7 +264,8 @@ class DirectRun:
             return False
         import wandb
 
-        return wandb.run is not None or run_directories(self._order.env) != self._earlier_directories
+        has_run = wandb.run is not None and not is_unsent(wandb.run)
+        return has_run or run_directories(self._order.env) != self._earlier_directories
 
     def _open_with_sdk(self) -> None:
         self._recorder.ignore_this_thread()

@@ -11,7 +11,7 @@ from typing import Any
 from ._client import RunInfo
 from ._ledger import Trial
 from ._run_client import RunClient
-from ._wandb_run import open_run, open_run_afterwards, record_and_finish, run_directories
+from ._wandb_run import end_unsent_run, open_run, open_run_afterwards, record_and_finish, run_directories
 
 
 class SdkRun:
@@ -59,6 +59,7 @@ class SdkRun:
 
     def finish(self, metrics: Mapping[str, float], error: str | None, exit_code: int) -> dict[str, Any]:
         """Record the end of the task, and return the run's summary. See record_and_finish."""
+        metrics = {**end_unsent_run(), **metrics}
         if self._opens_run and self._is_unopened():
             open_run_afterwards(self._printed)
         return record_and_finish(metrics, error, exit_code, self._find_run, is_first=not self._trial.attempt)

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ._client import RunInfo
 from ._ledger import SweepRecord, Trial
+from ._outcome import numbers
 from ._server import ServerRef
 from ._transport import ServerAccess
 
@@ -262,6 +263,23 @@ def open_run_afterwards(printed: Callable[[], Iterable[str]]) -> None:
         os.dup2(own, 1)
         os.close(own)
         os.close(nowhere)
+
+
+def is_unsent(run: wandb.Run) -> bool:
+    """True if the sweep's server hears nothing of a run that the task has opened: it is disabled, or offline."""
+    return run.disabled or run.offline
+
+
+def end_unsent_run() -> dict[str, float]:
+    """End the task's run if nothing of it is sent, so that the trial's can be opened, and return its metrics."""
+    import wandb
+
+    run = wandb.run
+    if run is None or not is_unsent(run):
+        return {}
+    metrics = numbers(_summary(run))
+    run.finish()
+    return metrics
 
 
 def open_later() -> None:

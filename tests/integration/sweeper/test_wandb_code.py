@@ -50,6 +50,15 @@ BODIES: dict[str, tuple[str, str]] = {
         "",
         "import wandb\nwith wandb.init(config={'mine': 1}) as run:\n    run.log({'seen': cfg.x})\nreturn cfg.x + 0.5",
     ),
+    "has its logger switched off": (
+        "import wandb",
+        "wandb.init(mode='disabled').log({'seen': cfg.x})\nreturn cfg.x + 0.5",
+    ),
+    "switches its logger off inside of the task": (
+        "",
+        "import wandb\nwandb.init(mode='disabled').log({'seen': cfg.x})\nreturn cfg.x + 0.5",
+    ),
+    "logs offline": ("import wandb", "wandb.init(mode='offline').log({'seen': cfg.x})\nreturn cfg.x + 0.5"),
     "names another project, entity, id and name": (
         "import wandb",
         "wandb.init(project='mine', entity='me', id='myid', name='my name')\nreturn cfg.x + 0.5",
