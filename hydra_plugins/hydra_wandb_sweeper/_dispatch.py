@@ -15,7 +15,7 @@ from hydra.types import HydraContext
 from hydra.utils import get_class
 from omegaconf import DictConfig
 
-from ._errors import SettingError, SweepFailedError
+from ._errors import SettingError, SweepDirectoryError, SweepFailedError
 from ._history import AgentHistory, JobRecord
 from ._job import AgentJob, LauncherTask
 from ._ledger import DIRECTORY
@@ -201,9 +201,11 @@ class BlockingDispatch:
         self.on_wait: Callable[[], None] = lambda: None
 
     def start(self, job: AgentJob, numbers: Sequence[int], avoid: Sequence[str] = ()) -> Sequence[JobHandle]:
-        """See Dispatch.start; blocks until the jobs have ended."""
+        """See Dispatch.start; blocks until the jobs have ended. Errors: SweepDirectoryError, which none survives."""
         try:
             summaries = self._run(job, numbers)
+        except SweepDirectoryError:
+            raise
         except Exception as error:
             raise SweepFailedError(f"{self._whose()}: {type(error).__name__}: {error}") from error
         if any(agent["was_stopped"] for agent in summaries):

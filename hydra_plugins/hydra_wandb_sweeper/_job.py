@@ -26,6 +26,8 @@ from . import _slurm
 from ._agent import Agent
 from ._child import die_with
 from ._client import SweepClient
+from ._disk import while_it_runs
+from ._errors import SweepDirectoryError
 from ._history import History
 from ._isolation import fork_hazard, make_isolation
 from ._ledger import DIRECTORY, EventReader, Ledger
@@ -83,8 +85,14 @@ class AgentJob:
         """Host the agents of job `number`, side by side if there are several; returns an AgentSummary each.
 
         rank, ranks: of this process among those of the job, which are one agent together. on_wait: called about every
-        second while this process waits for a trial or for agents.
+        second while this process waits for a trial or for agents. Errors: SweepDirectoryError.
         """
+        with while_it_runs(self.directory):
+            return self._host(number, wall_time, rank, ranks, on_wait)
+
+    def _host(
+        self, number: int, wall_time: WallTime, rank: int, ranks: int, on_wait: Callable[[], None] | None
+    ) -> list[dict[str, Any]]:
         names = agent_names(number, self.agents_per_job, _slurm.restart_count())
         if rank == 0:
             self._take_over_from_before(number)
@@ -205,7 +213,13 @@ class AgentJob:
         if share.text:
             log.info("Agent %s: %s", name, share.text)
         share.take()
-        sender.send(self._run_agent(name, number, wall_time))
+        try:
+            with while_it_runs(self.directory):
+                summary = self._run_agent(name, number, wall_time)
+        except SweepDirectoryError as error:
+            log.error("%s", error)
+            raise SystemExit(1) from None
+        sender.send(summary)
 
 
 def _received(pipe: Connection) -> dict[str, Any] | None:
