@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
 import os
@@ -51,6 +52,9 @@ def main() -> None:
     DIR is the sweep's directory, which its command has printed (the working directory if left out). A SWEEP is
     named as W&B names it: ID, PROJECT/ID, ENTITY/PROJECT/ID or the URL of its page.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # better than nothing, where the encoding lacks a character
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="[%(asctime)s][%(levelname)s] %(message)s")
     logging.getLogger(__package__).setLevel(logging.INFO)
 
@@ -287,14 +291,18 @@ def retry(directory: Path, trials: tuple[int, ...], wait: bool, as_json: bool) -
 @json_option
 def report(target: str, output: Path | None, server: str, as_json: bool) -> None:
     """Write report.html: plots and table of a sweep in one file, whether it runs or has ended."""
+    from ._disk import writing_output
     from ._report_file import REPORT_FILE, report_of_directory, report_of_sweep
 
     if (directory := _directory(target)) is not None:
-        made = report_of_directory(directory, output or directory / REPORT_FILE)
+        path = output or directory / REPORT_FILE
+        with writing_output(path):
+            made = report_of_directory(directory, path)
     else:
         found = _on_server(target, server)
         path = output or Path(f"report-{found.info.ref.sweep_id}.html")
-        made = report_of_sweep(found.client, found.info, found.url, found.server.open, path)
+        with writing_output(path):
+            made = report_of_sweep(found.client, found.info, found.url, found.server.open, path)
     for note in made.notes:
         click.echo(note, err=True)
     _answer({"report": str(made.path), "notes": made.notes}, f"Report: {made.path}", as_json)
@@ -305,7 +313,7 @@ def report(target: str, output: Path | None, server: str, as_json: bool) -> None
 @click.option(
     "--format",
     type=click.Choice(["csv", "json", "parquet"]),
-    help="Default: what the name of the output ends with, else csv.",
+    help="Default: what the name of the output ends with; csv without one.",
 )
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Default: standard output.")
 @server_option

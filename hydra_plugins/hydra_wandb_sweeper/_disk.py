@@ -9,8 +9,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from ._errors import SweepDirectoryError
-from ._files import naming
+from ._errors import SweepDirectoryError, SweepError
+from ._files import naming, replacing
 
 # What a sweep's own files need to begin with; trials need more, and how much only they know.
 _ROOM_BYTES = 1 << 20
@@ -69,6 +69,28 @@ def while_it_runs(directory: Path) -> Iterator[None]:
         raise SweepDirectoryError(
             f"The sweep directory can't be written: {words(error)}. {_remedy(error)}; then the sweep goes on where "
             f"it was: hydra-sweep attach {directory}"
+        ) from error
+
+
+@contextlib.contextmanager
+def output_file(output: Path) -> Iterator[Path]:
+    """A file to write for a user, which takes the place of `output` if that goes well. Errors: SweepError."""
+    with writing_output(output), replacing(output) as temporary:
+        yield temporary
+
+
+@contextlib.contextmanager
+def writing_output(output: Path) -> Iterator[None]:
+    """Errors of writing a file for a user become SweepErrors."""
+    try:
+        yield
+    except OSError as error:
+        said = (
+            os.strerror(error.errno) if error.errno is not None else str(error)
+        )  # pyarrow's words name another file
+        raise SweepError(
+            f"--output {output} can't be written: {said}. Name a file in a directory that exists and has "
+            "room, and in which you may write."
         ) from error
 
 

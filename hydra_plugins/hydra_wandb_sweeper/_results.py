@@ -23,6 +23,8 @@ from ._values import parse
 
 RESULTS_FILE = "optimization_results.yaml"
 TRIALS_FILE = "trials.csv"
+# How text is written that is none: half a surrogate pair, which a command line in another encoding may hold.
+UNENCODABLE = "backslashreplace"
 _STATES = (FINISHED, FAILED, STOPPED, RUNNING, QUEUED)
 
 
@@ -132,6 +134,6 @@ def write(results: SweepResults, directory: Path) -> None:
         temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(dict(results.summary))), encoding="utf-8")
     with (
         replacing(directory / TRIALS_FILE) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as file,
+        open(temporary, "w", newline="", encoding="utf-8", errors=UNENCODABLE) as file,
     ):
         write_csv(results.trials, file)
