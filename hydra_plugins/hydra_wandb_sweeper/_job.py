@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
@@ -234,13 +234,22 @@ def _received(pipe: Connection) -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class LauncherTask:
-    """A job as the task function of any Hydra launcher; hydra.job.num is the job's number."""
+    """A job as the task function of any Hydra launcher; hydra.job.num is the job's number.
+
+    on_wait: see AgentJob.run; called in the main thread of the process that made this, and nowhere else.
+    """
 
     job: AgentJob
+    on_wait: Callable[[], None] | None = None
+    pid: int = field(default_factory=os.getpid)
 
     def __call__(self, config: DictConfig) -> list[dict[str, Any]]:
         """Host this job's agents."""
-        return self.job.run(HydraConfig.get().job.num)
+        is_here = os.getpid() == self.pid and threading.current_thread() is threading.main_thread()
+        return self.job.run(HydraConfig.get().job.num, on_wait=self.on_wait if is_here else None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "on_wait": None}
 
 
 @dataclass(frozen=True)
