@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,10 +65,13 @@ def main() -> None:
 @json_option
 def status(target: str, server: str, as_json: bool) -> None:
     """Show counts, the best trial, agents and failures."""
+    from ._gone import notes_on
+    from ._ledger import Ledger
     from ._status import read_status, server_status
 
     if (directory := _directory(target)) is not None:
         shown = read_status(directory)
+        shown = replace(shown, notes=notes_on(Ledger.open(directory, "").sweep(), shown.best_run))
     else:
         found = _on_server(target, server)
         shown = server_status(found.info, found.url, found.client.sweep_runs(found.info.ref))

@@ -24,6 +24,7 @@ def status_text(shown: SweepStatus) -> str:
     if shown.best_value is not None:
         which = f"trial {shown.best_trial}: " if shown.best_trial is not None else ""
         lines.append(f"Best {shown.metric}: {shown.best_value:.6g} ({which}{' '.join(shown.best_overrides or ())})")
+    lines += shown.notes
     if agents := agent_lines(shown):
         lines += ["Agents:", *(f"  {line}" for line in agents)]
     if shown.keeper is not None:
