@@ -86,6 +86,10 @@ def test_a_disk_that_becomes_full_ends_the_sweep_in_a_sentence_and_with_room_it_
     project: Project, disk: Path, arguments: tuple[str, ...]
 ) -> None:
     (project.directory / "app.py").write_text(APP)
+    # An agent may have been given a run that it had no room to note: the server offers it again when it is overdue.
+    server = project.directory / ".wandb_sweep_server"
+    server.mkdir(mode=0o700)
+    (server / "settings.json").write_text('{"crash_timeout_s": 10}')
     own = ("-m", "hydra/sweeper=wandb", f"hydra.sweep.dir={disk}/sweep", f"marks={disk}", "x=1,2,3,4,5,6")
     done = project.run(*own, "hydra.sweeper.max_retries=1", *arguments, check=False)
     # Python's logging has words of its own for a job's log file that can't be written, of each process.
