@@ -6,6 +6,7 @@ agents) come before new trials from the server.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -146,18 +147,25 @@ class Agent:
         except (ServerError, ServerUnreachableError) as error:
             log.error("%s", error)
             self._summary.ended = str(error)
-        finally:
+        except BaseException:
             self._summary.ended = self._summary.ended or "interrupted"
-            self._ledger.record(
-                "agent_ended",
-                reason=self._summary.ended,
-                trials=self._summary.trials,
-                gave_up=self._summary.gave_up,
-                found_no_more=self._summary.found_no_more,
-            )
+            with contextlib.suppress(OSError):  # what it ended by says more
+                self._record_end()
             self._say_goodbye()
+            raise
+        self._record_end()
+        self._say_goodbye()
         log.info("Agent %s ends: %s", self._summary.name, self._summary.ended)
         return self._summary
+
+    def _record_end(self) -> None:
+        self._ledger.record(
+            "agent_ended",
+            reason=self._summary.ended,
+            trials=self._summary.trials,
+            gave_up=self._summary.gave_up,
+            found_no_more=self._summary.found_no_more,
+        )
 
     def _say_goodbye(self) -> None:
         """Else the embedded server's page would show it at work until it has been silent for long enough."""

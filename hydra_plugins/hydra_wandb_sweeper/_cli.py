@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from ._errors import SettingError, SweepError
 
 if TYPE_CHECKING:
     from ._client import SweepClient, SweepInfo, SweepRef
+    from ._server import ServerRef
 
 directory_argument = click.argument("directory", metavar="[DIR]", default=".", type=click.Path(path_type=Path))
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON, for programs.")
@@ -25,7 +28,7 @@ server_option = click.option(
     "--server",
     default="auto",
     show_default=True,
-    help="Where a sweep that is named by its id is looked for, as hydra.sweeper.server.",
+    help="Where a sweep that is named by its id is looked for, as hydra.sweeper.server; a URL says so itself.",
 )
 
 
@@ -49,6 +52,9 @@ def main() -> None:
     DIR is the sweep's directory, which its command has printed (the working directory if left out). A SWEEP is
     named as W&B names it: ID, PROJECT/ID, ENTITY/PROJECT/ID or the URL of its page.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # better than nothing, where the encoding lacks a character
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="[%(asctime)s][%(levelname)s] %(message)s")
     logging.getLogger(__package__).setLevel(logging.INFO)
 
@@ -59,13 +65,16 @@ def main() -> None:
 @json_option
 def status(target: str, server: str, as_json: bool) -> None:
     """Show counts, the best trial, agents and failures."""
+    from ._gone import notes_on
+    from ._ledger import Ledger
     from ._status import read_status, server_status
 
     if (directory := _directory(target)) is not None:
         shown = read_status(directory)
+        shown = replace(shown, notes=notes_on(Ledger.open(directory, "").sweep(), shown.best_run))
     else:
-        client, info, url = _on_server(target, server)
-        shown = server_status(info, url, client.sweep_runs(info.ref))
+        found = _on_server(target, server)
+        shown = server_status(found.info, found.url, found.client.sweep_runs(found.info.ref))
     click.echo(json.dumps(shown.to_json(), indent=2) if as_json else status_text(shown))
 
 
@@ -81,13 +90,12 @@ def open_page(target: str, server: str, browser: bool) -> None:
     """
     from ._open_page import has_screen, page_of, page_of_directory, show
     from ._recognise import recognise
-    from ._server import choose_server
 
     if (directory := _directory(target)) is not None:
         page = page_of_directory(directory)
     else:
-        _, info, url = _on_server(target, server)
-        page = page_of(recognise(choose_server(server, Path.cwd())), info.ref, url)
+        found = _on_server(target, server)
+        page = page_of(recognise(found.server), found.info.ref, found.url)
     click.echo(page.url)
     if browser and has_screen() and not show(page):
         click.echo("No browser was found; open the address yourself.", err=True)
@@ -224,8 +232,8 @@ def _steer(
     from ._ledger import Ledger
 
     if (directory := _directory(target)) is None:
-        client, info, _ = _on_server(target, server)
-        change(client, info.ref)
+        found = _on_server(target, server)
+        change(found.client, found.info.ref)
         return
     ledger = Ledger.open(directory, "")
     order(Control(ledger.root))
@@ -286,15 +294,18 @@ def retry(directory: Path, trials: tuple[int, ...], wait: bool, as_json: bool) -
 @json_option
 def report(target: str, output: Path | None, server: str, as_json: bool) -> None:
     """Write report.html: plots and table of a sweep in one file, whether it runs or has ended."""
+    from ._disk import writing_output
     from ._report_file import REPORT_FILE, report_of_directory, report_of_sweep
-    from ._server import choose_server
 
     if (directory := _directory(target)) is not None:
-        made = report_of_directory(directory, output or directory / REPORT_FILE)
+        path = output or directory / REPORT_FILE
+        with writing_output(path):
+            made = report_of_directory(directory, path)
     else:
-        client, info, url = _on_server(target, server)
-        open_access = choose_server(server, Path.cwd()).open
-        made = report_of_sweep(client, info, url, open_access, output or Path(f"report-{info.ref.sweep_id}.html"))
+        found = _on_server(target, server)
+        path = output or Path(f"report-{found.info.ref.sweep_id}.html")
+        with writing_output(path):
+            made = report_of_sweep(found.client, found.info, found.url, found.server.open, path)
     for note in made.notes:
         click.echo(note, err=True)
     _answer({"report": str(made.path), "notes": made.notes}, f"Report: {made.path}", as_json)
@@ -305,7 +316,7 @@ def report(target: str, output: Path | None, server: str, as_json: bool) -> None
 @click.option(
     "--format",
     type=click.Choice(["csv", "json", "parquet"]),
-    help="Default: what the name of the output ends with, else csv.",
+    help="Default: what the name of the output ends with; csv without one.",
 )
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Default: standard output.")
 @server_option
@@ -318,8 +329,8 @@ def export(target: str, format: str | None, output: Path | None, server: str) ->
     if (directory := _directory(target)) is not None:
         rows = rows_of_directory(directory, typed=is_typed)
     else:
-        client, info, _ = _on_server(target, server)
-        rows = rows_of_sweep(info, client.sweep_runs(info.ref), typed=is_typed)
+        found = _on_server(target, server)
+        rows = rows_of_sweep(found.info, found.client.sweep_runs(found.info.ref), typed=is_typed)
     export(rows, chosen, output)
 
 
@@ -400,10 +411,21 @@ def _directory(target: str) -> Path | None:
     return Path(target) if Path(target).is_dir() else None
 
 
-def _on_server(target: str, setting: str) -> tuple[SweepClient, SweepInfo, str]:
-    """Return a client, the sweep and its page's URL. Errors: SweepError if there is none."""
-    from ._client import SweepRef
-    from ._commands import client_of
+@dataclass(frozen=True)
+class _Found:
+    """A sweep on a server. client: of that server. url: of the sweep's page."""
+
+    server: ServerRef
+    client: SweepClient
+    info: SweepInfo
+    url: str
+
+
+def _on_server(target: str, setting: str) -> _Found:
+    """Return the sweep that is named by its path or URL. Errors: SweepError if there is none."""
+    from ._client import SweepClient, SweepRef
+    from ._commands import server_named
+    from ._plan import START_PATIENCE_S
     from ._settings import parse_sweep_path
 
     try:
@@ -416,13 +438,14 @@ def _on_server(target: str, setting: str) -> tuple[SweepClient, SweepInfo, str]:
         raise SweepError(
             f"'{target}' is no directory, and a sweep needs its project too: PROJECT/ID or ENTITY/PROJECT/ID."
         )
-    client, app_url = client_of(setting, Path.cwd())
+    server = server_named(target, setting, Path.cwd())
+    client, app_url = SweepClient(server.open, patience_s=START_PATIENCE_S), server.open().app_url
     ref = SweepRef(path.entity or client.default_entity(), path.project, path.sweep_id)
     if (info := client.get_sweep(ref)) is None:
         raise SweepError(
             f"There is no sweep {ref.path}, and no directory '{target}'. Check entity, project and --server."
         )
-    return client, info, f"{app_url}/{ref.entity}/{ref.project}/sweeps/{ref.sweep_id}"
+    return _Found(server, client, info, f"{app_url}/{ref.entity}/{ref.project}/sweeps/{ref.sweep_id}")
 
 
 def _answer(content: object, text: str, as_json: bool) -> None:

@@ -27,6 +27,7 @@ def status_text(shown: SweepStatus) -> str:
         which = f"trial {shown.best_trial}: " if shown.best_trial is not None else ""
         overrides = shown_overrides(shown.best_overrides or ())
         lines.append(f"Best {shown.metric}: {shown.best_value:.6g} ({which}{overrides})")
+    lines += shown.notes
     if agents := agent_lines(shown):
         lines += ["Agents:", *(f"  {line}" for line in agents)]
     if shown.keeper is not None:

@@ -20,7 +20,7 @@ from ._outcome import FAILED, STOPPED
 from ._plan import START_PATIENCE_S
 from ._processes import process_start, terminate
 from ._results import TRIALS_FILE
-from ._server import choose_server
+from ._server import ServerRef, choose_server, server_of_page
 from ._status import UNKNOWN, is_elsewhere, job_states, read_status
 from ._submission import Submission
 from ._supervise import run_unattended, supervise
@@ -249,10 +249,14 @@ def open_client(record: SweepRecord) -> SweepClient:
     return SweepClient(record.server.open, patience_s=START_PATIENCE_S)
 
 
-def client_of(setting: str, directory: Path) -> tuple[SweepClient, str]:
-    """Return a client of the server that a setting means (hydra.sweeper.server), and the URL of its pages.
+def server_named(target: str, setting: str, directory: Path) -> ServerRef:
+    """Return the server of a sweep that is named by its path, or by its page's URL.
 
-    directory: the project's. Errors: SweepError.
+    setting: as hydra.sweeper.server, for a path. directory: the project's. Errors: SweepError.
     """
-    server = choose_server(setting, directory)
-    return SweepClient(server.open, patience_s=START_PATIENCE_S), server.open().app_url
+    if "://" not in target:
+        return choose_server(setting, directory)
+    server = server_of_page(target, directory)
+    if setting != "auto" and choose_server(setting, directory).place != server.place:
+        raise SweepError(f"'{target}' is not at --server {setting}. Leave --server out: the URL says where it is.")
+    return server

@@ -139,6 +139,16 @@ def choose_runs(data: Mapping[str, Any], most: int = MOST_RUNS) -> list[str]:
     return [ids[place] for place in sorted(places)]
 
 
+def best_run(data: Mapping[str, Any]) -> str | None:
+    """Return the id of the finished run with the best metric, None if none has it."""
+    if not data["runs"]["id"]:
+        return None
+    place = _best_place(data)
+    values = data["runs"]["metrics"].get(data["sweep"]["metric"]["name"]) or []
+    is_valued = place < len(values) and values[place] is not None and data["runs"]["state"][place] == "finished"
+    return str(data["runs"]["id"][place]) if is_valued else None
+
+
 def _best_place(data: Mapping[str, Any]) -> int:
     metric = data["sweep"]["metric"]
     values = data["runs"]["metrics"].get(metric["name"]) or []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,15 +14,14 @@ from hydra.types import HydraContext
 from hydra.utils import get_class
 from omegaconf import DictConfig
 
-from ._errors import SettingError, SweepFailedError
+from ._errors import SettingError, SweepDirectoryError, SweepFailedError
 from ._history import AgentHistory, JobRecord
 from ._job import AgentJob, LauncherTask
 from ._ledger import DIRECTORY
+from ._onlooker import looking_on
 from ._settings import Settings
 
 log = logging.getLogger(__name__)
-
-_LOOK_S = 1.0
 
 
 class JobHandle(Protocol):
@@ -201,9 +199,11 @@ class BlockingDispatch:
         self.on_wait: Callable[[], None] = lambda: None
 
     def start(self, job: AgentJob, numbers: Sequence[int], avoid: Sequence[str] = ()) -> Sequence[JobHandle]:
-        """See Dispatch.start; blocks until the jobs have ended."""
+        """See Dispatch.start; blocks until the jobs have ended. Errors: SweepDirectoryError, which none survives."""
         try:
             summaries = self._run(job, numbers)
+        except SweepDirectoryError:
+            raise
         except Exception as error:
             raise SweepFailedError(f"{self._whose()}: {type(error).__name__}: {error}") from error
         if any(agent["was_stopped"] for agent in summaries):
@@ -244,8 +244,10 @@ class LauncherDispatch(BlockingDispatch):
         self._overrides = overrides
 
     def _run(self, job: AgentJob, numbers: Sequence[int]) -> list[dict[str, Any]]:
+        # Where agents live in this very process, they have time for whoever looks on: see _looking_on.
+        on_wait = None if _starts_interpreters(self._config) else self.on_wait
         launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=self._context, task_function=LauncherTask(job), config=self._config
+            hydra_context=self._context, task_function=LauncherTask(job, on_wait), config=self._config
         )
         # In another working directory, trials would take a relative hydra.sweep.dir for one below it.
         own = [
@@ -267,19 +269,8 @@ class LauncherDispatch(BlockingDispatch):
         if not _starts_interpreters(self._config):
             yield
             return
-        ended = threading.Event()
-
-        def look_on() -> None:
-            while not ended.wait(_LOOK_S):
-                self.on_wait()
-
-        thread = threading.Thread(target=look_on, daemon=True)
-        thread.start()
-        try:
+        with looking_on(self.on_wait):
             yield
-        finally:
-            ended.set()
-            thread.join()
 
     def _whose(self) -> str:
         return "The launcher reports"

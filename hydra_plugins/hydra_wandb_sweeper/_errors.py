@@ -48,6 +48,10 @@ class ServerUnreachableError(SweepError):
     """The sweep server gave no usable answer within the configured time."""
 
 
+class SweepDirectoryError(SweepError):
+    """The sweep directory can't be written to, or is full."""
+
+
 class SweepFailedError(SweepError):
     """The sweep ended, but not as it should have: too many failed trials, or work that nobody could do.
 

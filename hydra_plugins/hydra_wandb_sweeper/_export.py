@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TextIO
@@ -14,16 +13,17 @@ from typing import Any, TextIO
 from wandb_sweep_server.importance import is_finite, is_number
 
 from ._client import RunInfo, SweepInfo
+from ._disk import output_file
 from ._errors import SweepError
 from ._history import History
 from ._ledger import EventReader, Ledger
 from ._report_data import cached_parse, of_run, value_reader
-from ._results import collect, columns_of, with_values, write_csv
+from ._results import UNENCODABLE, collect, columns_of, with_values, write_csv
 from ._sweep_config import read_template
 from ._sweep_data import finite
 from ._values import render
 
-_SUFFIXES = {".json": "json", ".parquet": "parquet"}
+_SUFFIXES = {".csv": "csv", ".json": "json", ".parquet": "parquet", ".pq": "parquet"}
 _STARTED = "started"
 # Columns that hold no value of a trial.
 _INTEGERS = frozenset({"number", "attempts"})
@@ -78,8 +78,15 @@ def _typed(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def format_of(output: Path | None) -> str:
-    """Return the format that a file's name asks for: csv, json or parquet."""
-    return _SUFFIXES.get(output.suffix.lower(), "csv") if output is not None else "csv"
+    """Return the format that a file's name asks for: csv, json or parquet. Errors: SweepError if it asks for none."""
+    if output is None:
+        return "csv"
+    if (format := _SUFFIXES.get(output.suffix.lower())) is None:
+        raise SweepError(
+            f"--output {output}: the name ends with none of {', '.join(_SUFFIXES)}. Say the format: --format csv, "
+            "json or parquet"
+        )
+    return format
 
 
 def export(rows: Sequence[Mapping[str, Any]], format: str, output: Path | None) -> None:
@@ -90,26 +97,21 @@ def export(rows: Sequence[Mapping[str, Any]], format: str, output: Path | None) 
     if format == "parquet":
         if output is None:
             raise SweepError("Parquet is no text: name a file with --output, e.g. --output trials.parquet")
-        with _replaced(output) as temporary:
+        with output_file(output) as temporary:
             write_parquet(rows, temporary)
         return
     write = write_csv if format == "csv" else write_json
     if output is None:
+        # In a file's encoding, whatever that of the terminal is: it is for programs.
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8", errors=UNENCODABLE)
         write(rows, sys.stdout)
         return
-    with _replaced(output) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with (
+        output_file(output) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors=UNENCODABLE) as file,
+    ):
         write(rows, file)
-
-
-@contextmanager
-def _replaced(output: Path) -> Iterator[Path]:
-    """A file to write to, which takes the place of `output` if all goes well."""
-    temporary = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        yield temporary
-        os.replace(temporary, output)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_json(rows: Sequence[Mapping[str, Any]], file: TextIO) -> None:

@@ -2,20 +2,68 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 
 def write_whole(path: Path, content: object) -> None:
-    """Write JSON so that readers see all of it or what was there before."""
+    """Write JSON so that readers see all of it or what was there before. Errors: OSError, of this path."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write, which takes the place of `path` if that goes well, and else leaves nothing behind.
+
+    Errors: OSError, of this path.
+    """
     temporary = _temporary(path)
-    temporary.write_text(json.dumps(content), encoding="utf-8")
-    os.replace(temporary, path)
+    with naming(path):
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Errors of writing say which file they are about: a full disk's name none, others a temporary one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            error.filename, error.filename2 = str(path), None
+        raise
+
+
+def append_durably(path: Path, data: bytes) -> None:
+    """Append to a file that nobody else writes; on disk when it returns. Errors: OSError; then nothing was appended.
+
+    A full disk takes the beginning of what is written to it, which would spoil what is appended next.
+    """
+    with naming(path):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        written = 0
+        try:
+            while written < len(data):
+                written += os.write(descriptor, data[written:])
+            os.fsync(descriptor)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
+            raise
+        finally:
+            os.close(descriptor)
 
 
 def create_once(path: Path, content: object) -> bool:
@@ -35,11 +83,13 @@ def create_first(paths: Iterable[Path], content: object) -> Path | None:
     names = iter(paths)
     path = next(names)
     temporary = _temporary(path)
-    temporary.write_text(json.dumps(content), encoding="utf-8")
     try:
-        return next((name for name in itertools.chain((path,), names) if _link(temporary, name)), None)
+        with naming(path):
+            temporary.write_text(json.dumps(content), encoding="utf-8")
+            return next((name for name in itertools.chain((path,), names) if _link(temporary, name)), None)
     finally:
-        temporary.unlink()
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _link(temporary: Path, path: Path) -> bool:

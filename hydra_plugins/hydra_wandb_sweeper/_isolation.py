@@ -20,6 +20,7 @@ import cloudpickle
 from ._child import ChildProcess, begin_child, ignore_early_warnings, lead_group_and_die_with
 from ._ledger import SweepRecord, Trial
 from ._notice import Notice
+from ._onlooker import looking_on, may_look_on_beside_tasks
 from ._pickling import dumps
 from ._sdk_modules import place_of_modules
 from ._server import ServerRef
@@ -68,7 +69,7 @@ def make_isolation(kind: str, context: TaskContext, sweep: SweepRecord, wakeup: 
     fork_hazard).
     """
     if kind == "none":
-        return InlineIsolation(context, sweep)
+        return InlineIsolation(context, sweep, wakeup.on_wait if wakeup.has_onlooker else None)
     if kind == "spawn":
         gather_if_needed(context, sweep)
         gather_packages(context, sweep)
@@ -247,23 +248,33 @@ def run_spawned(payload: Path, result_path: Path, notice_descriptor: int) -> int
 
 
 class InlineIsolation:
-    """No isolation: the trial runs inside the agent, where a debugger can follow it."""
+    """No isolation: the trial runs inside the agent, where a debugger can follow it.
 
-    def __init__(self, context: TaskContext, sweep: SweepRecord) -> None:
+    look: called about every second meanwhile, from another thread, where one may be; None = nobody looks on.
+    """
+
+    def __init__(self, context: TaskContext, sweep: SweepRecord, look: Callable[[], None] | None = None) -> None:
         self._context = context
         self._sweep = sweep
+        self._look = look
 
     def start(self, trial: Trial, result_path: Path) -> TrialProcess:
         """Run the attempt to its end."""
         before = dict(os.environ)
         try:
-            return _Ended(run_trial(self._context, self._sweep, trial, result_path, None))
+            with self._looking_on():
+                return _Ended(run_trial(self._context, self._sweep, trial, result_path, None))
         finally:
             if "wandb" in sys.modules:
                 # W&B reads its environment once per process; the next trial has another run id.
                 sys.modules["wandb"].teardown()
             os.environ.clear()
             os.environ.update(before)
+
+    def _looking_on(self) -> contextlib.AbstractContextManager[None]:
+        if self._look is None or not may_look_on_beside_tasks():
+            return contextlib.nullcontext()
+        return looking_on(self._look)
 
     def close(self) -> None:
         """See Isolation.close."""

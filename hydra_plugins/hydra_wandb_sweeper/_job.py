@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
@@ -26,6 +26,8 @@ from . import _slurm
 from ._agent import Agent
 from ._child import die_with
 from ._client import SweepClient
+from ._disk import while_it_runs
+from ._errors import SweepDirectoryError
 from ._history import History
 from ._isolation import fork_hazard, make_isolation
 from ._ledger import DIRECTORY, EventReader, Ledger
@@ -83,8 +85,14 @@ class AgentJob:
         """Host the agents of job `number`, side by side if there are several; returns an AgentSummary each.
 
         rank, ranks: of this process among those of the job, which are one agent together. on_wait: called about every
-        second while this process waits for a trial or for agents.
+        second while this process waits for a trial or for agents. Errors: SweepDirectoryError.
         """
+        with while_it_runs(self.directory):
+            return self._host(number, wall_time, rank, ranks, on_wait)
+
+    def _host(
+        self, number: int, wall_time: WallTime, rank: int, ranks: int, on_wait: Callable[[], None] | None
+    ) -> list[dict[str, Any]]:
         names = agent_names(number, self.agents_per_job, _slurm.restart_count())
         if rank == 0:
             self._take_over_from_before(number)
@@ -205,7 +213,13 @@ class AgentJob:
         if share.text:
             log.info("Agent %s: %s", name, share.text)
         share.take()
-        sender.send(self._run_agent(name, number, wall_time))
+        try:
+            with while_it_runs(self.directory):
+                summary = self._run_agent(name, number, wall_time)
+        except SweepDirectoryError as error:
+            log.error("%s", error)
+            raise SystemExit(1) from None
+        sender.send(summary)
 
 
 def _received(pipe: Connection) -> dict[str, Any] | None:
@@ -220,13 +234,22 @@ def _received(pipe: Connection) -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class LauncherTask:
-    """A job as the task function of any Hydra launcher; hydra.job.num is the job's number."""
+    """A job as the task function of any Hydra launcher; hydra.job.num is the job's number.
+
+    on_wait: see AgentJob.run; called in the main thread of the process that made this, and nowhere else.
+    """
 
     job: AgentJob
+    on_wait: Callable[[], None] | None = None
+    pid: int = field(default_factory=os.getpid)
 
     def __call__(self, config: DictConfig) -> list[dict[str, Any]]:
         """Host this job's agents."""
-        return self.job.run(HydraConfig.get().job.num)
+        is_here = os.getpid() == self.pid and threading.current_thread() is threading.main_thread()
+        return self.job.run(HydraConfig.get().job.num, on_wait=self.on_wait if is_here else None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "on_wait": None}
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from hydra.core.utils import configure_log
 
 from ._client import SweepClient
 from ._control import Control
+from ._disk import while_it_runs
 from ._dispatch import JobHandle
 from ._errors import SweepError, SweepFailedError
 from ._fleet import Fleet
@@ -98,7 +99,8 @@ class Keeper:
         configure_log(hydra.hydra_logging, hydra.verbose)
         with as_outside_of_jobs():
             try:
-                self._keep(submission)
+                with while_it_runs(self.directory):
+                    self._keep(submission)
             except SweepError as error:
                 log.error("%s", error)
                 raise

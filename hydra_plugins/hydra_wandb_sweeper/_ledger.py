@@ -34,7 +34,7 @@ from ._client import SweepRef
 from ._errors import SweepError
 from ._failures import DIRECTORIES as FAILURES
 from ._failures import Failures
-from ._files import create_first, create_once, read_json, write_whole
+from ._files import append_durably, create_first, create_once, read_json, write_whole
 from ._rerun import StartCommand
 from ._server import ServerRef
 from ._tally import first_free
@@ -263,6 +263,12 @@ class Ledger:
         if not (self._root / "offers" / f"{again.label}.json").exists():
             self.offer(again, reason)
 
+    def is_known(self, trial: Trial) -> bool:
+        """True if an attempt is on offer or was claimed."""
+        return any(
+            (self._root / place).exists() for place in (f"offers/{trial.label}.json", f"attempts/{trial.label}")
+        )
+
     def take_offer(self) -> Trial | None:
         """Claim the offered attempt with the lowest trial number, None if there is none."""
         offers = self._root / "offers"
@@ -316,18 +322,12 @@ class Ledger:
         return EventReader(self.directory)
 
     def record(self, event: str, trial: Trial | None = None, **details: Any) -> None:
-        """Append an event; it is on disk when this returns."""
+        """Append an event; it is on disk when this returns. Errors: OSError; then there is nothing of it."""
         line: dict[str, Any] = {"event": event, "time": self.clock(), "by": self.writer}
         if trial is not None:
             line |= {"trial": trial.number, "attempt": trial.attempt, "run_id": trial.run_id}
         data = json.dumps({**line, **details}).encode() + b"\n"
-        path = self._root / "events" / f"{self.writer}.jsonl"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-        try:
-            os.write(descriptor, data)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        append_durably(self._root / "events" / f"{self.writer}.jsonl", data)
 
 
 class EventReader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import re
@@ -31,6 +32,8 @@ PREEMPTED = "preempted"
 # W&B's SDK sends this exit code for a run that ended by KeyboardInterrupt, which is how it stops a run itself.
 STOPPED_CODE = 255
 PREEMPTED_CODE = 75  # EX_TEMPFAIL
+# Of a trial's process that couldn't leave its result.
+RESULT_LOST_CODE = 74  # EX_IOERR
 
 # Some errors are written for terminals: PyTorch's are bold in part.
 _TERMINAL_STYLE = re.compile(r"\x1b\[[0-9;]*m")
@@ -97,7 +100,8 @@ class Outcome:
         # It is shown in terminals, where an exception's text is to do nothing.
         self.error_line = one_line(f"{type(error).__name__}: {_first_words(str(error))}")
         self.exit_code = 1
-        print(self.error, file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # no room for it must not be the end of what is to be recorded
+            print(self.error, file=sys.stderr, flush=True)
 
     def to_dict(self) -> dict[str, Any]:
         """The result as the agent reads it. metrics: every number in the run's summary."""

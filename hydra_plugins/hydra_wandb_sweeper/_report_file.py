@@ -6,13 +6,14 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ._client import SweepClient, SweepInfo, SweepRef
-from ._curves import REQUEST_TIMEOUT_S, CurveClient, Curves, read_curves
+from ._curves import REQUEST_TIMEOUT_S, CurveClient, Curves, best_run, read_curves
 from ._errors import SweepError
+from ._gone import deleted_note
 from ._ledger import Ledger
 from ._page_data import read_work
 from ._report_data import ledger_data, server_data
@@ -71,7 +72,9 @@ def report_of_directory(directory: Path, output: Path, *, time_s: float = ON_COM
     if info is None:
         gone = f"The report lacks curves of metrics: the sweep isn't on {record.server.place} any more."
         return _write(output, data, Curves(notes=(gone,)))
-    return _write(output, data, _curves(record.server.open, record.sweep, data, time_s))
+    curves = _curves(record.server.open, record.sweep, data, time_s)
+    note = deleted_note(client, record.sweep, best_run(data))
+    return _write(output, data, replace(curves, notes=(*curves.notes, note)) if note is not None else curves)
 
 
 def report_of_sweep(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import heapq
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -14,6 +13,7 @@ from typing import Any, TextIO
 
 from omegaconf import OmegaConf
 
+from ._files import replacing
 from ._history import History
 from ._ledger import SweepRecord
 from ._outcome import FAILED, FINISHED, STOPPED
@@ -23,6 +23,8 @@ from ._values import parse
 
 RESULTS_FILE = "optimization_results.yaml"
 TRIALS_FILE = "trials.csv"
+# How text is written that is none: half a surrogate pair, which a command line in another encoding may hold.
+UNENCODABLE = "backslashreplace"
 _STATES = (FINISHED, FAILED, STOPPED, RUNNING, QUEUED)
 
 
@@ -127,15 +129,11 @@ def write_csv(rows: Sequence[Mapping[str, Any]], file: TextIO) -> None:
 
 
 def write(results: SweepResults, directory: Path) -> None:
-    """Write both files; a reader sees the old or the new one, never half of one."""
-    _replace(directory / RESULTS_FILE, OmegaConf.to_yaml(OmegaConf.create(dict(results.summary))))
-    temporary = directory / f".{TRIALS_FILE}.{os.getpid()}"
-    with open(temporary, "w", newline="", encoding="utf-8") as file:
+    """Write both files; a reader sees the old or the new one, never half of one. Errors: OSError, of their paths."""
+    with replacing(directory / RESULTS_FILE) as temporary:
+        temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(dict(results.summary))), encoding="utf-8")
+    with (
+        replacing(directory / TRIALS_FILE) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors=UNENCODABLE) as file,
+    ):
         write_csv(results.trials, file)
-    os.replace(temporary, directory / TRIALS_FILE)
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

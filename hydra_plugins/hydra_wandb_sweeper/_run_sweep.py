@@ -14,7 +14,9 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from ._client import SweepClient
+from ._disk import before_the_sweep, check_usable, words
 from ._early_service import early_service
+from ._errors import SweepDirectoryError
 from ._job import AgentJob
 from ._ledger import DIRECTORY, Ledger, SweepRecord
 from ._open_page import tell_terminal
@@ -47,7 +49,8 @@ def run_sweep(
     with early as service:
         with _prepared_server(basis) as prepared:
             plan = make_plan(basis, hydra_context, config, arguments)
-            submission = _submission(plan, hydra_context, task_function, config, service)
+            with before_the_sweep(_sweep_directory(config)):
+                submission = _submission(plan, hydra_context, task_function, config, service)
             submission.start_server(plan.server, prepared)
         return _run(plan, submission)
 
@@ -56,13 +59,24 @@ def _run(plan: Plan, submission: Submission) -> SweepResults | None:
     client = SweepClient(plan.server.open, patience_s=START_PATIENCE_S)
     record = _create(plan, client, plan.server.open().app_url, _start_command(submission.job.context.config))
     directory = submission.job.directory
-    ledger = Ledger.create(directory, record, writer="supervisor")
+    ledger = make_ledger(directory, record)
     _announce(plan, record, directory)
-    submission.save()
     if not plan.settings.wait:
         run_unattended(submission, ledger, plan.jobs)
         return None
     return supervise(submission, ledger, client, lambda supervisor: supervisor.see_through(plan.jobs))
+
+
+def make_ledger(directory: Path, record: SweepRecord) -> Ledger:
+    """Return the ledger of a sweep that has just been made. Errors: SweepDirectoryError."""
+    try:
+        return Ledger.create(directory, record, writer="supervisor")
+    except OSError as error:
+        raise SweepDirectoryError(
+            f"The sweep {record.sweep.path} was made, but hydra.sweep.dir={directory} can't be written any more: "
+            f"{words(error)}. To run it in another one: the same command, with "
+            f"hydra.sweeper.sweep_id={record.sweep.path}"
+        ) from error
 
 
 def _prepared_server(basis: Basis) -> AbstractContextManager[PreparedServer | None]:
@@ -82,7 +96,7 @@ def _submission(
     directory = _prepare_directory(config)
     job = _job(plan, _task_context(plan, hydra_context, task_function, config, directory, service), directory)
     overrides = tuple(first_overrides(plan.template, plan.config))
-    return Submission(
+    submission = Submission(
         job,
         plan.jobs,
         plan.traits,
@@ -91,13 +105,20 @@ def _submission(
         plan.settings.max_failure_rate,
         plan.settings.server_job,
     )
+    submission.save()
+    return submission
+
+
+def _sweep_directory(config: DictConfig) -> Path:
+    return Path(str(config.hydra.sweep.dir)).absolute()
 
 
 def _prepare_directory(config: DictConfig) -> Path:
-    directory = Path(str(config.hydra.sweep.dir)).absolute()
+    directory = _sweep_directory(config)
     # Before a sweep exists anywhere that would then have no agents.
     Ledger.refuse_taken(directory)
     (directory / DIRECTORY).mkdir(parents=True, exist_ok=True)
+    check_usable(directory / DIRECTORY)
     OmegaConf.save(config, directory / "multirun.yaml")
     record_code(directory)
     return directory

@@ -15,7 +15,7 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, OverrideType, RangeSweep
-from hydra.errors import HydraException
+from hydra.errors import OverrideParseException
 
 from ._distributions import DISCRETE, check_spec, implied_distribution, interval_spec
 from ._errors import SearchSpaceError
@@ -136,9 +136,9 @@ def _parse(parser: OverridesParser, text: str) -> Override:
     # Hydra's parse_override() doesn't give the override the config loader, which glob() asks for the group's options.
     try:
         (override,) = parser.parse_overrides([text])
-    except HydraException:
-        parser.parse_override(text)  # its error names the text as well
-        raise
+    except OverrideParseException as error:
+        # On the command line Hydra itself says which one it is.
+        raise OverrideParseException(text, f"Error parsing override '{text}'\n{error}") from error
     return override
 
 

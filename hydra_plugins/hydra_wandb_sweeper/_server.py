@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ._errors import ServerUnreachableError, SettingError
+from ._errors import ServerUnreachableError, SettingError, SweepError
 from ._transport import ServerAccess
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 WANDB_CLOUD_URL = "https://api.wandb.ai"
 LOCAL_DIRECTORY = ".wandb_sweep_server"
+# Where pages of W&B's cloud are.
+_CLOUD_HOSTS = frozenset({"wandb.ai", "www.wandb.ai", "app.wandb.ai", "api.wandb.ai"})
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 (compared only)
 # How long a trial waits for an embedded server that is just being restarted: it was there when the trial was claimed.
 _RESTART_S = 300.0
 
@@ -87,6 +91,47 @@ def choose_server(setting: str, project_dir: Path, environ: Mapping[str, str] = 
     if setting == "auto":
         return ServerRef("local", str(project_dir / LOCAL_DIRECTORY))
     raise SettingError("server", setting, _no_login_rule(url))
+
+
+def server_of_page(url: str, project_dir: Path, environ: Mapping[str, str] = os.environ) -> ServerRef:
+    """Return the server that a page's URL names, and never another one. project_dir: as of choose_server.
+
+    Errors: SweepError if there is no access to it, with how to get some.
+    """
+    local = project_dir / LOCAL_DIRECTORY
+    if _is_page_of(local, url):
+        return ServerRef("local", str(local))
+    parts = urlsplit(url)
+    place = f"{parts.scheme}://{parts.netloc}"
+    base_url = wandb_base_url(environ)
+    if parts.hostname in _CLOUD_HOSTS:
+        place = WANDB_CLOUD_URL
+    elif place == _app_url(base_url, environ):
+        place = base_url
+    if find_login(place, environ) is None:
+        login = "" if place == WANDB_CLOUD_URL else f" --host {place}"
+        raise SweepError(
+            f"'{url}' is at {place}, for which there is no login (neither WANDB_API_KEY nor a netrc entry): run "
+            f"`wandb login{login}`. If it is an embedded server: run this command where the sweep was started, or "
+            "name the sweep's directory instead."
+        )
+    return ServerRef("wandb", place)
+
+
+def _is_page_of(directory: Path, url: str) -> bool:
+    """True if a URL leads to the embedded server of a directory, or to where that was when it ran last."""
+    from wandb_sweep_server.address import last_port, read_address
+
+    page, address = urlsplit(url), read_address(directory)
+    if page.scheme != "http":
+        return False
+    if address is None:
+        return page.hostname in _LOOPBACK and page.port == last_port(directory) != 0
+    own = urlsplit(address.url)
+    names = {own.hostname}
+    if own.hostname in _LOOPBACK or address.host in _ALL_ADDRESSES:
+        names |= _LOOPBACK
+    return page.port == own.port and page.hostname in names
 
 
 @contextlib.contextmanager

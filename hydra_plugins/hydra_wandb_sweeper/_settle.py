@@ -14,7 +14,7 @@ from ._errors import ServerError, ServerUnreachableError
 from ._files import read_json
 from ._isolation import TrialProcess
 from ._ledger import EventReader, Ledger, SweepRecord, Trial
-from ._outcome import FAILED, FINISHED, STOPPED, STOPPED_CODE, numbers
+from ._outcome import FAILED, FINISHED, RESULT_LOST_CODE, STOPPED, STOPPED_CODE, numbers
 from ._output_place import log_of, log_tail, noted_place
 from ._wandb_run import run_name
 from ._wording import one_line
@@ -200,6 +200,8 @@ def stopped_result(reason: str) -> dict[str, Any]:
 
 
 def _death(exit_code: int) -> str:
+    if exit_code == RESULT_LOST_CODE:
+        return "The trial's result can't be written (is the sweep directory full?)"
     if exit_code >= 0:
         return f"The trial's process ended with status {exit_code} without a result"
     number = -exit_code

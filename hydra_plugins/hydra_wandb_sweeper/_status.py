@@ -80,7 +80,7 @@ class SweepStatus:
     reason: why it is stopped. supervisor: pid@host of who watches it. keeper: id of the job that sees to the sweep
     when all others have ended, if it waits or runs. trials: how many are in each state. expected: how many there will
     be, None if only the server knows. best_*: as in optimization_results.yaml. stopped: without those of which only
-    the server knows.
+    the server knows. best_run: id of the best trial's run. notes: sentences.
     """
 
     sweep: str
@@ -99,6 +99,8 @@ class SweepStatus:
     agents: list[AgentStatus]
     failures: list[FailureStatus]
     stopped: list[StoppedStatus]
+    best_run: str | None = None
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain containers."""
@@ -179,6 +181,7 @@ def sweep_status(
             for number, t in sorted(history.trials.items())
             if t.state == STOPPED
         ],
+        best_run=summary["best_run_id"],
     )
 
 
@@ -289,6 +292,7 @@ def server_status(info: SweepInfo, url: str, runs: Iterable[RunInfo]) -> SweepSt
         agents=[],
         failures=[_failed_run(run) for run in failed],
         stopped=[],
+        best_run=best.run_id if best is not None else None,
     )
 
 

@@ -17,6 +17,7 @@ from hydra.types import RunMode
 
 from ._dispatch import Dispatch, JobHandle, LauncherTraits, make_dispatch
 from ._errors import SweepError
+from ._files import replacing
 from ._fleet import Fleet
 from ._job import AgentJob
 from ._ledger import Ledger, SweepRecord
@@ -64,7 +65,7 @@ class Submission:
         start_if_local(server, self.traits.server_host, prepared)
 
     def save(self) -> None:
-        """Write it into the sweep directory, readable by its owner only."""
+        """Write it into the sweep directory, readable by its owner only. Errors: OSError."""
         path = _path(self.job.directory)
         try:
             payload = dumps(self)
@@ -74,11 +75,10 @@ class Submission:
             return
         # As in SubmititTask: what unpickling imports is found on sys_path only.
         data = pickle.dumps((self.job.sys_path, payload))
-        temporary = path.with_suffix(".tmp")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
 
     @staticmethod
     def load(directory: Path) -> Submission:

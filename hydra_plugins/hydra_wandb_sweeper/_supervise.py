@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ._attention import Attention, LeftSweep
 from ._client import SweepClient
 from ._control import Control
+from ._disk import while_it_runs, words
 from ._dispatch import BlockingDispatch, launches_in_process
-from ._errors import SweepFailedError
+from ._errors import SweepDirectoryError, SweepFailedError
 from ._fleet import Fleet
 from ._history import History
 from ._ledger import Ledger, SweepRecord
@@ -34,8 +36,16 @@ def supervise(
 ) -> SweepResults:
     """Watch a sweep until it ends, report, and return its results. work: what the supervisor is to do.
 
-    Errors: SweepFailedError if it didn't go as it should. SystemExit if a signal ended it.
+    Errors: SweepFailedError if it didn't go as it should, SweepDirectoryError if it can't be written down. SystemExit
+    if a signal ended it.
     """
+    with while_it_runs(ledger.directory):
+        return _supervise(submission, ledger, client, work)
+
+
+def _supervise(
+    submission: Submission, ledger: Ledger, client: SweepClient, work: Callable[[Supervisor], None]
+) -> SweepResults:
     record, history, directory = ledger.sweep(), History(), ledger.directory
     fleet = submission.make_fleet(ledger)
     progress = _make_progress(submission, record, history, fleet)
@@ -54,11 +64,15 @@ def supervise(
             forget_dead_terminal()
             raise SystemExit(attention.exit_status) from None
         except KeyboardInterrupt:
-            _write(supervisor)
+            _try_to_write(supervisor)
             log.warning("Stopped. To go on where it was: hydra-sweep attach %s", directory)
             raise SystemExit(attention.exit_status) from None
-        except BaseException:
-            _write(supervisor)
+        except BaseException as error:
+            if isinstance(error, OSError | SweepDirectoryError):
+                with contextlib.suppress(OSError):  # what ended it says more
+                    _write(supervisor)
+            else:
+                _try_to_write(supervisor)
             raise
         results = _write(supervisor)
         failure = supervisor.failure(submission.max_failure_rate)
@@ -132,7 +146,7 @@ def _interrupt(control: Control, history: History, directory: Path) -> None:
 
 def _leave(submission: Submission, supervisor: Supervisor, left: LeftSweep) -> None:
     """Go, while the agents go on; on SLURM a job sees to what they leave."""
-    _write(supervisor)
+    _try_to_write(supervisor)
     jobs = supervisor.fleet.live
     directory = supervisor.ledger.directory
     log.warning(
@@ -149,6 +163,14 @@ def _leave(submission: Submission, supervisor: Supervisor, left: LeftSweep) -> N
         leave_to_keeper(supervisor.ledger, supervisor.fleet, at_first=True)
 
 
+def _try_to_write(supervisor: Supervisor) -> None:
+    """Write how far it is, where something else is to be said of why it ends."""
+    try:
+        _write(supervisor)
+    except OSError as error:
+        log.warning("The results can't be written: %s", words(error))
+
+
 def _write(supervisor: Supervisor) -> SweepResults:
     ledger = supervisor.ledger
     results = collect(supervisor.sweep, supervisor.history, ledger.directory)
@@ -159,7 +181,7 @@ def _write(supervisor: Supervisor) -> SweepResults:
 @contextlib.contextmanager
 def _log_file(path: Path) -> Iterator[None]:
     """Write what this package logs into a file as well: a terminal may be closed, and then nobody sees it there."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("[%(asctime)s][%(levelname)s] %(message)s"))
     logger = logging.getLogger(__package__)
     logger.addHandler(handler)
@@ -167,4 +189,13 @@ def _log_file(path: Path) -> Iterator[None]:
         yield
     finally:
         logger.removeHandler(handler)
-        handler.close()
+        with contextlib.suppress(OSError):
+            handler.close()
+
+
+class _LogFile(logging.FileHandler):
+    """What a full disk doesn't take is on the terminal, without a traceback for each line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)

@@ -24,7 +24,7 @@ from ._progress import Progress
 from ._progress_view import JobView
 from ._put_back import PutBack
 from ._signs import Signs
-from ._takeover import record_lost, take_over
+from ._takeover import offer_forgotten, record_lost, take_over
 from ._trial_table import QUEUED, RUNNING
 from ._verdict import why_failed
 from ._watch import SILENCE_S, Watch
@@ -293,6 +293,7 @@ class Supervisor:
         live = {handle.number for handle in self.fleet.live}
         dead = [a for a in self.history.agents.values() if a.job_number not in live and a.ended is None]
         self._offer_trials_of(dead)
+        offer_forgotten(self.ledger, self.history)
         return bool(dead)
 
     def _offer_trials_of(self, dead: Sequence[AgentHistory]) -> None:
@@ -328,6 +329,7 @@ class Supervisor:
         told = {number: t.trial.attempt for number, t in self.history.trials.items()}
         for trial in self.ledger.silent_trials(told):
             self.ledger.offer_again(trial, "its agent died before it began")
+        offer_forgotten(self.ledger, self.history)
         self._read()
 
     # --- the end ---

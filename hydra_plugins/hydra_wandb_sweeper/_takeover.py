@@ -10,6 +10,7 @@ from ._history import History
 from ._ledger import Ledger, Trial
 from ._outcome import FAILED, FINISHED
 from ._output_place import noted_place
+from ._trial_table import QUEUED
 
 
 def take_over(ledger: Ledger, history: History, agent: str, max_retries: int) -> list[tuple[Trial, str]]:
@@ -38,6 +39,15 @@ def take_over(ledger: Ledger, history: History, agent: str, max_retries: int) ->
             lost.append((trial, f"{agent} died while it ran the trial"))
             record_lost(ledger, *lost[-1], noted_place(ledger.result_path(trial)))
     return lost
+
+
+def offer_forgotten(ledger: Ledger, history: History) -> None:
+    """Offer trials that wait without being on offer: whoever was about to offer them couldn't write that down."""
+    for left in history.trials.values():
+        if left.state == QUEUED:
+            again = replace(following(left.trial), failures=left.trial.failures + bool(left.error_line))
+            if not ledger.is_known(again):
+                ledger.offer(again, "its offer was lost")
 
 
 def following(trial: Trial) -> Trial:

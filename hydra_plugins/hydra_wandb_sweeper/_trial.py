@@ -26,11 +26,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from ._client import RunInfo, SweepClient
 from ._composing import Composer
 from ._direct_run import DirectRun, Order, needs_sdk
+from ._disk import words
 from ._errors import ServerError, ServerUnreachableError
 from ._files import write_whole
 from ._ledger import SweepRecord, Trial
 from ._notice import Notice, preempt_signal
-from ._outcome import Outcome, TrialPreempted
+from ._outcome import RESULT_LOST_CODE, Outcome, TrialPreempted
 from ._output_place import TRIAL_LOG, forget_place, note_place
 from ._run_client import RunClient
 from ._run_facts import RunFacts, gather_facts, list_packages
@@ -136,8 +137,13 @@ def run_trial(
         if outcome.error is None:  # else that came first, and says more
             outcome.fail(error)
     _wait_for_user_threads()
-    write_whole(result_path, outcome.to_dict())
-    forget_place(result_path)
+    try:
+        write_whole(result_path, outcome.to_dict())
+        forget_place(result_path)
+    except OSError as error:
+        outcome.exit_code = RESULT_LOST_CODE
+        with contextlib.suppress(OSError):  # the same disk
+            print(f"The trial's result can't be written: {words(error)}", file=sys.stderr)
     tee.flush()
     return outcome.exit_code
 
@@ -297,9 +303,10 @@ class _Output:
         return _pieces(self._path, self._start, self._path.stat().st_size)
 
     def flush(self) -> None:
-        """Write out what Python has buffered."""
+        """Write out what Python has buffered, as far as there is room for it."""
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            with contextlib.suppress(OSError):
+                stream.flush()
 
 
 def _pieces(path: Path, start: int, end: int) -> Iterator[str]:

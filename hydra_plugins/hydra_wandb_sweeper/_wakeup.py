@@ -18,10 +18,15 @@ class Wakeup:
     """
 
     def __init__(self, on_wait: Callable[[], None] = lambda: None, tick_s: float = math.inf) -> None:
-        self._on_wait = on_wait
+        self.on_wait = on_wait
         self._tick_s = tick_s
         self._read, self._write = os.pipe()
         os.set_blocking(self._write, False)
+
+    @property
+    def has_onlooker(self) -> bool:
+        """True if somebody wants to look on all the time, and not only before a wait."""
+        return self._tick_s < math.inf
 
     def set(self) -> None:
         """Wake whoever waits, now and from now on."""
@@ -47,7 +52,7 @@ class Wakeup:
     def _select(self, descriptors: list[int], timeout_s: float) -> bool:
         deadline_s = time.monotonic() + timeout_s
         while True:
-            self._on_wait()
+            self.on_wait()
             left_s = deadline_s - time.monotonic()
             ready = select.select(descriptors, [], [], max(0.0, min(left_s, self._tick_s)))[0]
             if ready or left_s <= self._tick_s:

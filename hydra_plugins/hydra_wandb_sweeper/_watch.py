@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -85,4 +86,6 @@ class Watch:
         """This process watches no more."""
         holder = self.holder()
         if holder is None or holder.token == self._token:
-            self._path.unlink(missing_ok=True)
+            # Whoever finds a sign that couldn't be removed looks for the process, or at the sign's age.
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)

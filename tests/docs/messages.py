@@ -14,7 +14,10 @@ PLUGIN = ROOT / "hydra_plugins" / "hydra_wandb_sweeper"
 SERVER = ROOT / "wandb_sweep_server"
 
 # Exceptions for people; in the others (assertions, signals between modules) nobody but a developer reads a text.
-_OF_PLUGIN = "SweepError SettingError SearchSpaceError ServerError ServerUnreachableError SweepFailedError UsageError"
+_OF_PLUGIN = (
+    "SweepError SettingError SearchSpaceError ServerError ServerUnreachableError SweepFailedError "
+    "SweepDirectoryError UsageError"
+)
 _OF_SERVER = (
     "ClientError ForbiddenError NotFoundError GoneError TooLargeError UnsupportedEncodingError BusyError "
     "SlowClientError RetryLaterError ServerStartError LockError DirectoryOwnedError SchemaVersionError "

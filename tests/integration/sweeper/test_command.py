@@ -88,6 +88,31 @@ def finished(directory: Path) -> list[int]:
     return sorted(e["trial"] for e in events(directory) if e["event"] == "ended" and e["state"] == "finished")
 
 
+# --- named by the URL of its page ---
+
+
+def test_a_url_names_its_server_in_every_directory_and_with_any_login(project: Project, tmp_path: Path) -> None:
+    sweep = project.sweep("x=1,2")
+    url = sweep.results["sweep_url"]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with_key = project.env | {"WANDB_API_KEY": "0" * 40}  # of W&B's cloud, which isn't to be asked
+    for place, env in (
+        (project.directory, project.env),
+        (project.directory, with_key),
+        (elsewhere, project.env | {"WANDB_API_KEY": project.server().api_key}),
+    ):
+        there = Project(place, env)
+        assert answer(there, "status", url)["best_value"] == 1.25
+        assert len(json.loads(command(there, "export", url, "--format", "json").stdout)) == 2
+    refused = command(Project(elsewhere, project.env), "status", url, check=False)
+    assert refused.returncode == 1
+    assert f"is at {project.server().url}, for which there is no login" in refused.stderr
+    assert list(elsewhere.iterdir()) == []
+    cloud = command(project, "report", "https://wandb.ai/foo/bar/sweeps/abc", check=False)
+    assert "is at https://api.wandb.ai, for which there is no login" in cloud.stderr
+
+
 # --- Ctrl-C ---
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import os
@@ -227,6 +228,30 @@ def test_a_report_of_a_sweep_that_runs_says_so_and_one_without_its_server_lacks_
     data, histories = data_in(directory / "report.html")
     assert (data["runs"]["state"], histories) == (["finished", "finished"], [])
     assert any("lacks curves" in text for text in read((directory / "report.html").read_text()).texts)
+
+
+def test_a_best_run_that_was_deleted_at_the_server_is_said_to_be_gone(project: Project) -> None:
+    sweep = project.sweep("x=1,2")
+    directory, best = str(sweep.directory), sweep.results["best_run_id"]
+    said = f"The best trial's run {best} isn't at the server any more; the sweep directory still has its results."
+    assert said not in command(project, "status", directory).stdout
+    assert answer(project, "report", directory)["notes"] == []
+    project.python(f"import wandb; wandb.Api().run('local/app/{best}').delete()")
+    assert said in command(project, "status", directory).stdout
+    assert answer(project, "status", directory)["notes"] == [said]
+    assert answer(project, "report", directory)["notes"] == [said]
+    assert html.escape(said) in (sweep.directory / "report.html").read_text()
+
+
+def test_commands_answer_in_an_encoding_that_lacks_the_characters(project: Project, tmp_path: Path) -> None:
+    sweep = project.sweep("y='\u03bb','\u03bc'")
+    western = Project(project.directory, {**project.env, "PYTHONIOENCODING": "latin-1"})
+    assert "y='\u03bb'" in command(project, "status", str(sweep.directory)).stdout
+    assert r"y='\u03bb'" in command(western, "status", str(sweep.directory)).stdout
+    directory = str(sweep.directory)
+    assert command(western, "export", directory).stdout == command(project, "export", directory).stdout
+    done = command(project, "report", directory, "--output", str(tmp_path / "nowhere" / "r.html"), check=False)
+    assert f"--output {tmp_path}/nowhere/r.html can't be written: No such file or directory" in done.stderr
 
 
 def test_a_report_that_can_t_be_written_is_no_failure_of_the_sweep(project: Project) -> None:

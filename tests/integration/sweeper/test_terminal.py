@@ -177,6 +177,7 @@ def test_elsewhere_there_are_plain_lines(
     with sweeping(gated, "x=1,2", *arguments, columns=columns, **env) as process:
         assert process.wait() == 0, process.screen.text()
     assert HIDE_CURSOR not in process.written
+    assert "\x1b" not in process.written, "colours and the like are of no use there"
     assert "Best objective: 1 (x=1)" in process.screen.text().replace("\n", "")
 
 
@@ -186,6 +187,29 @@ def test_a_pipe_gets_plain_lines_whatever_colours_are_asked_for(gated: Project) 
     assert "\x1b" not in sweep.output
     assert re.search(r"\[HYDRA\] \[1/2\] trial \d finished, objective=", sweep.output)
     assert "━" not in sweep.output
+
+
+SILENT = {
+    "basic": (),
+    "in this process": ("+hydra.job.env_set.MINE=1",),
+    "trials in this process": ("hydra.sweeper.isolation=none",),
+    "submitit_local": LAUNCHERS["submitit_local"],
+    "joblib": LAUNCHERS["joblib"],
+}
+
+
+def test_a_pipe_hears_every_30_s_how_far_it_is_while_nothing_happens(gated: Project) -> None:
+    """All at the same time: it takes that long."""
+    started = [gated.start("x=1,2", *arguments) for arguments in SILENT.values()]
+    logs = {name: directory / "supervisor.log" for name, (_, directory) in zip(SILENT, started, strict=True)}
+    line = re.compile(r"\] (- )?0/2 trial\(s\) have ended, [12] running, [01] to begin; ")
+    for name, log in logs.items():
+        wait_for(lambda log=log: line.search(log.read_text()), f"a line of {name}", timeout_s=120)
+    go(gated, "all")
+    for process, _ in started:
+        assert process.wait(timeout=120) == 0
+    for log in logs.values():
+        assert "\x1b" not in log.read_text()
 
 
 def test_attach_shows_the_same_display(gated: Project) -> None:

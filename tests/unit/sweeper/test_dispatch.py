@@ -5,17 +5,19 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
+import cloudpickle
 import pytest
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
+from omegaconf import OmegaConf
 
 from hydra_plugins.hydra_wandb_sweeper._dispatch import BlockingDispatch, LauncherDispatch, launches_in_process
 from hydra_plugins.hydra_wandb_sweeper._errors import SweepFailedError
-from hydra_plugins.hydra_wandb_sweeper._job import AgentJob
+from hydra_plugins.hydra_wandb_sweeper._job import AgentJob, LauncherTask
 from tests.unit.sweeper.conftest import HydraApp
 
 HERE = __name__
@@ -110,6 +112,29 @@ def test_while_joblib_has_its_own_processes_a_thread_looks_on(app: HydraApp, mon
     assert threading.active_count() == before, "it has ended with the jobs"
 
 
+def test_who_looks_on_is_called_in_the_process_that_watches_and_in_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+    monkeypatch.setattr("hydra_plugins.hydra_wandb_sweeper._job.HydraConfig.get", lambda: OmegaConf.create(NUMBERED))
+
+    @dataclass(frozen=True)
+    class Waiting(Job):
+        def run(self, number: int, on_wait: Callable[[], None] | None) -> list[dict[str, Any]]:
+            if on_wait is not None:
+                on_wait()
+            return []
+
+    task = LauncherTask(cast(AgentJob, Waiting()), lambda: looks.append(1))
+    task(OmegaConf.create({}))
+    assert looks == [1]
+    cloudpickle.loads(cloudpickle.dumps(task))(OmegaConf.create({}))
+    replace(task, pid=-1)(OmegaConf.create({}))  # forked
+    thread = threading.Thread(target=task, args=(OmegaConf.create({}),))
+    thread.start()
+    thread.join()
+    assert looks == [1]
+
+
+NUMBERED = {"job": {"num": 0}}
 ALONE = {"basic": ["+hydra.job.env_set.A=1"], "one at a time": ["hydra/launcher=joblib", "hydra.launcher.n_jobs=1"]}
 
 

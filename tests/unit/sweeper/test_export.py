@@ -6,6 +6,9 @@ import csv
 import io
 import json
 import math
+import os
+import re
+import subprocess
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
@@ -154,10 +157,35 @@ def test_parquet_needs_a_file() -> None:
 
 @pytest.mark.parametrize(
     ("name", "format"),
-    [(None, "csv"), ("a.csv", "csv"), ("a.json", "json"), ("a.PARQUET", "parquet"), ("a.txt", "csv")],
+    [(None, "csv"), ("a.csv", "csv"), ("a.json", "json"), ("a.PARQUET", "parquet"), ("a.pq", "parquet")],
 )
 def test_a_file_s_name_says_the_format(name: str | None, format: str) -> None:
     assert format_of(Path(name) if name is not None else None) == format
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a", ".csv"])
+def test_a_name_that_says_no_format_is_asked_about(name: str) -> None:
+    with pytest.raises(SweepError, match=rf"^--output {re.escape(name)}: .*\.csv, \.json, \.parquet.* --format csv"):
+        format_of(Path(name))
+
+
+@pytest.mark.parametrize("format", ["csv", "json", "parquet"])
+def test_a_file_that_can_t_be_written_is_named_as_it_was_given(tmp_path: Path, format: str) -> None:
+    path = tmp_path / "nowhere" / "x"
+    with pytest.raises(SweepError, match=rf"^--output {path} can't be written: No such file or directory\. Name a"):
+        export([{"x": 1}], format, path)
+
+
+def test_a_text_that_none_is_written_somehow(tmp_path: Path) -> None:
+    export([{"x": "a\udcffb"}], "csv", tmp_path / "x.csv")
+    assert (tmp_path / "x.csv").read_bytes().split() == [b"x", rb"a\udcffb"]
+
+
+def test_standard_output_gets_a_file_s_text_whatever_its_encoding() -> None:
+    code = f"from {export.__module__} import export; export([{{'x': '\\u00e9\\udcff'}}], 'csv', None)"
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True)
+    assert done.stdout.split() == [b"x", "\u00e9".encode() + rb"\udcff"]
 
 
 def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from hydra_plugins.hydra_wandb_sweeper import _isolation
+from hydra_plugins.hydra_wandb_sweeper import _isolation, _onlooker
 from hydra_plugins.hydra_wandb_sweeper._isolation import ForkIsolation, fork_hazard
 from hydra_plugins.hydra_wandb_sweeper._ledger import Trial
 from hydra_plugins.hydra_wandb_sweeper._wakeup import Wakeup
@@ -145,3 +147,29 @@ def test_an_agent_with_threads_must_not_fork() -> None:
     finally:
         release.set()
         thread.join()
+
+
+@pytest.mark.parametrize(
+    ("has_terminal", "is_debugged", "seen"),
+    [(False, False, True), (True, False, False), (False, True, False)],
+    ids=["a pipe", "a terminal", "a debugger"],
+)
+def test_somebody_looks_on_beside_a_trial_in_this_process_where_nobody_sits_at_a_prompt(
+    monkeypatch: pytest.MonkeyPatch, has_terminal: bool, is_debugged: bool, seen: bool
+) -> None:
+    looks: queue.SimpleQueue[str] = queue.SimpleQueue()
+    monkeypatch.setattr(_onlooker, "log_terminal", lambda: sys.stderr if has_terminal else None)
+    monkeypatch.setattr(_onlooker, "_LOOK_S", 0.01)
+    monkeypatch.setattr(sys, "gettrace", lambda: print if is_debugged else None)
+    before = threading.active_count()
+
+    def trial(*_: object) -> int:
+        assert threading.active_count() == before + seen
+        if seen:
+            looks.get(timeout=60)
+        return 0
+
+    monkeypatch.setattr(_isolation, "run_trial", trial)
+    isolation = _isolation.InlineIsolation(None, None, lambda: looks.put("looked"))  # type: ignore[arg-type]
+    assert isolation.start(TRIAL, Path("unused")).exit_code == 0
+    assert threading.active_count() == before

@@ -263,7 +263,7 @@ def test_what_a_launcher_can_not_do_is_refused(changes: dict[str, Any], traits: 
 class FailingJob:
     """Hosts an agent that never gets to work."""
 
-    def run(self, number: int) -> list[dict[str, Any]]:
+    def run(self, number: int, on_wait: Callable[[], None]) -> list[dict[str, Any]]:
         raise ValueError("no such thing")
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from hydra_plugins.hydra_wandb_sweeper._errors import ServerUnreachableError, SettingError
-from hydra_plugins.hydra_wandb_sweeper._server import ServerRef, choose_server, find_login
-from wandb_sweep_server.address import ServerAddress, write_address
+from hydra_plugins.hydra_wandb_sweeper._commands import server_named
+from hydra_plugins.hydra_wandb_sweeper._errors import ServerUnreachableError, SettingError, SweepError
+from hydra_plugins.hydra_wandb_sweeper._server import ServerRef, choose_server, find_login, server_of_page
+from wandb_sweep_server.address import ServerAddress, keep_port, write_address
 
 KEY = "0123456789abcdef" * 2 + "01234567"
 
@@ -80,3 +81,73 @@ def test_a_trial_waits_for_an_embedded_server_that_is_being_restarted(tmp_path: 
 def test_an_embedded_server_that_is_gone_says_how_to_start_it(tmp_path: Path) -> None:
     with pytest.raises(ServerUnreachableError, match="hydra-sweep serve --dir"):
         ServerRef("local", str(tmp_path)).open({})
+
+
+# --- a page's URL ---
+
+PAGE = "/me/proj/sweeps/ab12"
+
+
+def own_server(directory: Path, url: str = "http://127.0.0.1:4711", host: str = "127.0.0.1") -> ServerRef:
+    """The embedded server of a project's directory, as it is found there."""
+    place = directory / ".wandb_sweep_server"
+    place.mkdir()
+    write_address(ServerAddress(url, "local-key", place, 1, host, "instance"))
+    return ServerRef("local", str(place))
+
+
+@pytest.mark.parametrize("environ", [{}, {"WANDB_API_KEY": KEY}], ids=["without a login", "with one"])
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
+def test_the_page_of_the_project_s_own_server_is_asked_for_there_whatever_login_there_is(
+    tmp_path: Path, environ: dict[str, str], name: str
+) -> None:
+    server = own_server(tmp_path)
+    assert server_of_page(f"http://{name}:4711{PAGE}", tmp_path, {"HOME": str(tmp_path), **environ}) == server
+
+
+@pytest.mark.parametrize("name", ["node7", "127.0.0.1"])
+def test_a_server_that_listens_everywhere_is_known_by_its_name_and_on_its_machine(tmp_path: Path, name: str) -> None:
+    server = own_server(tmp_path, "http://node7:4711", "0.0.0.0")
+    assert server_of_page(f"http://{name}:4711{PAGE}", tmp_path, {"HOME": str(tmp_path)}) == server
+
+
+def test_a_server_that_has_ended_is_known_by_its_port(tmp_path: Path) -> None:
+    place = tmp_path / ".wandb_sweep_server"
+    place.mkdir()
+    keep_port(place, 4711)
+    assert server_of_page(f"http://127.0.0.1:4711{PAGE}", tmp_path, {"HOME": str(tmp_path)}).place == str(place)
+
+
+@pytest.mark.parametrize(
+    ("url", "place", "environ"),
+    [
+        ("https://wandb.ai", "https://api.wandb.ai", {}),
+        ("https://wandb.ai", "https://api.wandb.ai", {"WANDB_BASE_URL": "https://wandb.example.org"}),
+        ("https://wandb.example.org", "https://wandb.example.org", {}),
+        ("http://127.0.0.1:4712", "http://127.0.0.1:4712", {}),
+        ("http://node8:4711", "http://node8:4711", {}),
+        (
+            "https://pages.example.org",
+            "https://api.example.org",
+            {"WANDB_BASE_URL": "https://api.example.org", "WANDB_APP_URL": "https://pages.example.org"},
+        ),
+    ],
+    ids=["cloud", "cloud although another one is set", "own", "another port", "another machine", "own with pages"],
+)
+def test_a_page_s_url_names_its_server_and_without_a_login_for_it_no_other_one_is_asked(
+    tmp_path: Path, url: str, place: str, environ: dict[str, str]
+) -> None:
+    own_server(tmp_path)
+    known = {"HOME": str(tmp_path), **environ}
+    assert server_of_page(url + PAGE, tmp_path, {**known, "WANDB_API_KEY": KEY}) == ServerRef("wandb", place)
+    with pytest.raises(SweepError, match=rf"^'{url}{PAGE}' is at {place}, for which there is no login .*wandb login"):
+        server_of_page(url + PAGE, tmp_path, known)
+
+
+def test_a_url_and_another_server_contradict_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = own_server(tmp_path)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    for setting in ("auto", "local"):
+        assert server_named(f"http://127.0.0.1:4711{PAGE}", setting, tmp_path) == server
+    with pytest.raises(SweepError, match=r"not at --server local\. Leave --server out"):
+        server_named("http://127.0.0.1:4712" + PAGE, "local", tmp_path)
