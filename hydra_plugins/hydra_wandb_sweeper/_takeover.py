@@ -43,7 +43,7 @@ def take_over(ledger: Ledger, history: History, agent: str, max_retries: int) ->
 
 def offer_forgotten(ledger: Ledger, history: History) -> None:
     """Offer trials that wait without being on offer: whoever was about to offer them couldn't write that down."""
-    for left in history.trials.values():
+    for left in history.trials.values() if history.counts()[QUEUED] else ():
         if left.state == QUEUED:
             again = replace(following(left.trial), failures=left.trial.failures + bool(left.error_line))
             if not ledger.is_known(again):
