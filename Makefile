@@ -46,7 +46,7 @@ test: lint types sdk-venvs browser ## lint, check types, run the tests, and see 
 	@$(MAKE) --no-print-directory -j4 --output-sync=target test-here test-cluster-0 test-cluster-1 bench-quick
 
 test-here: $(TEST_INSTALLED) sdk-venvs browser ## only the tests that need no SLURM cluster
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/slurm
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/slurm --durations=40 --durations-min=5
 
 test-cluster: test-cluster-0 test-cluster-1 ## only the tests on SLURM clusters, which are brought up for them
 

@@ -9,18 +9,18 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ._cli_text import agent_lines, status_text, sync_lines
-from ._errors import SettingError, SweepError
+from ._errors import SweepError
+from ._found_sweep import directory_named, sweep_named
 
 if TYPE_CHECKING:
-    from ._client import SweepClient, SweepInfo, SweepRef
-    from ._server import ServerRef
+    from ._client import SweepClient, SweepRef
 
 directory_argument = click.argument("directory", metavar="[DIR]", default=".", type=click.Path(path_type=Path))
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON, for programs.")
@@ -69,11 +69,11 @@ def status(target: str, server: str, as_json: bool) -> None:
     from ._ledger import Ledger
     from ._status import read_status, server_status
 
-    if (directory := _directory(target)) is not None:
+    if (directory := directory_named(target)) is not None:
         shown = read_status(directory)
         shown = replace(shown, notes=notes_on(Ledger.open(directory, "").sweep(), shown.best_run))
     else:
-        found = _on_server(target, server)
+        found = sweep_named(target, server)
         shown = server_status(found.info, found.url, found.client.sweep_runs(found.info.ref))
     click.echo(json.dumps(shown.to_json(), indent=2) if as_json else status_text(shown))
 
@@ -91,10 +91,10 @@ def open_page(target: str, server: str, browser: bool) -> None:
     from ._open_page import has_screen, page_of, page_of_directory, show
     from ._recognise import recognise
 
-    if (directory := _directory(target)) is not None:
+    if (directory := directory_named(target)) is not None:
         page = page_of_directory(directory)
     else:
-        found = _on_server(target, server)
+        found = sweep_named(target, server)
         page = page_of(recognise(found.server), found.info.ref, found.url)
     click.echo(page.url)
     if browser and has_screen() and not show(page):
@@ -184,7 +184,7 @@ def drain(agents: tuple[str, ...], as_json: bool) -> None:
     """
     from ._commands import drain
 
-    directory = _directory(agents[0])
+    directory = directory_named(agents[0])
     given = agents if directory is None else agents[1:]
     if not given:
         raise click.UsageError("Name an agent, or the id of its job; `hydra-sweep agents DIR` lists them.")
@@ -215,7 +215,7 @@ def resume(target: str, server: str, as_json: bool) -> None:
 
     _steer(target, server, Control.resume, lambda client, ref: client.resume_sweep(ref))
     said = "Trials may begin again."
-    if (directory := _directory(target)) is not None and read_status(directory).state == "idle":
+    if (directory := directory_named(target)) is not None and read_status(directory).state == "idle":
         said += f" But no agent works: hydra-sweep attach {directory}"
     _answer({"state": "running"}, said, as_json)
 
@@ -231,8 +231,8 @@ def _steer(
     from ._control import Control
     from ._ledger import Ledger
 
-    if (directory := _directory(target)) is None:
-        found = _on_server(target, server)
+    if (directory := directory_named(target)) is None:
+        found = sweep_named(target, server)
         change(found.client, found.info.ref)
         return
     ledger = Ledger.open(directory, "")
@@ -255,7 +255,7 @@ def cancel(target: str, server: str, as_json: bool) -> None:
     """Stop a sweep's trials for good, and end its jobs."""
     from ._commands import cancel
 
-    if (directory := _directory(target)) is not None:
+    if (directory := directory_named(target)) is not None:
         cancel(directory)
     else:
         _steer(target, server, lambda _: None, lambda client, ref: client.cancel_sweep(ref))
@@ -297,12 +297,12 @@ def report(target: str, output: Path | None, server: str, as_json: bool) -> None
     from ._disk import writing_output
     from ._report_file import REPORT_FILE, report_of_directory, report_of_sweep
 
-    if (directory := _directory(target)) is not None:
+    if (directory := directory_named(target)) is not None:
         path = output or directory / REPORT_FILE
         with writing_output(path):
             made = report_of_directory(directory, path)
     else:
-        found = _on_server(target, server)
+        found = sweep_named(target, server)
         path = output or Path(f"report-{found.info.ref.sweep_id}.html")
         with writing_output(path):
             made = report_of_sweep(found.client, found.info, found.url, found.server.open, path)
@@ -326,10 +326,10 @@ def export(target: str, format: str | None, output: Path | None, server: str) ->
 
     chosen = format or format_of(output)
     is_typed = chosen != "csv"
-    if (directory := _directory(target)) is not None:
+    if (directory := directory_named(target)) is not None:
         rows = rows_of_directory(directory, typed=is_typed)
     else:
-        found = _on_server(target, server)
+        found = sweep_named(target, server)
         rows = rows_of_sweep(found.info, found.client.sweep_runs(found.info.ref), typed=is_typed)
     export(rows, chosen, output)
 
@@ -404,48 +404,6 @@ def serve(directory: Path, **options: Any) -> None:
     for name, value in options.items():
         command += [f"--{name.replace('_', '-')}", str(value)] if value is not None else []
     os.execv(command[0], command)  # noqa: S606
-
-
-def _directory(target: str) -> Path | None:
-    """Return the directory that an argument names, None if it names something else."""
-    return Path(target) if Path(target).is_dir() else None
-
-
-@dataclass(frozen=True)
-class _Found:
-    """A sweep on a server. client: of that server. url: of the sweep's page."""
-
-    server: ServerRef
-    client: SweepClient
-    info: SweepInfo
-    url: str
-
-
-def _on_server(target: str, setting: str) -> _Found:
-    """Return the sweep that is named by its path or URL. Errors: SweepError if there is none."""
-    from ._client import SweepClient, SweepRef
-    from ._commands import server_named
-    from ._plan import START_PATIENCE_S
-    from ._settings import parse_sweep_path
-
-    try:
-        path = parse_sweep_path(target)
-    except SettingError:
-        raise SweepError(
-            f"'{target}' is neither a directory nor the path of a sweep: DIR, PROJECT/ID or ENTITY/PROJECT/ID."
-        ) from None
-    if path.project is None:
-        raise SweepError(
-            f"'{target}' is no directory, and a sweep needs its project too: PROJECT/ID or ENTITY/PROJECT/ID."
-        )
-    server = server_named(target, setting, Path.cwd())
-    client, app_url = SweepClient(server.open, patience_s=START_PATIENCE_S), server.open().app_url
-    ref = SweepRef(path.entity or client.default_entity(), path.project, path.sweep_id)
-    if (info := client.get_sweep(ref)) is None:
-        raise SweepError(
-            f"There is no sweep {ref.path}, and no directory '{target}'. Check entity, project and --server."
-        )
-    return _Found(server, client, info, f"{app_url}/{ref.entity}/{ref.project}/sweeps/{ref.sweep_id}")
 
 
 def _answer(content: object, text: str, as_json: bool) -> None:

@@ -57,8 +57,9 @@ def main(cfg):
             unfinished.replace(checkpoint)
             run.log({"step": step})
     except BaseException as error:
+        end = int(checkpoint.read_text()) if checkpoint.exists() else 0
         with open("interrupted.jsonl", "a") as file:
-            file.write(json.dumps({**mark, "by": repr(error)}) + "\\n")
+            file.write(json.dumps({**mark, "end": end, "by": repr(error)}) + "\\n")
         raise
     return float(cfg.x)
 
