@@ -4,8 +4,7 @@ Each trial is forked, as this plugin's are, and does nothing else: no W&B, no se
 From before the composition to after the last callback, in the trial's own process:
 
 - Hydra's own functions: load_sweep_config and run_job, as its launchers call them.
-- this plugin: its composer, which has composed what is the same for all trials before the fork, its run_job, and the
-  texts of what all trials write, which it makes while the first one runs.
+- this plugin: its composer, which has composed what is the same for all trials before the fork, and its run_job.
 
 Of a small app (one value is swept) and of one with config groups (a choice and a value are swept). What both leave in
 the output directory is compared by tests, byte for byte.
@@ -22,7 +21,6 @@ import struct
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +35,6 @@ from results import Row, Table, spread
 
 from hydra_plugins.hydra_wandb_sweeper._composing import Composer
 from hydra_plugins.hydra_wandb_sweeper._run_job import run_job
-from hydra_plugins.hydra_wandb_sweeper._yaml_text import YamlText
 
 OURS, HYDRAS = "this plugin", "Hydra's own functions"
 APPS: Mapping[str, tuple[Mapping[str, str], Callable[[int], list[str]]]] = {
@@ -73,24 +70,10 @@ def finish(config: DictConfig, number: int, directory: Path) -> str:
     return os.path.join(str(config.hydra.sweep.dir), str(config.hydra.sweep.subdir))
 
 
-@dataclass(frozen=True)
-class Agent:
-    """What an agent of this plugin knows before it forks a trial."""
-
-    composer: Composer
-    texts: YamlText
-
-    def prepare(self, overrides: Sequence[str]) -> None:
-        """What it does before a fork, and after the one before."""
-        for config in self.composer.take_prepared():
-            self.texts.learn(config)
-        self.composer.prepare(overrides)
-
-
-def ours(agent: Agent, overrides: Sequence[str], number: int, directory: Path, context: HydraContext) -> None:
+def ours(composer: Composer, overrides: Sequence[str], number: int, directory: Path, context: HydraContext) -> None:
     """One trial's part of Hydra, as this plugin does it."""
-    config = agent.composer.compose(overrides, is_last=True)
-    run_job(lambda _: 0.0, config, finish(config, number, directory), context, agent.texts.of)
+    config = composer.compose(overrides, is_last=True)
+    run_job(lambda _: 0.0, config, finish(config, number, directory), context)
 
 
 def hydras(master: DictConfig, overrides: Sequence[str], number: int, directory: Path, context: HydraContext) -> None:
@@ -135,15 +118,15 @@ def measure(app: str, trials: int, repeat: int) -> list[Row]:
             master = compose("config", return_hydra_config=True)
             callbacks: Any = NoCallbacks()
             context = HydraContext(config_loader=GlobalHydra.instance().config_loader(), callbacks=callbacks)
-            agent = Agent(Composer(context.config_loader, master), YamlText())
+            composer = Composer(context.config_loader, master)
             for repetition in range(repeat):
                 for name in found:
                     taken = []
                     for number in range(trials):
                         overrides, directory = overrides_of(number), Path(folder, f"{name}{repetition}")
-                        agent.prepare(overrides)
+                        composer.prepare(overrides)
                         way = ours if name == OURS else hydras
-                        source = agent if name == OURS else master
+                        source = composer if name == OURS else master
                         taken.append(in_fork(lambda: way(source, overrides, number, directory, context)))  # noqa: B023
                     found[name].append(1000 * statistics.median(taken))
     return [{"app": app, "with": name, "ms per trial": spread(taken_ms)} for name, taken_ms in found.items()]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 import os
 import signal
 import sys
@@ -113,8 +112,6 @@ def lead_group_and_die_with(agent_pid: int) -> None:
 def begin_child(agent_pid: int) -> None:
     """In a forked child, first of all."""
     lead_group_and_die_with(agent_pid)
-    # What it inherits stays: to look through it for garbage would copy all of its pages.
-    gc.freeze()
     _reset_signals()
 
 

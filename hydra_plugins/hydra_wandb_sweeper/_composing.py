@@ -43,7 +43,6 @@ class Composer:
         self._loader = loader
         self._master = master
         self._bases: dict[tuple[str, ...], DictConfig] = {}
-        self._untaken: list[DictConfig] = []
         self._groups: dict[str, bool] = {}
         self._latest: tuple[tuple[str, ...], _Plan | None] = ((), None)
 
@@ -52,7 +51,7 @@ class Composer:
         try:
             plan = self._plan(overrides)
             if plan is not None and plan.choices not in self._bases and len(self._bases) < _MOST_BASES:
-                self._add(plan.choices, self._loader.load_sweep_config(self._master, list(plan.choices)))
+                self._bases[plan.choices] = self._loader.load_sweep_config(self._master, list(plan.choices))
         except Exception:  # noqa: BLE001 (the trial's failure, which it will report in Hydra's words)
             return
 
@@ -66,17 +65,8 @@ class Composer:
         for choices, base in other._bases.items():
             for source in base.hydra.runtime.config_sources:
                 source.path = moved.get(source.path, source.path)
-            self._add(choices, base)
+            self._bases[choices] = base
         self._groups |= other._groups
-
-    def take_prepared(self) -> list[DictConfig]:
-        """Return what was composed beforehand since the last call. It isn't to be changed."""
-        untaken, self._untaken = self._untaken, []
-        return untaken
-
-    def _add(self, choices: tuple[str, ...], base: DictConfig) -> None:
-        self._bases[choices] = base
-        self._untaken.append(base)
 
     def compose(self, overrides: Sequence[str], *, is_last: bool = False) -> DictConfig:
         """Return a trial's config. is_last: of this process. Errors: Hydra's."""

@@ -28,7 +28,7 @@ from ._trial import TaskContext, records_directly, run_trial
 from ._wakeup import Wakeup
 from ._wandb_run import server_environment
 from ._wandb_service import SharedService, may_share_service
-from ._warm_up import gather_if_needed, gather_packages, learn_texts, prepare_trial, warm_up
+from ._warm_up import gather_if_needed, gather_packages, prepare_trial, warm_up
 
 
 class TrialProcess(Protocol):
@@ -76,18 +76,13 @@ def make_isolation(kind: str, context: TaskContext, sweep: SweepRecord, wakeup: 
         return SpawnIsolation(context, sweep, wakeup, scratch)
     service = _start_service(context, sweep)
     warm_up(context, sweep)
-
-    def meanwhile() -> None:
-        gather_packages(context, sweep)
-        learn_texts(context)
-
     return ForkIsolation(
         context,
         sweep,
         wakeup,
         service,
         prepare=lambda trial: prepare_trial(context, sweep, trial),
-        meanwhile=meanwhile,
+        meanwhile=lambda: gather_packages(context, sweep),
     )
 
 

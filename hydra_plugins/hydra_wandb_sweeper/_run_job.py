@@ -11,7 +11,6 @@ import contextlib
 import copy
 import logging
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +23,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 
 def run_job(
-    task_function: TaskFunction,
-    config: DictConfig,
-    output_dir: str,
-    hydra_context: HydraContext,
-    to_yaml: Callable[[DictConfig], str] = OmegaConf.to_yaml,
+    task_function: TaskFunction, config: DictConfig, output_dir: str, hydra_context: HydraContext
 ) -> JobReturn:
     """Run a task as one job of a multirun.
 
     config: of the job, with `hydra`; its own, as it is changed. output_dir: what hydra.sweep.dir and
-    hydra.sweep.subdir give for it. to_yaml: writes configs as OmegaConf.to_yaml does. The job's errors are in its
-    return; others are those of Hydra's run_job.
+    hydra.sweep.subdir give for it. The job's errors are in its return; others are those of Hydra's run_job.
     """
     if config.hydra.job.chdir is None and not version.base_at_least("1.2"):
         # The old default, which is announced with a warning of Hydra's.
@@ -50,20 +44,14 @@ def run_job(
         config.hydra.runtime.output_dir = os.path.abspath(output_dir)
     HydraConfig.instance().set_config(config)
     try:
-        return _run(task_function, config, output_dir, hydra_context.callbacks, to_yaml)
+        return _run(task_function, config, output_dir, hydra_context.callbacks)
     finally:
         HydraConfig.instance().cfg = hydra_config
         if config.hydra.job.chdir:
             os.chdir(cwd)
 
 
-def _run(
-    task_function: TaskFunction,
-    config: DictConfig,
-    output_dir: str,
-    callbacks: Any,
-    to_yaml: Callable[[DictConfig], str],
-) -> JobReturn:
+def _run(task_function: TaskFunction, config: DictConfig, output_dir: str, callbacks: Any) -> JobReturn:
     hydra_cfg = HydraConfig.instance().cfg
     assert isinstance(hydra_cfg, DictConfig)
     if hydra_cfg.hydra.job.env_set:
@@ -81,10 +69,9 @@ def _run(
     if config.hydra.output_subdir is not None:
         directory = Path(config.hydra.runtime.output_dir) / Path(config.hydra.output_subdir)
         directory.mkdir(parents=True, exist_ok=True)
-        overrides = OmegaConf.to_yaml(config.hydra.overrides.task)
-        saved = {"config.yaml": to_yaml(task_cfg), "hydra.yaml": to_yaml(hydra_cfg), "overrides.yaml": overrides}
-        for name, text in saved.items():
-            (directory / name).write_text(text, encoding="utf-8")
+        saved = {"config.yaml": task_cfg, "hydra.yaml": hydra_cfg, "overrides.yaml": config.hydra.overrides.task}
+        for name, part in saved.items():
+            (directory / name).write_text(OmegaConf.to_yaml(part), encoding="utf-8")
     with env_override(hydra_cfg.hydra.job.env_set):
         callbacks.on_job_start(config=config, task_function=task_function)
         try:

@@ -41,7 +41,6 @@ from ._sdk_run import SdkRun
 from ._sweep_config import flat_args
 from ._wandb_run import prepare_run, record_and_finish, resolved_config, trial_environment
 from ._wandb_service import SharedService
-from ._yaml_text import YamlText
 
 _PIECE_BYTES = 1 << 20
 
@@ -71,11 +70,6 @@ class TaskContext:
         return Composer(self.hydra_context.config_loader, self.config)
 
     @cached_property
-    def yaml_text(self) -> YamlText:
-        """Writes the trials' configs; what it knows is inherited by forked processes."""
-        return YamlText()
-
-    @cached_property
     def facts(self) -> RunFacts:
         """What trials record of this agent's program and machine; once known, spawned processes are told it."""
         return gather_facts()
@@ -86,7 +80,7 @@ class TaskContext:
         return list_packages()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("composer", "yaml_text", "service")}
+        return {name: value for name, value in vars(self).items() if name not in ("composer", "service")}
 
     def restore(self) -> None:
         """Put Hydra's global state into a process that didn't inherit it."""
@@ -221,7 +215,7 @@ def _run_task(context: TaskContext, config: DictConfig, job_dir: str, run: Direc
         # The server hears of the run while Hydra makes the job; the task itself begins when both are done.
         callbacks = BeforeTask(hydra_context.callbacks, run.wait_until_ready)
         hydra_context = replace(hydra_context, callbacks=cast(Any, callbacks))
-    return run_job(context.task_function, config, job_dir, hydra_context, context.yaml_text.of)
+    return run_job(context.task_function, config, job_dir, hydra_context)
 
 
 class BeforeTask:

@@ -37,12 +37,6 @@ def prepare_trial(context: TaskContext, sweep: SweepRecord, trial: Trial) -> Non
         context.composer.prepare(overrides_of(sweep, trial.args))
 
 
-def learn_texts(context: TaskContext) -> None:
-    """Write what trials of the same choices write into `.hydra` for the most part."""
-    for config in context.composer.take_prepared():
-        context.yaml_text.learn(config)
-
-
 def gather_packages(context: TaskContext, sweep: SweepRecord) -> None:
     """Have ready, once, what trials record at their end where that isn't left to W&B's SDK."""
     if "packages" not in vars(context) and records_directly(context, sweep):

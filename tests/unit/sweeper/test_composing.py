@@ -186,17 +186,6 @@ def test_a_choice_that_was_not_prepared_is_composed_by_hydra(master: DictConfig)
     assert counting.asked == [[], ["model=wide"]]
 
 
-def test_what_was_composed_beforehand_is_given_out_once_wherever_it_comes_from(master: DictConfig) -> None:
-    plans, agents = Composer(loader(), master), Composer(loader(), master)
-    plans.prepare(["x=1"])
-    agents.take_over(plans)
-    agents.prepare(["model=wide"])
-    agents.prepare(["x=2"])
-    small, wide = agents.take_prepared()
-    assert [dict(config.hydra.runtime.choices)["model"] for config in (small, wide)] == ["small", "wide"]
-    assert agents.take_prepared() == []
-
-
 def test_a_trial_sees_the_environment_and_directory_of_its_own_process(
     master: DictConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -20,7 +20,6 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from hydra_plugins.hydra_wandb_sweeper._run_job import run_job, without_hydra
-from hydra_plugins.hydra_wandb_sweeper._yaml_text import YamlText
 from tests.unit.sweeper.test_composing import composed, loader, master
 
 __all__ = ["master"]  # a fixture
@@ -116,9 +115,7 @@ def ours(function: Any, config: DictConfig, context: HydraContext) -> JobReturn:
     HydraConfig.instance().cfg, before = config, HydraConfig.instance().cfg  # type: ignore[assignment]
     output_dir = os.path.join(str(config.hydra.sweep.dir), str(config.hydra.sweep.subdir))
     HydraConfig.instance().cfg = before
-    text = YamlText()
-    text.learn(config)
-    return run_job(function, config, output_dir, context, text.of)
+    return run_job(function, config, output_dir, context)
 
 
 @pytest.fixture(autouse=True)

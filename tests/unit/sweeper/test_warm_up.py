@@ -10,7 +10,7 @@ import pytest
 
 from hydra_plugins.hydra_wandb_sweeper._ledger import Trial
 from hydra_plugins.hydra_wandb_sweeper._template import Slot, Template
-from hydra_plugins.hydra_wandb_sweeper._warm_up import learn_texts, prepare_trial, sample_args
+from hydra_plugins.hydra_wandb_sweeper._warm_up import prepare_trial, sample_args
 from tests.unit.sweeper.test_ledger import RECORD
 
 PARAMETERS = {
@@ -46,10 +46,3 @@ def test_a_sweep_that_was_edited_is_left_to_its_trials_to_report(args: dict[str,
     context: Any = Mock()
     prepare_trial(context, replace(RECORD, template=Template((Slot("lr", "lr"),))), Trial(0, 0, "run", args))
     context.composer.prepare.assert_not_called()
-
-
-def test_what_was_composed_for_trials_is_written_beforehand() -> None:
-    context: Any = Mock()
-    context.composer.take_prepared.return_value = ["a config", "another"]
-    learn_texts(context)
-    assert [call.args for call in context.yaml_text.learn.call_args_list] == [("a config",), ("another",)]
