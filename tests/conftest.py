@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -22,6 +23,14 @@ def no_wandb_of_the_developer(monkeypatch: pytest.MonkeyPatch, tmp_path_factory:
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     return
+
+
+@pytest.fixture(autouse=True)
+def log_levels_of_a_new_process() -> None:
+    """What an earlier test in this process has configured, as a Hydra app or a command does, is nothing to a test."""
+    logging.getLogger().setLevel(logging.WARNING)
+    for name in ("hydra_plugins.hydra_wandb_sweeper", "wandb_sweep_server"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 @pytest.fixture
