@@ -314,10 +314,11 @@ class Agents:
         at_work = self._db.rows(_AT_WORK)
         self._attendance.forget_all_but({row["id"] for row in at_work})
         for row in (row for row in at_work if not row["has_run"]):
-            is_over = row["state"] not in scheduling.OPEN
-            is_silent = self._attendance.silence_s(row["id"]) > self._crash_timeout_s
+            # Once the sweep is over they have little to wait for; but a task may have ended its run and go on, with
+            # more to say of it.
+            patience_s = self._crash_timeout_s if row["state"] in scheduling.OPEN else self._unstarted_grace_s
             # Agents of this project say nothing while `hydra-sweep pause` holds.
-            if is_over or (is_silent and row["state"] != scheduling.PAUSED):
+            if self._attendance.silence_s(row["id"]) > patience_s and row["state"] != scheduling.PAUSED:
                 self._end(row["id"], FINISHED, 0.0)
 
     def _is_silent(self, run: Run) -> bool:

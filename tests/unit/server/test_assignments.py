@@ -196,6 +196,24 @@ def test_a_run_that_a_task_has_finished_and_says_more_of_was_had_all_the_time(se
     assert assignments(server) == [(name, agent.name, 0.0, 8.0, "finished")]
 
 
+def test_an_agent_goes_on_with_its_sweep_s_last_run_though_the_task_has_finished_it(server: Server) -> None:
+    sweep = server.sweep({"a": {"value": 1}})
+    agent = server.agent(sweep)
+    name = server.claim(agent)
+    server.start(name, sweep)
+    server.exit(name)
+    server.time.pass_s(59)
+    assert server.sweep_now(sweep).state == "FINISHED"
+    server.keep_house()
+    assert ended(server, agent) == (None, None)
+    server.start(name, sweep)
+    server.time.pass_s(2)
+    server.exit(name)
+    assert assignments(server) == [(name, agent.name, 0.0, 61.0, "finished")]
+    server.heartbeat(agent)
+    assert ended(server, agent) == ("finished", 61.0)
+
+
 @pytest.mark.parametrize("meanwhile", ["another run", "the agent's end"])
 def test_a_finished_run_that_somebody_resumes_later_is_had_anew(server: Server, meanwhile: str) -> None:
     sweep = server.sweep({"a": {"values": [1, 2]}} if meanwhile == "another run" else {"a": {"value": 1}})
@@ -293,13 +311,15 @@ def test_an_agent_that_says_no_more_has_left_after_its_last_run(server: Server, 
     assert ended(server, other) == (None, None)
 
 
-@pytest.mark.parametrize(("state", "end"), [("PAUSED", None), ("FINISHED", "finished")])
-def test_silent_agents_of_a_paused_sweep_are_waited_for_and_idle_ones_of_one_that_has_ended_are_not(
-    server: Server, sweep: Sweep, state: str, end: str | None
+@pytest.mark.parametrize(
+    ("state", "silence_s", "end"), [("PAUSED", 1000, None), ("FINISHED", 59, None), ("FINISHED", 61, "finished")]
+)
+def test_silent_agents_of_a_paused_sweep_are_waited_for_and_those_of_one_that_has_ended_not_for_long(
+    server: Server, sweep: Sweep, state: str, silence_s: int, end: str | None
 ) -> None:
     agent = server.agent(sweep)
     server.set_sweep(sweep, state)
-    server.time.pass_s(1000 if state == "PAUSED" else 0)
+    server.time.pass_s(silence_s)
     server.keep_house()
     assert ended(server, agent)[0] == end
 
