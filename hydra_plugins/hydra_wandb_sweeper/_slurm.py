@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 _CALL_TIMEOUT_S = 60.0
 # SLURM's own default.
 _DEFAULT_MAX_ARRAY_SIZE = 1001
+# What scancel says of a job that has ended: it may have done so since it was last seen in the queue.
+_HAS_ENDED = re.compile(r"job id \S+: (?:Invalid job id specified|Job/step already completing or completed)")
 PENDING = "PENDING"
 # Of the SLURM_* variables, those that tell its commands how to reach the cluster, whoever calls them.
 _OF_CLIENT = ("SLURM_CONF", "SLURM_JWT")
@@ -115,8 +117,14 @@ def cancel(job_ids: Iterable[str], *, waiting_only: bool = False, run: Run = cal
     waiting_only: leave alone those that run by the time SLURM looks.
     """
     ids = list(job_ids)
-    if ids:
+    if not ids:
+        return
+    try:
         run(["scancel", *(["--state=PENDING"] if waiting_only else []), *ids])
+    except SlurmCallError as error:
+        # It tries all jobs, and has a line for each that it can't end.
+        if not all(_HAS_ENDED.search(line) for line in str(error).splitlines()):
+            raise
 
 
 def queued_states(job_ids: Iterable[str], run: Run = call) -> dict[str, str]:

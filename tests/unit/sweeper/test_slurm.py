@@ -109,6 +109,18 @@ def test_a_queue_that_can_not_be_asked_is_as_it_was(caplog: pytest.LogCaptureFix
     assert queue.states(["5"]) == {}
 
 
+ENDED = "scancel: error: Kill job error on job id 15_1: Invalid job id specified"
+
+
+def test_jobs_that_have_ended_meanwhile_are_cancelled_without_a_word() -> None:
+    slurm = FakeSlurm(scancel=SlurmCallError(f"scancel says: {ENDED}\n{ENDED}"))
+    _slurm.cancel(["15_1", "16"], waiting_only=True, run=slurm)
+    assert slurm.calls == [["scancel", "--state=PENDING", "15_1", "16"]]
+    slurm = FakeSlurm(scancel=SlurmCallError(f"scancel says: {ENDED}\nscancel: error: Access/permission denied"))
+    with pytest.raises(SlurmCallError, match="Access/permission denied"):
+        _slurm.cancel(["15_1", "16"], run=slurm)
+
+
 def test_a_job_just_submitted_is_expected_in_the_queue() -> None:
     queue = Queue(FakeSlurm(squeue="8 PENDING\n"), clock=lambda: 0.0)
     queue.expect("8")
