@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import socket
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,7 +91,7 @@ class SubmititDispatch:
         task = SubmititTask.pack(job)
         # Jobs on this machine share its terminal; they are told what to do by other means.
         apart = apart_from_terminal() if self.cluster == "local" else contextlib.nullcontext()
-        with _no_leftovers(Path(str(executor.folder))), apart:
+        with _no_leftovers(Path(str(executor.folder))), _words_once(), apart:
             jobs = executor.map_array(task, list(numbers))
         handles = [
             SubmititJob(number, str(job.job_id), Path(job.paths.stderr), self, job)
@@ -222,7 +224,7 @@ class SmallJob:
         """
         extra = {**(self.parameters.get("additional_parameters") or {}), **sbatch}
         executor = _executor({**self.parameters, "additional_parameters": extra}, "slurm")
-        with _no_leftovers(Path(self.log_directory)):
+        with _no_leftovers(Path(self.log_directory)), _words_once():
             return str(executor.submit(task).job_id)
 
 
@@ -272,3 +274,18 @@ def _no_leftovers(folder: Path) -> Iterator[None]:
             if path.is_file():
                 path.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def _words_once() -> Iterator[None]:
+    """Leave it to the error to tell what sbatch says: submitit prints it as well, once per refused attempt."""
+    heard, words = io.StringIO(), ""
+    try:
+        with contextlib.redirect_stderr(heard):
+            yield
+    except Exception as error:
+        words = f"{error}\n"
+        raise
+    finally:
+        # Other threads may have something to say meanwhile.
+        sys.stderr.write(heard.getvalue().replace(words, "", 1))

@@ -48,6 +48,7 @@ def test_what_the_cluster_refuses_for_now_follows_as_jobs_end(project: SlurmProj
     assert_all_finished_once(project, directory, 12)
     log = (directory / "supervisor.log").read_text()
     assert "Not all jobs can be submitted now: " in log
+    assert log.count("sbatch: error: QOSMaxSubmitJobPerUserLimit") == log.count("Not all jobs can be submitted now: ")
     assert f"{MAX_SUBMIT_JOBS} job(s) submitted" in log or "the cluster accepts no more for now" in log
     assert len({mark["job"] for mark in project.marks()}) == 12
     assert not list((directory / ".submitit").glob("*.pkl"))
