@@ -7,6 +7,8 @@ page don't see it:
     <!-- file: NAME -->           the block is the content of that file of the scratch project
     <!-- status: N -->            the last command of the block ends with that exit status
     <!-- on SLURM -->             it is run where the tests of a SLURM cluster are
+    <!-- with: OVERRIDES -->      what the tests add to its last command: their cluster is small and has no GPUs
+    <!-- part of: NAME -->        it is a part of a run that a test plays, and is run or looked for there
     <!-- new project -->          this block and those after it have a scratch project of their own, empty at first
 """
 
@@ -20,7 +22,9 @@ from pathlib import Path
 _RUN = ("bash", "console", "python")
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<fence>```+|~~~+)(?P<language>[\w-]*) *$")
-_MARKER = re.compile(r"^ *<!-- (?P<name>not run|file|status|on SLURM|new project)(?:: (?P<value>.+?))? -->$")
+_MARKER = re.compile(
+    r"^ *<!-- (?P<name>not run|file|status|on SLURM|with|part of|new project)(?:: (?P<value>.+?))? -->$"
+)
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,8 @@ class Block:
     """A fenced block.
 
     line: number of its first line in the page, from 1. not_run: the reason. file: what it is the content of.
-    status: exit status of its last command. is_for_slurm: it is run on a cluster. starts_anew: in another scratch
-    project than the blocks before it.
+    status: exit status of its last command. is_for_slurm: it is run on a cluster. added: to its last command there.
+    part_of: the name of what it is a part of. starts_anew: in another scratch project than the blocks before it.
     """
 
     page: Path
@@ -40,13 +44,15 @@ class Block:
     file: str | None = None
     status: int = 0
     is_for_slurm: bool = False
+    added: str = ""
+    part_of: str | None = None
     starts_anew: bool = False
 
     @property
     def is_run_here(self) -> bool:
         """True if a test that needs nothing else runs it, or writes its file."""
         has_meaning = self.language in _RUN or self.file is not None
-        return has_meaning and self.not_run is None and not self.is_for_slurm
+        return has_meaning and self.not_run is None and self.part_of is None and not self.is_for_slurm
 
     def __str__(self) -> str:
         return f"{self.page.name}:{self.line}"
@@ -93,6 +99,8 @@ def _block(page: Path, line: int, language: str, content: list[str], markers: di
         file=markers.get("file"),
         status=int(markers.get("status", 0)),
         is_for_slurm="on SLURM" in markers,
+        added=markers.get("with", ""),
+        part_of=markers.get("part of"),
         starts_anew="new project" in markers,
     )
 

@@ -39,6 +39,9 @@ dropout: 0.1
 batch: 32
 epochs: 1
 note: none
+trainer:
+  devices: 1
+  strategy: auto
 """,
     "conf/model/mlp.yaml": "width: 32\npenalty: 0.0\n",
     "conf/model/cnn.yaml": "width: 16\npenalty: 0.1\n",
@@ -81,12 +84,13 @@ class Scratch:
         elif block.language == "python":
             self._expect(block, f"{sys.executable} - <<'END_OF_BLOCK'\n{block.text}END_OF_BLOCK\n", block.status)
         elif block.language == "bash":
-            self._expect(block, block.text, block.status)
+            self._expect(block, _with_added(block.text, block), block.status)
         elif block.language == "console":
             commands = commands_of(block)
             for command in commands:
-                status = block.status if command is commands[-1] else 0
-                printed = self._expect(block, command.text, status)
+                is_last = command is commands[-1]
+                script = _with_added(command.text, block) if is_last else command.text
+                printed = self._expect(block, script, block.status if is_last else 0)
                 missing = first_line_missing(command.shown, printed)
                 assert missing is None, f"{block}: `{command.text}` didn't print\n    {missing}\nbut\n{printed}"
 
@@ -105,14 +109,14 @@ class Scratch:
         return subprocess.run(
             ["bash", "-euo", "pipefail", "-c", f"{before}\n{keep}\nset -o allexport\n{script}"],
             cwd=self.directory,
-            env=self._environment(),
+            env=self.environment(),
             capture_output=True,
             text=True,
             timeout=_TIMEOUT_S,
             stdin=subprocess.DEVNULL,
         )
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         own = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
         proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), _NO_PROXY_LISTENS_HERE)
         return {
@@ -131,3 +135,7 @@ class Scratch:
             if address is not None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(address.pid, signal.SIGTERM)
+
+
+def _with_added(script: str, block: Block) -> str:
+    return f"{script.rstrip()} {block.added}\n"
