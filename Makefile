@@ -27,6 +27,9 @@ endif
 unexport $(filter WANDB_%,$(.VARIABLES))
 export NETRC := /dev/null
 
+# Thousands of processes are started; each would compile this project's modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help example test test-here test-cluster test-cluster-0 test-cluster-1 lint format types pictures docs wheel \
 	install sdk-venvs browser bench bench-quick bench-venvs clean
@@ -51,7 +54,8 @@ test-here: $(TEST_INSTALLED) sdk-venvs browser ## only the tests that need no SL
 test-cluster: test-cluster-0 test-cluster-1 ## only the tests on SLURM clusters, which are brought up for them
 
 # Two clusters share the tests, each one half of them.
-ON_CLUSTER_1 := tests/slurm/test_deaths.py tests/slurm/test_dispatch.py tests/slurm/test_packing.py
+ON_CLUSTER_1 := tests/slurm/test_deaths.py tests/slurm/test_dispatch.py tests/slurm/test_packing.py \
+	tests/slurm/test_running_on_slurm.py
 
 test-cluster-0: $(TEST_INSTALLED)
 	$(BIN)/python -m tests.slurm.cluster run -- \
