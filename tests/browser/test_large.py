@@ -29,6 +29,8 @@ new MutationObserver((changes) => {
 def large(page: Page, capsys: pytest.CaptureFixture[str]) -> Page:
     """A page of a sweep of 4,000 runs on which every chart is drawn, without a reader's doing."""
     data = sweep_data(RUNS, agents=80)
+    # While it is open its timeline goes on every 10 s, and a slow machine needs longer than that for all charts.
+    data["sweep"]["state"] = "FINISHED"
     page.server.show(data, loss=histories(data, points=200, most=CURVES))
     with page.beginning_with(_NOTES):
         page.open()

@@ -8,6 +8,9 @@ page don't see it:
     <!-- status: N -->            the last command of the block ends with that exit status
     <!-- on SLURM -->             it is run where the tests of a SLURM cluster are
     <!-- with: OVERRIDES -->      what the tests add to its last command: their cluster is small and has no GPUs
+    <!-- before: COMMAND -->      what the tests do first, so that there is what the block speaks of
+    <!-- where: NAME = VALUE -->  what the tests put in the place of a name that stands for the reader's own
+    <!-- until: FILE -->          it goes on until Ctrl-C, which the tests press once that file is there
     <!-- part of: NAME -->        it is a part of a run that a test plays, and is run or looked for there
     <!-- new project -->          this block and those after it have a scratch project of their own, empty at first
 """
@@ -22,9 +25,8 @@ from pathlib import Path
 _RUN = ("bash", "console", "python")
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<fence>```+|~~~+)(?P<language>[\w-]*) *$")
-_MARKER = re.compile(
-    r"^ *<!-- (?P<name>not run|file|status|on SLURM|with|part of|new project)(?:: (?P<value>.+?))? -->$"
-)
+_NAMES = "not run|file|status|on SLURM|with|before|where|until|part of|new project"
+_MARKER = re.compile(rf"^ *<!-- (?P<name>{_NAMES})(?:: (?P<value>.+?))? -->$")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Block:
 
     line: number of its first line in the page, from 1. not_run: the reason. file: what it is the content of.
     status: exit status of its last command. is_for_slurm: it is run on a cluster. added: to its last command there.
+    before: a command that is run first. where: a name, and what is run in its place. until: the file waited for.
     part_of: the name of what it is a part of. starts_anew: in another scratch project than the blocks before it.
     """
 
@@ -45,6 +48,9 @@ class Block:
     status: int = 0
     is_for_slurm: bool = False
     added: str = ""
+    before: str = ""
+    where: tuple[str, str] = ("", "")
+    until: str | None = None
     part_of: str | None = None
     starts_anew: bool = False
 
@@ -90,6 +96,7 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 def _block(page: Path, line: int, language: str, content: list[str], markers: dict[str, str]) -> Block:
+    name, _, value = markers.get("where", "").partition(" = ")
     return Block(
         page,
         line,
@@ -100,6 +107,9 @@ def _block(page: Path, line: int, language: str, content: list[str], markers: di
         status=int(markers.get("status", 0)),
         is_for_slurm="on SLURM" in markers,
         added=markers.get("with", ""),
+        before=markers.get("before", ""),
+        where=(name, value),
+        until=markers.get("until"),
         part_of=markers.get("part of"),
         starts_anew="new project" in markers,
     )

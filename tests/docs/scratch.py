@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.docs.blocks import Block, commands_of, first_line_missing
+from tests.integration.sweeper.conftest import heed_terminal
 from tests.waiting import wait_for
 from wandb_sweep_server.launch import read_address
 
@@ -47,6 +48,8 @@ trainer:
     "conf/model/cnn.yaml": "width: 16\npenalty: 0.1\n",
 }
 _TIMEOUT_S = 120
+# What blocks' hidden commands may use.
+_COMMANDS = Path(__file__).with_name("commands")
 # Nothing on the internet can be reached through it, and what tries fails at once.
 _NO_PROXY_LISTENS_HERE = "http://127.0.0.1:9"
 
@@ -83,16 +86,28 @@ class Scratch:
             self.write(block.file, block.text)
         elif block.language == "python":
             self._expect(block, f"{sys.executable} - <<'END_OF_BLOCK'\n{block.text}END_OF_BLOCK\n", block.status)
+        elif block.until is not None:
+            self._run_until(block.until, _in_full(block.text, block))
         elif block.language == "bash":
-            self._expect(block, _with_added(block.text, block), block.status)
+            self._expect(block, _in_full(block.text, block), block.status)
         elif block.language == "console":
             commands = commands_of(block)
             for command in commands:
                 is_last = command is commands[-1]
-                script = _with_added(command.text, block) if is_last else command.text
+                script = _in_full(command.text, block) if is_last else command.text
                 printed = self._expect(block, script, block.status if is_last else 0)
                 missing = first_line_missing(command.shown, printed)
                 assert missing is None, f"{block}: `{command.text}` didn't print\n    {missing}\nbut\n{printed}"
+
+    def _run_until(self, file: str, script: str) -> None:
+        command = ["bash", "-c", f"exec {script}"]
+        with subprocess.Popen(
+            command, cwd=self.directory, env=self.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            preexec_fn=heed_terminal,
+        ) as process:  # fmt: skip
+            wait_for((self.directory / file).exists, f"{script} has written {file}")
+            process.send_signal(signal.SIGINT)
+            assert process.wait(_TIMEOUT_S) == 0, script
 
     def _expect(self, block: Block, script: str, status: int) -> str:
         done = self._bash(script)
@@ -124,8 +139,9 @@ class Scratch:
             **proxies,
             "NO_PROXY": f"127.0.0.1,localhost,{socket.gethostname()}",
             "HOME": str(self.home),
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PATH": os.pathsep.join((str(_COMMANDS), str(Path(sys.executable).parent), os.environ["PATH"])),
             "WANDB_ERROR_REPORTING": "false",
+            "BROWSER": "true",  # the program that is called with an address
         }
 
     def end(self) -> None:
@@ -137,5 +153,8 @@ class Scratch:
                     os.kill(address.pid, signal.SIGTERM)
 
 
-def _with_added(script: str, block: Block) -> str:
-    return f"{script.rstrip()} {block.added}\n"
+def _in_full(script: str, block: Block) -> str:
+    name, value = block.where
+    script = script.replace(name, value) if name else script
+    before = f"{block.before}\n" if block.before else ""
+    return f"{before}{script.rstrip()} {block.added}".rstrip() + "\n"

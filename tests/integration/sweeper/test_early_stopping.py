@@ -5,6 +5,9 @@ from __future__ import annotations
 from click.testing import CliRunner
 
 from hydra_plugins.hydra_wandb_sweeper._cli import main
+from tests.docs.blocks import blocks_of
+from tests.docs.conftest import DOCS
+from tests.docs.transcripts import lines_missing
 from tests.integration.sweeper.conftest import Project
 
 APP = """
@@ -36,6 +39,8 @@ def test_a_trial_that_is_too_bad_is_stopped_and_is_no_failure(project: Project) 
     )
     reason = "stopped early: bracket 3, loss 2 > 1"
     assert f"loss=2: {reason}" in sweep.output
+    (shown,) = (block.text for block in blocks_of(DOCS / "early-stopping.md") if block.part_of == "an early stop")
+    assert lines_missing(shown.replace("lr=", "x="), "\n".join(_without_prefix(sweep.output))) == []
     assert sweep.results["trials"] == {"finished": 1, "failed": 0, "stopped": 1, "running": 0, "queued": 0}
     assert (sweep.results["best_value"], sweep.results["best_params"]) == (1, {"x": 1})
     good, bad = sweep.trials
@@ -47,3 +52,8 @@ def test_a_trial_that_is_too_bad_is_stopped_and_is_no_failure(project: Project) 
     states = {run["config"]["x"]: (run["state"], run["summary"]["loss"]) for run in project.runs()}
     assert states == {1: ("finished", 1), 2: ("killed", 2)}
     assert f"run {bad['run_id']} {reason}" in (project.directory / ".wandb_sweep_server" / "server.log").read_text()
+
+
+def _without_prefix(output: str) -> list[str]:
+    """Lines without the time and Hydra's name of the logger."""
+    return [line.rpartition("][HYDRA] ")[2] for line in output.splitlines()]
