@@ -218,6 +218,22 @@ def test_back_takes_back_which_run_was_chosen(page: Page) -> None:
     page.wait("document.querySelector('.chosen').hidden")
 
 
+def test_a_link_to_a_run_that_the_sweep_does_not_have_says_so(page: Page) -> None:
+    page.open(fragment="#run=run99999")
+    assert page.text(".chosen p") == "There is no run 'run99999' in this sweep."
+    page.click(".chosen button")
+    assert page.run("return document.querySelector('.chosen').hidden")
+
+
+def test_a_run_that_a_link_names_is_shown_once_it_begins(page: Page) -> None:
+    page.open(fragment="#run=run99999")
+    page.wait("document.body.dataset.connection === 'live'")
+    page.wait("document.querySelector('.chosen p')?.innerText.includes('no run')")
+    begun = sweep_data(1, states=("running",))["runs"]
+    page.server.emit({"runs": begun | {"id": ["run99999"]}})
+    page.wait("document.querySelector('.chosen h2')?.innerText === 'trial-0'")
+
+
 def test_a_chosen_run_stands_out_in_the_charts(page: Page) -> None:
     page.open(fragment=f"#run={run_id(5)}")
     page.see_all()

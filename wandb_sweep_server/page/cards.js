@@ -129,4 +129,10 @@ function chosenRun(data, index, view, links, actions, close) {
   ].filter(Boolean);
 }
 
-export { chosenRun, summaryCards };
+/** What stands there instead if nobody knows the run: a link may be to another sweep, or to a run that was deleted. */
+function unknownRun(id, close) {
+  return [element("header", {}, element("p", {}, `There is no run '${shortened(id, CARD_CHARS)}' in this sweep.`),
+    element("button", { type: "button", onclick: close }, "Close"))];
+}
+
+export { chosenRun, summaryCards, unknownRun };
