@@ -109,7 +109,11 @@ def test_lines_leave_out_runs_without_the_metric(page: Page) -> None:
 
 PLACES = [
     ("numbers", "number", "linear", [1, 3], [1, 3], [1, 3], None),
-    ("one number", "number", "linear", [4, 4], [4, 4], [2, 6], None),
+    ("one number", "number", "linear", [4, 4], [4, 4], [3.6, 4.4], ["4"]),
+    ("one small number", "number", "linear", [-1e-5], [-1e-5], [-1.1e-5, -0.9e-5], ["-1e-5"]),
+    ("one number on a log scale", "number", "log", [1e-5], [-5], [-5.0414, -4.9586], ["1e-5"]),
+    ("nothing but zero", "number", "linear", [0, 0], [0, 0], [-1, 1], ["0"]),
+    ("one number or none", "number", "linear", [4, None], [4, 3.6], [3.6, 4.4], ["none", "4"]),
     ("log", "number", "log", [0.01, 1], [-2, 0], [-2, 0], ["0.01", "0.1", "1"]),
     ("log of zero is linear", "number", "log", [0, 1], [0, 1], [0, 1], None),
     ("categories in order", "category", "linear", ["b", "a10", "a9"], [2, 1, 0], [0, 2], ["a9", "a10", "b"]),
@@ -125,8 +129,27 @@ def test_values_have_places_on_an_axis(page: Page, case: tuple[Any, ...]) -> Non
     _, kind, scale, values, places, reach, texts = case
     axis = page.call("scales.js", "parameterAxis", {"name": "p", "kind": kind, "scale": scale}, values)
     assert axis["places"] == pytest.approx(places)
-    assert axis["range"] == pytest.approx(reach)
+    assert axis["range"] == pytest.approx(reach, abs=1e-9, rel=1e-5)
     assert axis["texts"] == texts
+
+
+@pytest.mark.parametrize(
+    ("scale", "reach"), [("linear", [0.45e-3, 0.55e-3]), ("log", [-3.3424, -3.2596])], ids=["linear", "log"]
+)
+def test_a_metric_that_is_the_same_for_all_is_in_the_middle_of_its_axis(
+    page: Page, scale: str, reach: list[float]
+) -> None:
+    data = sweep_data(6, states=("running",))
+    data["runs"]["metrics"]["loss"] = [0.5e-3] * 5 + [None]
+    for name in ("scatter", "bestSoFar"):
+        axis = figure(page, name, data, scale=scale)["layout"]["yaxis"]
+        assert (axis["type"], axis["range"]) == (scale, pytest.approx(reach, rel=1e-4))
+    drawn = page.call("charts.js", "curves", data, histories(data, points=1), view(page, scale=scale))
+    assert "range" not in drawn["layout"]["yaxis"]
+    *_, last = figure(page, "parallelCoordinates", data, scale=scale)["data"][0]["dimensions"]
+    assert (last["range"], last["ticktext"]) == (pytest.approx(reach, rel=1e-4), ["0.0005"])
+    data["runs"]["metrics"]["loss"][0] = 1.0
+    assert "range" not in figure(page, "scatter", data, scale=scale)["layout"]["yaxis"]
 
 
 def test_many_categories_get_few_ticks(page: Page) -> None:

@@ -95,6 +95,18 @@ function levelsOf(values) {
   return [...levels.values()].sort(compareValues);
 }
 
+/**
+ * The part of an axis around the one value that all trials have: a tenth of its size to either side.
+ * @param {number} value positive if isLog
+ * @param {boolean} isLog
+ * @returns {[number, number]} of logarithms if isLog
+ */
+function rangeAround(value, isLog) {
+  const middle = isLog ? Math.log10(value) : value;
+  const margin = isLog ? Math.log10(1.1) : 0.1 * Math.abs(value) || 1;
+  return [middle - margin, middle + margin];
+}
+
 /** Values that look alike, 1 and "1", are different levels. */
 function levelKey(value) {
   return JSON.stringify(value);
@@ -122,12 +134,12 @@ function numberAxis(numbers, values, isLog, isAbsent) {
   const project = isLog ? Math.log10 : (value) => value;
   const low = project(numbers.reduce((a, b) => Math.min(a, b)));
   const high = project(numbers.reduce((a, b) => Math.max(a, b)));
-  const span = high - low || Math.abs(high) || 1;
-  const none = low - 0.12 * span;
+  const isConstant = low === high;
+  const range = isConstant ? rangeAround(numbers[0], isLog) : [low, high];
+  const none = isConstant ? range[0] : low - 0.12 * (high - low);
   const places = values.map((value) => (typeof value === "number" ? project(value) : none));
-  const range = low === high ? [low - 0.5 * span, high + 0.5 * span] : [low, high];
-  if (isAbsent) range[0] = Math.min(range[0], none);
-  if (!isLog && !isAbsent) return { places, range, ticks: null, texts: null, is_log: false, levels: 0 };
+  if (isAbsent) range[0] = none;
+  if (!isLog && !isAbsent && !isConstant) return { places, range, ticks: null, texts: null, is_log: false, levels: 0 };
   const ticks = isLog ? logTicks(low, high) : linearTicks(low, high);
   const texts = ticks.map((tick) => formatNumber(isLog ? 10 ** tick : tick));
   if (isAbsent) {
@@ -175,4 +187,4 @@ function linearTicks(low, high) {
   return ticks;
 }
 
-export { COLOUR_BINS, THEMES, canBeLog, colourScale, levelsOf, parameterAxis, stateColour };
+export { COLOUR_BINS, THEMES, canBeLog, colourScale, levelsOf, parameterAxis, rangeAround, stateColour };
