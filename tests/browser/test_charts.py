@@ -228,6 +228,9 @@ def test_all_trials_of_a_run_are_framed_when_it_is_chosen_among_thousands(page: 
         ("formatSize", 999, "999 bytes"),
         ("formatSize", 1_234_567, "1.23 MB"),
         ("plotText", "<b>&x", "&lt;b&gt;&amp;x"),
+        ("withoutTerminalSequences", "\x1b[1;31merror\x1b[0m: [0m] stays\n", "error: [0m] stays\n"),
+        ("withoutTerminalSequences", "\x1b[?25l\x1b[2Kone\x1b[38;2;1;2;3mtwo", "onetwo"),
+        ("withoutTerminalSequences", "\x1b]8;;http://x\x1b\\a link\x1b]8;;\x07 \x1b(B\x1b7ends\x1b[3", "a link ends"),
     ],
 )
 def test_values_are_written_as_people_read_them(page: Page, function: str, value: Any, text: str) -> None:

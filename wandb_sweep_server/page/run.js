@@ -2,7 +2,7 @@
 import { getJson, getText } from "./api.js";
 import { element, stateBadge } from "./dom.js";
 import { LIVE_STATES } from "./facts.js";
-import { counted, formatDuration, formatSize, formatTime, formatValue } from "./format.js";
+import { counted, formatDuration, formatSize, formatTime, formatValue, withoutTerminalSequences } from "./format.js";
 
 const LOG_LINES = 1000;
 const REFRESH_S = 5;
@@ -96,7 +96,8 @@ class RunPage {
     this._list.replaceChildren(this._fileList(files));
   }
 
-  _showLog(text) {
+  _showLog(raw) {
+    const text = withoutTerminalSequences(raw);
     const isAtEnd = this._log.scrollTop + this._log.clientHeight >= this._log.scrollHeight - 4;
     if (this._log.textContent !== text) this._log.textContent = text;
     if (isAtEnd) this._log.scrollTop = this._log.scrollHeight;
