@@ -71,13 +71,13 @@ def test_every_chart_is_drawn_from_the_data(page: Page) -> None:
 
 def test_what_is_missing_is_said(page: Page) -> None:
     page.server.show(sweep_data(0, agents=1), loss={"key": "loss", "runs": []})
-    page.server.data |= {"importance": [], "agents": []}
+    page.server.data |= {"importance": [], "importance_note": "Only 'lr' differs.", "agents": []}
     page.open()
     page.see_all()
     for panel in ("parallel", "best", "scatter"):
         assert page.text(f"[data-panel={panel}] .empty") == "No trial has a metric 'loss' yet."
     assert page.text("[data-panel=curves] .empty") == "No trial has logged 'loss' yet."
-    assert page.text("[data-panel=importance] .empty") == "Too few trials have finished to tell what matters."
+    assert page.text("[data-panel=importance] .empty") == "Only 'lr' differs."
     assert page.text("[data-panel=timeline] .empty") == "No agent has begun yet."
     assert page.text(".runs .empty") == "No trial has begun yet."
     assert "No trial has a metric 'loss' yet." in page.text("[data-card=best]")

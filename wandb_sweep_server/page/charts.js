@@ -240,7 +240,7 @@ function curves(data, histories, view) {
 /** How much each parameter matters for the metric; largest on top. */
 function importance(data, view) {
   const shown = data.importance.slice(0, 24);
-  if (shown.length === 0) return emptyFigure("Too few trials have finished to tell what matters.");
+  if (shown.length === 0) return emptyFigure(data.importance_note);
   const layout = baseLayout(view.theme, "importance");
   const names = shown.map((entry) => plotText(entry.name, 24));
   layout.margin.l = marginOf(names);

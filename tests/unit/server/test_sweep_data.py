@@ -252,6 +252,7 @@ def test_a_sweep_is_told_as_the_contract_has_it(server: Server, app: App) -> Non
         },
         "importance": [],
         "importance_by": "rank correlation",
+        "importance_note": "Too few trials have finished to tell what matters: 1 of at least 10.",
         "agents": [
             {
                 "name": agent.name,
