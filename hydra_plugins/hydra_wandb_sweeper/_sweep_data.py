@@ -119,6 +119,7 @@ def _agent(span: AgentSpan) -> dict[str, Any]:
     return {
         "name": span.name,
         "host": span.host,
+        "job": span.job,
         "began_at": span.began_at,
         "ended_at": span.ended_at,
         "ended": span.ended,

@@ -162,7 +162,8 @@ def test_many_categories_get_few_ticks(page: Page) -> None:
 def test_the_timeline_shows_idle_gaps_deaths_and_hand_overs(page: Page) -> None:
     data = sweep_data(3)
     data["agents"] = [
-        {"name": "a", "host": "n1", "began_at": BEGAN_AT, "ended_at": BEGAN_AT + 50, "ended": "died", "trials": [
+        {"name": "a", "host": "n1", "began_at": BEGAN_AT, "ended_at": BEGAN_AT + 50, "ended": "died",
+         "job": "812_0", "trials": [
             {"run": run_id(0), "began_at": BEGAN_AT + 10, "ended_at": BEGAN_AT + 50, "how": "lost"}]},
         {"name": "b", "host": "n2", "began_at": BEGAN_AT, "ended_at": None, "ended": None, "trials": [
             {"run": run_id(1), "began_at": BEGAN_AT, "ended_at": BEGAN_AT + 20, "how": "handed over"},
@@ -172,6 +173,9 @@ def test_the_timeline_shows_idle_gaps_deaths_and_hand_overs(page: Page) -> None:
     traces = {trace.get("name", "life"): trace for trace in made}
     assert set(traces) == {"life", "lost", "handed over", "running", "agent died"}
     assert traces["life"]["x"] == [50_000, 100_000]
+    assert traces["agent died"]["text"] == ["<b>a (job 812_0)</b> died on n1"]
+    assert "<br>a (job 812_0), 40 s" in traces["lost"]["text"][0]
+    assert "<br>b, 40 s" in traces["running"]["text"][0]
     assert traces["lost"]["x"] == [40_000]
     assert traces["running"]["x"] == [40_000]
     assert (traces["running"]["y"], traces["agent died"]["y"]) == ([1], [0])

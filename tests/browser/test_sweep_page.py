@@ -246,6 +246,20 @@ def test_a_chosen_run_stands_out_in_the_charts(page: Page) -> None:
     page.wait("document.querySelector('[data-panel=scatter] .plot').data.length === 1")
 
 
+def test_agents_are_named_with_their_jobs_as_far_as_these_are_known(page: Page) -> None:
+    data = sweep_data(4, agents=4)
+    jobs = {"agent-0": "812_0", "agent-1": "812_1", "agent-2": None}
+    for agent in data["agents"][:3]:
+        agent["job"] = jobs[agent["name"]]
+    # A name that was used again, elsewhere: which of them had the trial isn't known by it.
+    data["agents"][2:] = [{**data["agents"][1], "job": "900_1", "trials": []}, *data["agents"][2:]]
+    page.server.show(data)
+    page.open(fragment=f"#run={run_id(0)}&sort=name")
+    cells = [row.split("trial-")[1] for row in page.texts(".runs tbody tr")]
+    assert [("(job 812_0)" in text, "(job" in text) for text in cells] == [(True, True)] + [(False, False)] * 3
+    assert "agent-0 (job 812_0)" in page.text(".chosen .facts")
+
+
 def test_a_click_on_a_point_chooses_its_run(page: Page) -> None:
     page.open()
     page.see_all()

@@ -6,7 +6,7 @@
 // those axes as the reader put them, now_s, theme: one of THEMES, has_webgl}.
 import { compareBy, finishedInOrder, metricValues } from "./facts.js";
 import { formatNumber, plotText, plotTime } from "./format.js";
-import { COLOUR_BINS, canBeLog, colourScale, parameterAxis, rangeAround } from "./scales.js";
+import { COLOUR_BINS, colourScale, metricAxis, parameterAxis } from "./scales.js";
 
 const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
 // Up to so many points Plotly's SVG is as quick as its WebGL, whose programs are translated anew for each chart. Lines
@@ -58,21 +58,6 @@ function describeRun(data, index, view) {
   }
   if (data.parameters.length > MOST_DESCRIBED_PARAMETERS) lines.push("…");
   return lines.join("<br>");
-}
-
-function metricAxis(axis, view, values) {
-  axis.title.text = plotText(view.metric, 40);
-  axis.type = "linear";
-  const numbers = values.filter((value) => typeof value === "number");
-  if (numbers.length === 0) return;
-  const [low, high] = [numbers.reduce((a, b) => Math.min(a, b)), numbers.reduce((a, b) => Math.max(a, b))];
-  const isLog = view.scale === "log" && canBeLog(values);
-  // Plotly's own is from one less to one more, whatever the value's size.
-  if (low === high) axis.range = rangeAround(low, isLog);
-  if (!isLog) return;
-  const decades = Math.log10(high / low);
-  // Over few decades their 2 and 5 are ticks too.
-  Object.assign(axis, { type: "log", tickformat: "~g", dtick: decades < 2.5 ? "D2" : Math.ceil(decades / 6) });
 }
 
 /** Points of runs, coloured by how good they are; runs: indices. */

@@ -1,7 +1,7 @@
 // The page of a run: state, config, summary, log and files.
 import { getJson, getText } from "./api.js";
 import { element, stateBadge } from "./dom.js";
-import { LIVE_STATES } from "./facts.js";
+import { LIVE_STATES, agentText } from "./facts.js";
 import { counted, formatDuration, formatSize, formatTime, formatValue, withoutTerminalSequences } from "./format.js";
 
 const LOG_LINES = 1000;
@@ -90,7 +90,7 @@ class RunPage {
       .filter(([, value]) => value !== null && value !== undefined);
     this._facts.replaceChildren(...back, fact("run", this._run), fact("duration", formatDuration(run.duration_s)),
       fact("began", formatTime(run.began_at)), fact("ended", formatTime(run.ended_at)), fact("host", formatValue(run.host)),
-      fact("agent", formatValue(run.agent)), ...others.map(([name, value]) => fact(name, formatValue(value))));
+      fact("agent", agentText(run.agent, run.job)), ...others.map(([name, value]) => fact(name, formatValue(value))));
     this._config.replaceChildren(valueTable(config, "The run has no config."));
     this._summary.replaceChildren(valueTable(summary, "The run has no summary yet."));
     this._list.replaceChildren(this._fileList(files));

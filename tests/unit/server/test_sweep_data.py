@@ -257,6 +257,7 @@ def test_a_sweep_is_told_as_the_contract_has_it(server: Server, app: App) -> Non
             {
                 "name": agent.name,
                 "host": "node1",
+                "job": None,
                 "began_at": began,
                 "ended_at": None,
                 "ended": None,

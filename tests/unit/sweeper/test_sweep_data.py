@@ -115,11 +115,12 @@ def test_only_finished_runs_say_what_is_important() -> None:
 
 
 def test_agents_have_their_trials() -> None:
-    span = AgentSpan("agent-0", "h", 1.0, 9.0, "died", [Assignment("r0", "agent-0", 2.0, 3.0, "lost")])
+    span = AgentSpan("agent-0", "h", 1.0, 9.0, "died", [Assignment("r0", "agent-0", 2.0, 3.0, "lost")], job="12_3")
     assert sweep_data(SWEEP, [RUN], [span], now=3.0)["agents"] == [
         {
             "name": "agent-0",
             "host": "h",
+            "job": "12_3",
             "began_at": 1.0,
             "ended_at": 9.0,
             "ended": "died",
