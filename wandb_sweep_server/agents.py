@@ -89,8 +89,14 @@ class Agents:
         sql = "SELECT 1 FROM agents WHERE sweep_id = ? AND ended_at IS NULL LIMIT 1"
         return self._db.value(sql, (sweep.id,)) is not None
 
-    def register(self, sweep: Sweep, host: str) -> Agent:
+    def register(self, sweep: Sweep, host: str, label: str | None = None, job: str | None = None) -> Agent:
         """A new agent of the sweep, which runs from now on.
+
+        Args:
+            sweep: As it is now.
+            host: The machine it is on.
+            label: What whoever started it calls it; it is only shown, and others may be called the same.
+            job: Id of the job it is in, also only shown.
 
         Raises:
             ClientError: The sweep has ended. Agents know this by the words "is not running".
@@ -106,6 +112,8 @@ class Agents:
                 "sweep_id": sweep.id,
                 "name": self._new_name(),
                 "host": host,
+                "label": label or None,
+                "job": job or None,
                 "created_at": now_s,
                 "heartbeat_at": now_s,
             },

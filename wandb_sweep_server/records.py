@@ -51,6 +51,8 @@ class Agent:
     sweep_id: int
     name: str
     host: str
+    label: str | None
+    job: str | None
     listed: str
     run_count: int
     created_at: float

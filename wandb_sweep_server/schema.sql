@@ -39,6 +39,8 @@ CREATE TABLE agents (
     sweep_id     INTEGER NOT NULL REFERENCES sweeps (id),
     name         TEXT NOT NULL,
     host         TEXT NOT NULL,
+    label        TEXT,                         -- what whoever started it calls it; NULL: W&B's SDK has no word for that
+    job          TEXT,                         -- id of the job it is in, of whatever launched it
     listed       TEXT NOT NULL DEFAULT '[]',   -- JSON list of the run names its last heartbeat called alive
     run_count    INTEGER NOT NULL DEFAULT 0,
     created_at   REAL NOT NULL,

@@ -34,6 +34,9 @@ class Server:
     def create_agent(self, ref: SweepRef, host: str) -> str | None:
         return "agent"
 
+    def create_own_agent(self, ref: SweepRef, host: str, label: str, job: str | None) -> str | None:
+        return "agent"
+
     def heartbeat(self, agent_id: str, live_runs: tuple[str, ...], *, patient: bool = True) -> list[Command]:
         if live_runs:
             return []

@@ -34,7 +34,7 @@ from ._settle import (
     failed_result,
     stopped_result,
 )
-from ._slurm import node_name, own_job_id, restart_count
+from ._slurm import node_name, own_job_id, own_job_name, restart_count
 from ._wakeup import Wakeup
 from ._walltime import UNLIMITED, WallTime, expected_trial_s, grace_s, too_short
 
@@ -133,13 +133,14 @@ class Agent:
             pid=os.getpid(),
             process_start=process_start(os.getpid()),
             job=own_job_id(),
+            job_name=own_job_name() or None,
             job_number=self._job_number,
             restarts=restart_count(),
             node=node_name(),
             job_end=self._job_end(),
         )
         try:
-            self._agent_id = self._client.create_agent(self._sweep.sweep, socket.gethostname())
+            self._agent_id = self._register()
             if self._agent_id is not None and self._sweep.server.is_embedded:
                 # Whoever finds this agent dead can tell the server.
                 self._ledger.record("agent_registered", server_id=self._agent_id)
@@ -157,6 +158,12 @@ class Agent:
         self._say_goodbye()
         log.info("Agent %s ends: %s", self._summary.name, self._summary.ended)
         return self._summary
+
+    def _register(self) -> str | None:
+        sweep, host = self._sweep.sweep, socket.gethostname()
+        if not self._sweep.server.is_embedded:
+            return self._client.create_agent(sweep, host)
+        return self._client.create_own_agent(sweep, host, self._summary.name, own_job_name() or None)
 
     def _record_end(self) -> None:
         self._ledger.record(

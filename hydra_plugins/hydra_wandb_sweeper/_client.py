@@ -56,6 +56,15 @@ mutation CreateAgent($host: String!, $projectName: String, $entityName: String, 
     agent { id }
   }
 }"""
+# The same in words that only embedded servers know.
+_CREATE_OWN_AGENT = """
+mutation CreateAgent($host: String!, $projectName: String, $entityName: String, $sweep: String!, $label: String,
+                     $job: String) {
+  createAgent(input: {host: $host, projectName: $projectName, entityName: $entityName, sweep: $sweep,
+                      label: $label, job: $job}) {
+    agent { id }
+  }
+}"""
 _HEARTBEAT = """
 mutation Heartbeat($id: ID!, $metrics: JSONString, $runState: JSONString) {
   agentHeartbeat(input: {id: $id, metrics: $metrics, runState: $runState}) { agent { id } commands }
@@ -256,11 +265,22 @@ class SweepClient:
 
     def create_agent(self, ref: SweepRef, host: str) -> str | None:
         """Register an agent and return its id; None if the sweep is no longer running (a clean end)."""
+        return self._create_agent(_CREATE_AGENT, ref, {"host": host})
+
+    def create_own_agent(self, ref: SweepRef, host: str, label: str, job: str | None) -> str | None:
+        """The same at an embedded server, whose pages then call the agent by its label, and name the job it is in."""
         try:
-            answer = self._transport.graphql(
-                _CREATE_AGENT,
-                {"host": host, "entityName": ref.entity, "projectName": ref.project, "sweep": ref.sweep_id},
-            )
+            return self._create_agent(_CREATE_OWN_AGENT, ref, {"host": host, "label": label, "job": job})
+        except ServerError as error:
+            if error.status != 400:
+                raise
+            # One of an earlier version, elsewhere. What is only shown keeps nobody from working.
+            return self.create_agent(ref, host)
+
+    def _create_agent(self, mutation: str, ref: SweepRef, agent: Mapping[str, str | None]) -> str | None:
+        sweep = {"entityName": ref.entity, "projectName": ref.project, "sweep": ref.sweep_id}
+        try:
+            answer = self._transport.graphql(mutation, {**sweep, **agent})
         except ServerError as error:
             if error.status == 404 or (error.status in (200, 400, 409) and "is not running" in str(error)):
                 return None

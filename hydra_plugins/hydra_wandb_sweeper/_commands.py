@@ -21,6 +21,7 @@ from ._plan import START_PATIENCE_S
 from ._processes import process_start, terminate
 from ._results import TRIALS_FILE
 from ._server import ServerRef, choose_server, server_of_page
+from ._settings import is_url
 from ._status import UNKNOWN, is_elsewhere, job_states, read_status
 from ._submission import Submission
 from ._supervise import run_unattended, supervise
@@ -254,7 +255,7 @@ def server_named(target: str, setting: str, directory: Path) -> ServerRef:
 
     setting: as hydra.sweeper.server, for a path. directory: the project's. Errors: SweepError.
     """
-    if "://" not in target:
+    if not is_url(target):
         return choose_server(setting, directory)
     server = server_of_page(target, directory)
     if setting != "auto" and choose_server(setting, directory).place != server.place:

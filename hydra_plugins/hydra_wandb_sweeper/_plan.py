@@ -20,7 +20,7 @@ from ._errors import SettingError
 from ._join import fixed_overrides
 from ._recognise import recognise
 from ._search_space import SearchSpace, build_search_space
-from ._server import ServerRef, choose_server, start_if_local
+from ._server import ServerRef, choose_server, server_to_join, start_if_local
 from ._settings import Settings, SweepPath, read_settings
 from ._sweep_config import Program, make_sweep_config, read_template
 from ._template import Template
@@ -66,9 +66,19 @@ def read_basis(config: DictConfig) -> Basis:
         _plain_settings(config.hydra.sweeper), job_name=config.hydra.job.name, load_sweep_file=load_yaml
     )
     traits = launcher_traits(config)
-    server = recognise(choose_server(settings.server, Path(config.hydra.runtime.cwd)))
+    server = recognise(server_meant(settings, Path(config.hydra.runtime.cwd)))
     check_server_job(settings, server, traits)
     return Basis(settings, traits, server)
+
+
+def server_meant(settings: Settings, project_dir: Path) -> ServerRef:
+    """Return the server of the sweep to join where its URL names it, else the one that the setting means.
+
+    project_dir: as of choose_server. Errors: SettingError.
+    """
+    if settings.join_url is not None:
+        return server_to_join(settings.join_url, settings.server, project_dir)
+    return choose_server(settings.server, project_dir)
 
 
 def make_plan(basis: Basis, hydra_context: HydraContext, config: DictConfig, arguments: Sequence[str]) -> Plan:

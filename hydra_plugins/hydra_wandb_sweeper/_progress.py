@@ -14,15 +14,18 @@ from ._outcome import FAILED, FINISHED
 from ._output_place import log_of
 from ._progress_text import progress_line
 from ._progress_view import JobView, ProgressModel, ProgressView
+from ._results import swept_values
 from ._surroundings import look_around
 from ._terminal import TerminalDisplay, log_terminal, shown_in_display
-from ._wording import one_line
+from ._wording import one_line, shown_values
 
 log = logging.getLogger(__name__)
 
 # The longest silence of a log.
 _LINE_S = 30.0
 _DRAW_S = 0.5
+# Of a trial's parameters in the line of its end: those that come first say most.
+_PARAMETER_CHARS = 100
 # rich is imported only after this, or once a trial has begun: the first one isn't to wait for it.
 _BEGIN_S = 2.0
 
@@ -128,12 +131,16 @@ class Progress:
         name = self._sweep.metric_name
         value = event["metrics"].get(name)
         what = f", {name}={value:.6g}" if value is not None else ""
+        trial = self._history.trials.get(event["trial"])
+        parameters = shown_values(swept_values(self._sweep, trial), _PARAMETER_CHARS) if trial is not None else ""
+        which = f" ({parameters})" if parameters else ""
         why = f": {one_line(event['error_line'])}" if event["state"] != FINISHED and event["error_line"] else ""
         how_far = f"{len(self._ended)}{self._of()}"
         place = log_of(event["output_dir"]) if event["state"] == FAILED else None
         where = f" (its log: {one_line(str(place))})" if place is not None else ""
         level = logging.WARNING if event["state"] == FAILED else logging.INFO
-        self._tell(level, "[%s] trial %d %s%s%s%s", how_far, event["trial"], event["state"], what, why, where)
+        end = f"{event['state']}{what}{which}{why}{where}"
+        self._tell(level, "[%s] trial %d %s", how_far, event["trial"], end)
 
     def _tell(self, level: int, message: str, *values: object) -> None:
         """Log an event, unless who made it does so."""

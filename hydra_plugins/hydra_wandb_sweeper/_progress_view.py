@@ -15,7 +15,7 @@ from ._outcome import FAILED, FINISHED, STOPPED
 from ._output_place import TRIAL_LOG
 from ._results import best_trials, swept_values
 from ._trial_table import QUEUED, RUNNING, TrialHistory
-from ._wording import one_line, shown_value
+from ._wording import one_line, shown_values
 
 # So many of the last ends say how many trials end per minute.
 _ENDS = 50
@@ -218,8 +218,7 @@ class ProgressModel:
         best = self._best_trial()
         if best is None:
             return None
-        values = swept_values(self._sweep, best)
-        text = " ".join(shown_value(name, value) for name, value in values.items())
+        text = shown_values(swept_values(self._sweep, best))
         return BestView(best.trial.number, best.metrics[self._sweep.metric_name], text)
 
     def _failure(self, event: Mapping[str, Any]) -> FailureView:

@@ -98,24 +98,69 @@ def server_of_page(url: str, project_dir: Path, environ: Mapping[str, str] = os.
 
     Errors: SweepError if there is no access to it, with how to get some.
     """
+    server = _server_at(url, project_dir, environ)
+    if not server.is_local and find_login(server.place, environ) is None:
+        raise SweepError(
+            f"'{url}' is at {server.place}, for which there is no login (neither WANDB_API_KEY nor a netrc entry): "
+            f"run `{_login_command(server)}`. If it is an embedded server: run this command where the sweep was "
+            "started, or name the sweep's directory instead."
+        )
+    return server
+
+
+def server_to_join(url: str, setting: str, project_dir: Path, environ: Mapping[str, str] = os.environ) -> ServerRef:
+    """Return the server of the sweep whose page's URL is `hydra.sweeper.sweep_id`, and never another one.
+
+    setting: `hydra.sweeper.server`. project_dir: as of choose_server.
+    Errors: SettingError if the setting means another server, or there is no access to that one.
+    """
+    server = _server_at(url, project_dir, environ)
+    if setting != "auto":
+        place = _place_meant(setting, project_dir, environ)
+        if place != server.place and _app_url(place, environ) != _origin(url):
+            raise SettingError(
+                "server",
+                setting,
+                f"contradicts hydra.sweeper.sweep_id={url}, which is at {server.place}; leave it out",
+            )
+        return choose_server(setting, project_dir, environ)
+    if not server.is_local and find_login(server.place, environ) is None:
+        raise SettingError(
+            "sweep_id",
+            url,
+            f"is at {server.place}, for which there is no login (neither WANDB_API_KEY nor a netrc entry); run "
+            f"`{_login_command(server)}`, or, if it is an embedded server, this command where the sweep was started",
+        )
+    return server
+
+
+def _server_at(url: str, project_dir: Path, environ: Mapping[str, str]) -> ServerRef:
     local = project_dir / LOCAL_DIRECTORY
     if _is_page_of(local, url):
         return ServerRef("local", str(local))
-    parts = urlsplit(url)
-    place = f"{parts.scheme}://{parts.netloc}"
+    place = _origin(url)
     base_url = wandb_base_url(environ)
-    if parts.hostname in _CLOUD_HOSTS:
+    if urlsplit(url).hostname in _CLOUD_HOSTS:
         place = WANDB_CLOUD_URL
     elif place == _app_url(base_url, environ):
         place = base_url
-    if find_login(place, environ) is None:
-        login = "" if place == WANDB_CLOUD_URL else f" --host {place}"
-        raise SweepError(
-            f"'{url}' is at {place}, for which there is no login (neither WANDB_API_KEY nor a netrc entry): run "
-            f"`wandb login{login}`. If it is an embedded server: run this command where the sweep was started, or "
-            "name the sweep's directory instead."
-        )
     return ServerRef("wandb", place)
+
+
+def _place_meant(setting: str, project_dir: Path, environ: Mapping[str, str]) -> str:
+    """The place of the server that 'local', 'wandb' or a URL means, whether there is access to it or not."""
+    if setting == "local":
+        return str(project_dir / LOCAL_DIRECTORY)
+    return setting.rstrip("/") if "://" in setting else wandb_base_url(environ)
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _login_command(server: ServerRef) -> str:
+    return "wandb login" if server.place == WANDB_CLOUD_URL else f"wandb login --host {server.place}"
 
 
 def _is_page_of(directory: Path, url: str) -> bool:

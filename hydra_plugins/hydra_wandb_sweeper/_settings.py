@@ -53,11 +53,17 @@ class SweepPath(NamedTuple):
     sweep_id: str
 
 
+def is_url(sweep_path: str) -> bool:
+    """True if a sweep is named by the URL of its page, which names its server, too."""
+    return "://" in sweep_path
+
+
 @dataclass(frozen=True)
 class Settings:
     """Checked settings; the fields are those of config.WandbSweeperConf, merged with the sweep file.
 
     method is None where it depends on the search space; metric_name_given tells a chosen name from the default.
+    join_url: the page's URL where the sweep to join is named by it.
     metrics: {name, goal} of each objective of a sweep that has several, else empty; the first of them is metric_name
     and metric_goal, by which a trial is called the best.
     """
@@ -82,6 +88,7 @@ class Settings:
     server: str
     server_job: bool
     join: SweepPath | None
+    join_url: str | None
     agents: int | None
     agents_per_job: int
     trials_per_agent: int | None
@@ -139,6 +146,7 @@ def read_settings(
         description=merged("description"),
         tags=tuple(raw["tags"] or ()),
         join=parse_sweep_path(raw["sweep_id"]) if raw["sweep_id"] is not None else None,
+        join_url=raw["sweep_id"].strip() if is_url(raw["sweep_id"] or "") else None,
         **{field: raw[field] for field in _TAKEN_AS_THEY_ARE},
     )
     _check_merged(settings)

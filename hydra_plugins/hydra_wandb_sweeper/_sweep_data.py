@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from wandb_sweep_server.importance import BY, importance, is_finite, is_number
+from wandb_sweep_server.importance import BY, importance, is_finite, is_number, reason_not_to_tell
 
 from ._client import SweepRef
 from ._sweep_config import flat_parameters
@@ -76,8 +76,7 @@ def sweep_data(
         "sweep": _sweep(sweep, now),
         "parameters": described,
         "runs": {**_run_columns(runs), "parameters": columns, "metrics": metrics},
-        "importance": _importance(columns, metrics.get(sweep.metric_name), [run.state for run in runs]),
-        "importance_by": BY,
+        **_importance(columns, metrics.get(sweep.metric_name), [run.state for run in runs]),
         "agents": [_agent(span) for span in agents or ()],
         "knows_agents": agents is not None,
     }
@@ -120,6 +119,7 @@ def _agent(span: AgentSpan) -> dict[str, Any]:
     return {
         "name": span.name,
         "host": span.host,
+        "job": span.job,
         "began_at": span.began_at,
         "ended_at": span.ended_at,
         "ended": span.ended,
@@ -166,13 +166,15 @@ def _scale(kind: str, values: Sequence[Any], spec: Mapping[str, Any]) -> str:
 
 def _importance(
     columns: Mapping[str, Sequence[Any]], metric: Sequence[float | None] | None, states: Sequence[str]
-) -> list[dict[str, Any]]:
-    if metric is None:
-        return []
+) -> dict[str, Any]:
     # What a run had logged when it failed or was stopped is no result.
-    results = [value if state == "finished" else None for value, state in zip(metric, states, strict=True)]
-    found = importance(columns, results)
-    return [{"name": one.name, "importance": one.importance, "correlation": one.correlation} for one in found]
+    results = [
+        value if state == "finished" else None
+        for value, state in zip(metric or [None] * len(states), states, strict=True)
+    ]
+    note = reason_not_to_tell(columns, results)
+    found = importance(columns, results) if note is None else []
+    return {"importance": [asdict(one) for one in found], "importance_by": BY, "importance_note": note}
 
 
 def finite(value: Any) -> Any:

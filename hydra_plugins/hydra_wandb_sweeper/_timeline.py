@@ -30,7 +30,10 @@ class Assignment:
 
 @dataclass
 class AgentSpan:
-    """An agent's life. ended: "finished" or "died", None while it works as far as is known."""
+    """An agent's life. ended: "finished" or "died", None while it works as far as is known.
+
+    job: the job it is in, as its launcher's queue shows it; None outside of one.
+    """
 
     name: str
     host: str
@@ -38,6 +41,7 @@ class AgentSpan:
     ended_at: float | None = None
     ended: str | None = None
     trials: list[Assignment] = field(default_factory=list)
+    job: str | None = None
 
 
 class Timeline:
@@ -61,7 +65,7 @@ class Timeline:
                 handle(event)
 
     def _on_agent_started(self, event: Mapping[str, Any]) -> None:
-        span = AgentSpan(event["by"], event["host"], event["time"])
+        span = AgentSpan(event["by"], event["host"], event["time"], job=event.get("job_name"))
         self.agents.append(span)
         self._latest_of[span.name] = span
 

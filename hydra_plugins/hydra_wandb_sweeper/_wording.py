@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 # Of a parameter and its value together.
 _MOST_CHARS = 80
@@ -32,6 +32,15 @@ def shown_value(name: str, value: object) -> str:
     """Return `name=value` as it is shown beside others: of a value that is a whole text, the beginning."""
     text = one_line(f"{name}={value}")
     return text if len(text) <= _MOST_CHARS else f"{text[: _MOST_CHARS - 1]}…"
+
+
+def shown_values(values: Mapping[str, object], most_chars: int | None = None) -> str:
+    """Return parameters as `lr=0.1 model=cnn`; the last ones are left out (`…`) where they would be too long."""
+    shown = [shown_value(name, value) for name, value in values.items()]
+    count = len(shown)
+    while most_chars is not None and count > 1 and len(" ".join(shown[:count])) > most_chars:
+        count -= 1
+    return " ".join([*shown[:count], *(["…"] if count < len(shown) else [])])
 
 
 def shown_overrides(overrides: Iterable[str]) -> str:

@@ -205,6 +205,7 @@ def _data(runs: list[dict[str, Any]]) -> dict[str, Any]:
         },
         "importance": [{name: _rounded(value) for name, value in asdict(one).items()} for one in found],
         "importance_by": "rank correlation",
+        "importance_note": None,
         "agents": [_agent(runs, number, now) for number in range(AGENTS)],
         "revision": 1,
     }

@@ -125,7 +125,7 @@ class StandIn:
         return [listed(self.data)] if self.sweeps is None else self.sweeps
 
     def _importance(self) -> dict[str, Any]:
-        return {key: self.data[key] for key in ("importance", "importance_by")}
+        return {key: self.data[key] for key in ("importance", "importance_by", "importance_note")}
 
     def _shell(self, name: str) -> Any:
         async def shell(_: Request) -> Response:

@@ -100,6 +100,7 @@ def sweep_data(
             {"name": "width", "importance": 0.04, "correlation": 0.02},
         ],
         "importance_by": "rank correlation",
+        "importance_note": None,
         "agents": workers,
         "revision": 1,
     }

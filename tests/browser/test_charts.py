@@ -109,7 +109,11 @@ def test_lines_leave_out_runs_without_the_metric(page: Page) -> None:
 
 PLACES = [
     ("numbers", "number", "linear", [1, 3], [1, 3], [1, 3], None),
-    ("one number", "number", "linear", [4, 4], [4, 4], [2, 6], None),
+    ("one number", "number", "linear", [4, 4], [4, 4], [3.6, 4.4], ["4"]),
+    ("one small number", "number", "linear", [-1e-5], [-1e-5], [-1.1e-5, -0.9e-5], ["-1e-5"]),
+    ("one number on a log scale", "number", "log", [1e-5], [-5], [-5.0414, -4.9586], ["1e-5"]),
+    ("nothing but zero", "number", "linear", [0, 0], [0, 0], [-1, 1], ["0"]),
+    ("one number or none", "number", "linear", [4, None], [4, 3.6], [3.6, 4.4], ["none", "4"]),
     ("log", "number", "log", [0.01, 1], [-2, 0], [-2, 0], ["0.01", "0.1", "1"]),
     ("log of zero is linear", "number", "log", [0, 1], [0, 1], [0, 1], None),
     ("categories in order", "category", "linear", ["b", "a10", "a9"], [2, 1, 0], [0, 2], ["a9", "a10", "b"]),
@@ -125,8 +129,27 @@ def test_values_have_places_on_an_axis(page: Page, case: tuple[Any, ...]) -> Non
     _, kind, scale, values, places, reach, texts = case
     axis = page.call("scales.js", "parameterAxis", {"name": "p", "kind": kind, "scale": scale}, values)
     assert axis["places"] == pytest.approx(places)
-    assert axis["range"] == pytest.approx(reach)
+    assert axis["range"] == pytest.approx(reach, abs=1e-9, rel=1e-5)
     assert axis["texts"] == texts
+
+
+@pytest.mark.parametrize(
+    ("scale", "reach"), [("linear", [0.45e-3, 0.55e-3]), ("log", [-3.3424, -3.2596])], ids=["linear", "log"]
+)
+def test_a_metric_that_is_the_same_for_all_is_in_the_middle_of_its_axis(
+    page: Page, scale: str, reach: list[float]
+) -> None:
+    data = sweep_data(6, states=("running",))
+    data["runs"]["metrics"]["loss"] = [0.5e-3] * 5 + [None]
+    for name in ("scatter", "bestSoFar"):
+        axis = figure(page, name, data, scale=scale)["layout"]["yaxis"]
+        assert (axis["type"], axis["range"]) == (scale, pytest.approx(reach, rel=1e-4))
+    drawn = page.call("charts.js", "curves", data, histories(data, points=1), view(page, scale=scale))
+    assert "range" not in drawn["layout"]["yaxis"]
+    *_, last = figure(page, "parallelCoordinates", data, scale=scale)["data"][0]["dimensions"]
+    assert (last["range"], last["ticktext"]) == (pytest.approx(reach, rel=1e-4), ["0.0005"])
+    data["runs"]["metrics"]["loss"][0] = 1.0
+    assert "range" not in figure(page, "scatter", data, scale=scale)["layout"]["yaxis"]
 
 
 def test_many_categories_get_few_ticks(page: Page) -> None:
@@ -139,7 +162,8 @@ def test_many_categories_get_few_ticks(page: Page) -> None:
 def test_the_timeline_shows_idle_gaps_deaths_and_hand_overs(page: Page) -> None:
     data = sweep_data(3)
     data["agents"] = [
-        {"name": "a", "host": "n1", "began_at": BEGAN_AT, "ended_at": BEGAN_AT + 50, "ended": "died", "trials": [
+        {"name": "a", "host": "n1", "began_at": BEGAN_AT, "ended_at": BEGAN_AT + 50, "ended": "died",
+         "job": "812_0", "trials": [
             {"run": run_id(0), "began_at": BEGAN_AT + 10, "ended_at": BEGAN_AT + 50, "how": "lost"}]},
         {"name": "b", "host": "n2", "began_at": BEGAN_AT, "ended_at": None, "ended": None, "trials": [
             {"run": run_id(1), "began_at": BEGAN_AT, "ended_at": BEGAN_AT + 20, "how": "handed over"},
@@ -149,6 +173,9 @@ def test_the_timeline_shows_idle_gaps_deaths_and_hand_overs(page: Page) -> None:
     traces = {trace.get("name", "life"): trace for trace in made}
     assert set(traces) == {"life", "lost", "handed over", "running", "agent died"}
     assert traces["life"]["x"] == [50_000, 100_000]
+    assert traces["agent died"]["text"] == ["<b>a (job 812_0)</b> died on n1"]
+    assert "<br>a (job 812_0), 40 s" in traces["lost"]["text"][0]
+    assert "<br>b, 40 s" in traces["running"]["text"][0]
     assert traces["lost"]["x"] == [40_000]
     assert traces["running"]["x"] == [40_000]
     assert (traces["running"]["y"], traces["agent died"]["y"]) == ([1], [0])
@@ -205,6 +232,9 @@ def test_all_trials_of_a_run_are_framed_when_it_is_chosen_among_thousands(page: 
         ("formatSize", 999, "999 bytes"),
         ("formatSize", 1_234_567, "1.23 MB"),
         ("plotText", "<b>&x", "&lt;b&gt;&amp;x"),
+        ("withoutTerminalSequences", "\x1b[1;31merror\x1b[0m: [0m] stays\n", "error: [0m] stays\n"),
+        ("withoutTerminalSequences", "\x1b[?25l\x1b[2Kone\x1b[38;2;1;2;3mtwo", "onetwo"),
+        ("withoutTerminalSequences", "\x1b]8;;http://x\x1b\\a link\x1b]8;;\x07 \x1b(B\x1b7ends\x1b[3", "a link ends"),
     ],
 )
 def test_values_are_written_as_people_read_them(page: Page, function: str, value: Any, text: str) -> None:

@@ -86,6 +86,12 @@ def test_a_run_s_page_shows_config_summary_log_and_files(page: Page) -> None:
     assert page.run("return document.querySelector('#log').getBoundingClientRect().top") < 900
 
 
+def test_a_log_that_was_written_for_a_terminal_is_shown_without_its_codes(page: Page) -> None:
+    page.server.log = "\x1b[32mepoch 1\x1b[0m \x1b[1mloss 0.5\x1b[0m\n\x1b]0;title\x07done\n"
+    page.open("/local/app/runs/run00001")
+    assert page.run("return document.querySelector('#log pre').textContent") == "epoch 1 loss 0.5\ndone\n"
+
+
 def test_an_empty_run_says_what_is_missing(page: Page) -> None:
     page.open("/local/app/runs/run00001")
     missing = ["The run has no config.", "The run has no summary yet.", "The run has no files."]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.browser.conftest import Page
 from tests.integration.server.client import Client
@@ -119,10 +121,19 @@ def test_a_page_goes_on_after_the_server_was_started_again(tmp_path: Path, page:
         servers.end()
 
 
-def test_who_has_no_cookie_is_told_how_to_get_in(sweep: Sweep, page: Page) -> None:
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_who_has_no_cookie_is_told_how_to_get_in_on_any_screen(sweep: Sweep, page: Page, scheme: str) -> None:
+    page.emulate(width=390, scheme=scheme)
     page.driver.delete_all_cookies()
     page.driver.get(sweep.client.url + sweep.path)
     wait_for(lambda: "hydra-sweep open" in page.run("return document.body.innerText"), "the page says how to get in")
+    assert page.run("return document.documentElement.scrollWidth") <= 390
+    with Image.open(io.BytesIO(page.driver.get_screenshot_as_png())) as image:
+        shades = image.convert("L")
+        ground = shades.getpixel((0, shades.height - 1))
+        darkest, brightest = shades.getextrema()
+    # What is written stands out: it is bright on a dark screen, and dark on a bright one.
+    assert (ground, brightest - darkest > 180) == (darkest if scheme == "dark" else brightest, True)
     assert _of_our_own(page.complaints()) == []
 
 

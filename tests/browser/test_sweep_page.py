@@ -71,13 +71,13 @@ def test_every_chart_is_drawn_from_the_data(page: Page) -> None:
 
 def test_what_is_missing_is_said(page: Page) -> None:
     page.server.show(sweep_data(0, agents=1), loss={"key": "loss", "runs": []})
-    page.server.data |= {"importance": [], "agents": []}
+    page.server.data |= {"importance": [], "importance_note": "Only 'lr' differs.", "agents": []}
     page.open()
     page.see_all()
     for panel in ("parallel", "best", "scatter"):
         assert page.text(f"[data-panel={panel}] .empty") == "No trial has a metric 'loss' yet."
     assert page.text("[data-panel=curves] .empty") == "No trial has logged 'loss' yet."
-    assert page.text("[data-panel=importance] .empty") == "Too few trials have finished to tell what matters."
+    assert page.text("[data-panel=importance] .empty") == "Only 'lr' differs."
     assert page.text("[data-panel=timeline] .empty") == "No agent has begun yet."
     assert page.text(".runs .empty") == "No trial has begun yet."
     assert "No trial has a metric 'loss' yet." in page.text("[data-card=best]")
@@ -218,6 +218,22 @@ def test_back_takes_back_which_run_was_chosen(page: Page) -> None:
     page.wait("document.querySelector('.chosen').hidden")
 
 
+def test_a_link_to_a_run_that_the_sweep_does_not_have_says_so(page: Page) -> None:
+    page.open(fragment="#run=run99999")
+    assert page.text(".chosen p") == "There is no run 'run99999' in this sweep."
+    page.click(".chosen button")
+    assert page.run("return document.querySelector('.chosen').hidden")
+
+
+def test_a_run_that_a_link_names_is_shown_once_it_begins(page: Page) -> None:
+    page.open(fragment="#run=run99999")
+    page.wait("document.body.dataset.connection === 'live'")
+    page.wait("document.querySelector('.chosen p')?.innerText.includes('no run')")
+    begun = sweep_data(1, states=("running",))["runs"]
+    page.server.emit({"runs": begun | {"id": ["run99999"]}})
+    page.wait("document.querySelector('.chosen h2')?.innerText === 'trial-0'")
+
+
 def test_a_chosen_run_stands_out_in_the_charts(page: Page) -> None:
     page.open(fragment=f"#run={run_id(5)}")
     page.see_all()
@@ -228,6 +244,20 @@ def test_a_chosen_run_stands_out_in_the_charts(page: Page) -> None:
     page.click(".chosen header button:last-child")
     page.wait("document.querySelector('.chosen').hidden")
     page.wait("document.querySelector('[data-panel=scatter] .plot').data.length === 1")
+
+
+def test_agents_are_named_with_their_jobs_as_far_as_these_are_known(page: Page) -> None:
+    data = sweep_data(4, agents=4)
+    jobs = {"agent-0": "812_0", "agent-1": "812_1", "agent-2": None}
+    for agent in data["agents"][:3]:
+        agent["job"] = jobs[agent["name"]]
+    # A name that was used again, elsewhere: which of them had the trial isn't known by it.
+    data["agents"][2:] = [{**data["agents"][1], "job": "900_1", "trials": []}, *data["agents"][2:]]
+    page.server.show(data)
+    page.open(fragment=f"#run={run_id(0)}&sort=name")
+    cells = [row.split("trial-")[1] for row in page.texts(".runs tbody tr")]
+    assert [("(job 812_0)" in text, "(job" in text) for text in cells] == [(True, True)] + [(False, False)] * 3
+    assert "agent-0 (job 812_0)" in page.text(".chosen .facts")
 
 
 def test_a_click_on_a_point_chooses_its_run(page: Page) -> None:

@@ -1,6 +1,6 @@
 // What stands on top of a sweep's page: the best trial, progress, time, agents; and the run that was chosen.
 import { element, stateBadge } from "./dom.js";
-import { bestRun, durationOf, endedCount, goalOf, knowsAgents, median, metricValues, noAgents, placeOf, remainingTime, runCount, stateCounts, timeSpan } from "./facts.js";
+import { agentText, bestRun, durationOf, endedCount, goalOf, jobOfAgent, knowsAgents, median, metricValues, noAgents, placeOf, remainingTime, runCount, stateCounts, timeSpan } from "./facts.js";
 import { MISSING, counted, formatDuration, formatNumber, formatTime, formatValue, shortened } from "./format.js";
 
 const MOST_PARAMETERS = 8;
@@ -117,7 +117,7 @@ function chosenRun(data, index, view, links, actions, close) {
     ...(view.metric ? [[view.metric, formatNumber(value)]] : []),
     ...(place ? [["place", `${formatNumber(place.place)} of ${formatNumber(place.of)}`]] : []),
     ["duration", formatDuration(durationOf(data, index, view.now_s))], ["began", formatTime(runs.began_at[index])],
-    ["host", formatValue(runs.host[index])], ["agent", formatValue(runs.agent[index])],
+    ["host", formatValue(runs.host[index])], ["agent", agentText(runs.agent[index], jobOfAgent(data, runs.agent[index]))],
     ...data.parameters.map(({ name }) => [name, cutValue(runs.parameters[name]?.[index], FACT_CHARS)]),
   ];
   return [
@@ -129,4 +129,10 @@ function chosenRun(data, index, view, links, actions, close) {
   ].filter(Boolean);
 }
 
-export { chosenRun, summaryCards };
+/** What stands there instead if nobody knows the run: a link may be to another sweep, or to a run that was deleted. */
+function unknownRun(id, close) {
+  return [element("header", {}, element("p", {}, `There is no run '${shortened(id, CARD_CHARS)}' in this sweep.`),
+    element("button", { type: "button", onclick: close }, "Close"))];
+}
+
+export { chosenRun, summaryCards, unknownRun };

@@ -6,7 +6,7 @@
 // those axes as the reader put them, now_s, theme: one of THEMES, has_webgl}.
 import { compareBy, finishedInOrder, metricValues } from "./facts.js";
 import { formatNumber, plotText, plotTime } from "./format.js";
-import { COLOUR_BINS, canBeLog, colourScale, parameterAxis } from "./scales.js";
+import { COLOUR_BINS, colourScale, metricAxis, parameterAxis } from "./scales.js";
 
 const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
 // Up to so many points Plotly's SVG is as quick as its WebGL, whose programs are translated anew for each chart. Lines
@@ -58,16 +58,6 @@ function describeRun(data, index, view) {
   }
   if (data.parameters.length > MOST_DESCRIBED_PARAMETERS) lines.push("…");
   return lines.join("<br>");
-}
-
-function metricAxis(axis, view, values) {
-  axis.title.text = plotText(view.metric, 40);
-  axis.type = "linear";
-  if (view.scale !== "log" || !canBeLog(values)) return;
-  const numbers = values.filter((value) => typeof value === "number");
-  const decades = Math.log10(numbers.reduce((a, b) => Math.max(a, b)) / numbers.reduce((a, b) => Math.min(a, b)));
-  // Over few decades their 2 and 5 are ticks too.
-  Object.assign(axis, { type: "log", tickformat: "~g", dtick: decades < 2.5 ? "D2" : Math.ceil(decades / 6) });
 }
 
 /** Points of runs, coloured by how good they are; runs: indices. */
@@ -235,7 +225,7 @@ function curves(data, histories, view) {
 /** How much each parameter matters for the metric; largest on top. */
 function importance(data, view) {
   const shown = data.importance.slice(0, 24);
-  if (shown.length === 0) return emptyFigure("Too few trials have finished to tell what matters.");
+  if (shown.length === 0) return emptyFigure(data.importance_note);
   const layout = baseLayout(view.theme, "importance");
   const names = shown.map((entry) => plotText(entry.name, 24));
   layout.margin.l = marginOf(names);

@@ -196,6 +196,17 @@ function rowsToShow(data, { states, text, sort, within }, now_s) {
   });
 }
 
+/** @returns {string} an agent and the job that it is in, as far as that is known */
+function agentText(name, job) {
+  return job ? `${formatValue(name)} (job ${job})` : formatValue(name);
+}
+
+/** @returns {string|null} the job of the agents of a name; null if they have none, or several, one after the other */
+function jobOfAgent(data, name) {
+  const jobs = new Set(data.agents.filter((agent) => agent.name === name).map(({ job }) => job));
+  return jobs.size === 1 ? [...jobs][0] ?? null : null;
+}
+
 /** @returns {boolean} whether somebody tells of agents; W&B doesn't */
 function knowsAgents(data) {
   return data.agents.length > 0 || data.knows_agents !== false;
@@ -206,4 +217,4 @@ function noAgents(data) {
   return knowsAgents(data) ? "No agent has begun yet." : "The server doesn't tell which agents there were.";
 }
 
-export { LIVE_STATES, bestRun, compareBy, compareValues, durationOf, endedCount, finishedInOrder, goalOf, isOpen, knowsAgents, median, metricNames, metricValues, noAgents, placeOf, remainingTime, rowsToShow, runCount, stateCounts, timeSpan };
+export { LIVE_STATES, agentText, bestRun, compareBy, compareValues, durationOf, endedCount, finishedInOrder, goalOf, isOpen, jobOfAgent, knowsAgents, median, metricNames, metricValues, noAgents, placeOf, remainingTime, rowsToShow, runCount, stateCounts, timeSpan };

@@ -133,4 +133,16 @@ function plotTime(time_s) {
   return local.toISOString().replace("T", " ").replace("Z", "");
 }
 
-export { MISSING, counted, formatAge, formatDuration, formatNumber, formatSize, formatTime, formatValue, plotText, plotTime, shortened };
+// What programs write for terminals: sequences of colours and cursors, titles of windows, links; of one that is cut, its beginning.
+const TERMINAL_SEQUENCE = /\x1b(?:\[[0-?]*[ -/]*[@-~]?|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])?/g;
+
+/**
+ * A log as it reads without a terminal.
+ * @param {string} text
+ * @returns {string}
+ */
+function withoutTerminalSequences(text) {
+  return text.includes("\x1b") ? text.replace(TERMINAL_SEQUENCE, "") : text;
+}
+
+export { MISSING, counted, formatAge, formatDuration, formatNumber, formatSize, formatTime, formatValue, plotText, plotTime, shortened, withoutTerminalSequences };

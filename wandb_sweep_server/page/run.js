@@ -1,8 +1,8 @@
 // The page of a run: state, config, summary, log and files.
 import { getJson, getText } from "./api.js";
 import { element, stateBadge } from "./dom.js";
-import { LIVE_STATES } from "./facts.js";
-import { counted, formatDuration, formatSize, formatTime, formatValue } from "./format.js";
+import { LIVE_STATES, agentText } from "./facts.js";
+import { counted, formatDuration, formatSize, formatTime, formatValue, withoutTerminalSequences } from "./format.js";
 
 const LOG_LINES = 1000;
 const REFRESH_S = 5;
@@ -90,13 +90,14 @@ class RunPage {
       .filter(([, value]) => value !== null && value !== undefined);
     this._facts.replaceChildren(...back, fact("run", this._run), fact("duration", formatDuration(run.duration_s)),
       fact("began", formatTime(run.began_at)), fact("ended", formatTime(run.ended_at)), fact("host", formatValue(run.host)),
-      fact("agent", formatValue(run.agent)), ...others.map(([name, value]) => fact(name, formatValue(value))));
+      fact("agent", agentText(run.agent, run.job)), ...others.map(([name, value]) => fact(name, formatValue(value))));
     this._config.replaceChildren(valueTable(config, "The run has no config."));
     this._summary.replaceChildren(valueTable(summary, "The run has no summary yet."));
     this._list.replaceChildren(this._fileList(files));
   }
 
-  _showLog(text) {
+  _showLog(raw) {
+    const text = withoutTerminalSequences(raw);
     const isAtEnd = this._log.scrollTop + this._log.clientHeight >= this._log.scrollHeight - 4;
     if (this._log.textContent !== text) this._log.textContent = text;
     if (isAtEnd) this._log.scrollTop = this._log.scrollHeight;

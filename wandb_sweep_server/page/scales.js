@@ -95,6 +95,34 @@ function levelsOf(values) {
   return [...levels.values()].sort(compareValues);
 }
 
+/** The part of an axis around the one value that all trials have: a tenth of its size to either side; of logarithms if isLog. */
+function rangeAround(value, isLog) {
+  const middle = isLog ? Math.log10(value) : value;
+  const margin = isLog ? Math.log10(1.1) : 0.1 * Math.abs(value) || 1;
+  return [middle - margin, middle + margin];
+}
+
+/**
+ * Make a Plotly axis that of a metric.
+ * @param {object} axis of a layout; it is changed
+ * @param {{metric: string, scale: "linear"|"log"}} view
+ * @param {(number|null)[]} values that are shown along it
+ */
+function metricAxis(axis, view, values) {
+  axis.title.text = plotText(view.metric, 40);
+  axis.type = "linear";
+  const numbers = values.filter((value) => typeof value === "number");
+  if (numbers.length === 0) return;
+  const [low, high] = [numbers.reduce((a, b) => Math.min(a, b)), numbers.reduce((a, b) => Math.max(a, b))];
+  const isLog = view.scale === "log" && canBeLog(values);
+  // Plotly's own is from one less to one more, whatever the value's size.
+  if (low === high) axis.range = rangeAround(low, isLog);
+  if (!isLog) return;
+  const decades = Math.log10(high / low);
+  // Over few decades their 2 and 5 are ticks too.
+  Object.assign(axis, { type: "log", tickformat: "~g", dtick: decades < 2.5 ? "D2" : Math.ceil(decades / 6) });
+}
+
 /** Values that look alike, 1 and "1", are different levels. */
 function levelKey(value) {
   return JSON.stringify(value);
@@ -122,12 +150,12 @@ function numberAxis(numbers, values, isLog, isAbsent) {
   const project = isLog ? Math.log10 : (value) => value;
   const low = project(numbers.reduce((a, b) => Math.min(a, b)));
   const high = project(numbers.reduce((a, b) => Math.max(a, b)));
-  const span = high - low || Math.abs(high) || 1;
-  const none = low - 0.12 * span;
+  const isConstant = low === high;
+  const range = isConstant ? rangeAround(numbers[0], isLog) : [low, high];
+  const none = isConstant ? range[0] : low - 0.12 * (high - low);
   const places = values.map((value) => (typeof value === "number" ? project(value) : none));
-  const range = low === high ? [low - 0.5 * span, high + 0.5 * span] : [low, high];
-  if (isAbsent) range[0] = Math.min(range[0], none);
-  if (!isLog && !isAbsent) return { places, range, ticks: null, texts: null, is_log: false, levels: 0 };
+  if (isAbsent) range[0] = none;
+  if (!isLog && !isAbsent && !isConstant) return { places, range, ticks: null, texts: null, is_log: false, levels: 0 };
   const ticks = isLog ? logTicks(low, high) : linearTicks(low, high);
   const texts = ticks.map((tick) => formatNumber(isLog ? 10 ** tick : tick));
   if (isAbsent) {
@@ -175,4 +203,4 @@ function linearTicks(low, high) {
   return ticks;
 }
 
-export { COLOUR_BINS, THEMES, canBeLog, colourScale, levelsOf, parameterAxis, stateColour };
+export { COLOUR_BINS, THEMES, canBeLog, colourScale, levelsOf, metricAxis, parameterAxis, stateColour };

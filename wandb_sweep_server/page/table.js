@@ -1,6 +1,6 @@
 // The table of runs: filters, sort headers, and pages of rows. Only what is on the page is in the document.
 import { element, stateBadge } from "./dom.js";
-import { durationOf, rowsToShow, stateCounts } from "./facts.js";
+import { agentText, durationOf, jobOfAgent, rowsToShow, stateCounts } from "./facts.js";
 import { counted, formatDuration, formatNumber, formatTime, formatValue } from "./format.js";
 
 const ROWS_PER_PAGE = 50;
@@ -169,7 +169,11 @@ function rowTexts(data, index, columns, view) {
     if (kind === "state") return { state: runs.state[index], reason: runs.reason[index] };
     if (kind === "duration") return { text: formatDuration(durationOf(data, index, view.now_s)) };
     if (kind === "began") return { text: formatTime(runs.began_at[index]) };
-    const value = { metric: runs.metrics[name], parameter: runs.parameters[name], host: runs.host, agent: runs.agent, name: runs.name }[kind]?.[index];
+    if (kind === "agent") {
+      const agent = runs.agent[index];
+      return { text: agentText(agent, jobOfAgent(data, agent)), title: "" };
+    }
+    const value = { metric: runs.metrics[name], parameter: runs.parameters[name], host: runs.host, name: runs.name }[kind]?.[index];
     return { text: formatValue(value), title: value === null || value === undefined ? "" : String(value) };
   });
   return { id: runs.id[index], name: runs.name[index] || runs.id[index], cells };

@@ -1,6 +1,6 @@
 // The figure of agents over time; a chart like those of charts.js.
 import { baseLayout, emptyFigure, marginOf } from "./charts.js";
-import { metricValues, noAgents } from "./facts.js";
+import { agentText, metricValues, noAgents } from "./facts.js";
 import { formatDuration, formatNumber, plotText, plotTime } from "./format.js";
 import { stateColour } from "./scales.js";
 
@@ -135,7 +135,7 @@ function deaths(data, view) {
   return [{
     type: "scatter", mode: "markers", name: "agent died", hovertemplate: "%{text}<extra></extra>", y: rows,
     x: rows.map((row) => plotTime(data.agents[row].ended_at ?? view.now_s)),
-    text: rows.map((row) => `<b>${plotText(data.agents[row].name)}</b> died on ${plotText(data.agents[row].host)}`),
+    text: rows.map((row) => `<b>${plotText(agentText(data.agents[row].name, data.agents[row].job))}</b> died on ${plotText(data.agents[row].host)}`),
     marker: { symbol: "x", size: 10, color: stateColour("failed"), line: { width: 1, color: view.theme.surface } },
   }];
 }
@@ -154,7 +154,7 @@ function describeAssignment(data, { agent, trial, how, index, began_s, ended_s }
   const name = index === undefined ? trial.run : data.runs.name[index];
   const value = index === undefined ? null : metricValues(data, view.metric)[index];
   const result = value === null ? "" : `<br>${plotText(view.metric)}: ${formatNumber(value)}`;
-  return `<b>${plotText(name)}</b> ${plotText(how)}<br>${plotText(agent.name)}, ${formatDuration(ended_s - began_s)}${result}`;
+  return `<b>${plotText(name)}</b> ${plotText(how)}<br>${plotText(agentText(agent.name, agent.job))}, ${formatDuration(ended_s - began_s)}${result}`;
 }
 
 export { timeline, timelineStates };

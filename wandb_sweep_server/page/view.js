@@ -1,6 +1,6 @@
 // Sweep data as a page: cards, charts and table, and what the reader chooses among them. Requests nothing.
 import { bestSoFar, curves, importance, parallelCoordinates, runsWithin, scatter } from "./charts.js";
-import { chosenRun, summaryCards } from "./cards.js";
+import { chosenRun, summaryCards, unknownRun } from "./cards.js";
 import { element, labelledSelect, segmented, stateBadge, webglKind } from "./dom.js";
 import { goalOf, metricNames, metricValues } from "./facts.js";
 import { counted, formatNumber } from "./format.js";
@@ -147,13 +147,20 @@ class SweepView {
     const focused = document.activeElement?.dataset?.focus;
     this._cards.replaceChildren(...summaryCards(data, view, (id) => this._choose(id)));
     if (focused === "best") this._cards.querySelector("[data-focus=best]")?.focus({ preventScroll: true });
-    const at = view.chosen === null ? -1 : data.runs.id.indexOf(view.chosen);
-    this._chosen.hidden = at < 0;
-    if (at >= 0) this._chosen.replaceChildren(...chosenRun(data, at, view, this._links?.(view.chosen) ?? null,
-      this._actions(view.chosen, data.runs.state[at]), () => this._choose(null)));
+    this._showChosen(data, view);
     this._showRuns(this._place.now);
     const names = Object.keys(this._panels).filter((name) => changed === null || [...changed].some((key) => (CHARTS_OF[key] ?? [name]).includes(name)));
     if (names.length > 0) this._drawing.invalidate(...names.map((name) => this._panels[name]));
+  }
+
+  _showChosen(data, view) {
+    const id = view.chosen;
+    this._chosen.hidden = id === null;
+    if (id === null) return;
+    const at = data.runs.id.indexOf(id);
+    const close = () => this._choose(null);
+    this._chosen.replaceChildren(...(at < 0 ? unknownRun(id, close)
+      : chosenRun(data, at, view, this._links?.(id) ?? null, this._actions(id, data.runs.state[at]), close)));
   }
 
   _showToolbar(data, view) {

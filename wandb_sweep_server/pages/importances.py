@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wandb_sweep_server.importance import BY as BY_RANKS
-from wandb_sweep_server.importance import Importance, importance, is_number
+from wandb_sweep_server.importance import Importance, importance, is_number, reason_not_to_tell
 from wandb_sweep_server.recent import Recent
 from wandb_sweep_server.search.bayes import is_installed
 
@@ -47,17 +47,22 @@ class Table:
 
 @dataclass(frozen=True)
 class Found:
-    """What was found, the most important parameter first, and how."""
+    """What was found, the most important parameter first, and how; or a sentence that says why there is nothing."""
 
     importance: list[Importance]
     by: str
+    note: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As sweep data has it."""
-        return {"importance": [vars(one) for one in self.importance], "importance_by": self.by}
+        return {
+            "importance": [vars(one) for one in self.importance],
+            "importance_by": self.by,
+            "importance_note": self.note,
+        }
 
 
-NOTHING = Found([], BY_RANKS)
+NOTHING = Found([], BY_RANKS, "The sweep names no metric that a parameter could matter for.")
 
 
 def table_of(data: Mapping[str, Any]) -> Table | None:
@@ -76,7 +81,9 @@ def table_of(data: Mapping[str, Any]) -> Table | None:
 
 
 def by_ranks(table: Table) -> Found:
-    """Each parameter alone."""
+    """Each parameter alone; nothing where that would mislead."""
+    if (note := reason_not_to_tell(table.parameters, table.metric)) is not None:
+        return Found([], BY_RANKS, note)
     return Found(importance(table.parameters, table.metric), BY_RANKS)
 
 
@@ -86,11 +93,14 @@ def by_model(table: Table) -> Found:
     Correlations are those of ranks in any case. The first time takes a second more, for the imports.
     """
     ranked = by_ranks(table)
+    if ranked.note is not None:
+        return ranked
     names = [name for name, values in table.parameters.items() if len({*values, None}) > 2]
     rows = [i for i in range(len(table.metric)) if all(table.parameters[name][i] is not None for name in names)]
     # Without the runs that lack another one, a parameter may be a constant.
     names = [name for name in names if len({table.parameters[name][i] for i in rows}) > 1]
-    if not names or len(rows) < _FEWEST_FOR_A_MODEL or len({table.metric[i] for i in rows}) < 2:
+    # A model divides all there is to explain: to a single parameter it would give everything.
+    if len(names) < 2 or len(rows) < _FEWEST_FOR_A_MODEL or len({table.metric[i] for i in rows}) < 2:
         return ranked
     shares, by = _shares(table, names, rows)
     correlations = {one.name: one.correlation for one in ranked.importance}

@@ -15,7 +15,8 @@ from .run_facts import reason_of, state_of, times_of
 # Lines of a log that the store reads in one piece of work.
 _LINES_AT_ONCE = 2_000
 _ASSIGNMENTS = (
-    "SELECT began_at, assignments.ended_at, how, agents.name AS agent, agents.host AS host "
+    "SELECT began_at, assignments.ended_at, how, COALESCE(agents.label, agents.name) AS agent, agents.job AS job, "
+    "agents.host AS host "
     "FROM assignments LEFT JOIN agents ON agents.id = agent_id WHERE run_id = ? ORDER BY assignments.id"
 )
 
@@ -39,6 +40,7 @@ def run_data(store: Store, project: Project, run: Run, now_s: float) -> dict[str
             "now": now_s,
             "host": run.host or (last and last["host"]),
             "agent": last and last["agent"],
+            "job": last and last["job"],
             "reason": reason_of(vars(run), summary),
             "exit_code": run.exit_code,
             "tags": jsontext.loads(run.tags),

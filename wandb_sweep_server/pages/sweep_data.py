@@ -112,6 +112,7 @@ def agents_of(rows: SweepRows) -> list[dict[str, Any]]:
         {
             "name": agent["name"],
             "host": agent["host"],
+            "job": agent["job"],
             "began_at": agent["created_at"],
             "ended_at": agent["ended_at"],
             "ended": agent["ended"],

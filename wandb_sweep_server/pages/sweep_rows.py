@@ -15,14 +15,14 @@ from wandb_sweep_server.sweep_config import SweepConfig
 _RUNS = (
     "SELECT runs.id, runs.name, display_name, state, queued_at, is_retry, stop_reason, exit_code, runs.host, args, "
     "CASE WHEN args IS NULL THEN config END AS config, summary, runs.created_at, runs.heartbeat_at, "
-    "agents.name AS agent, agents.host AS agent_host "
+    "COALESCE(agents.label, agents.name) AS agent, agents.host AS agent_host "
     "FROM runs LEFT JOIN agents ON agents.id = runs.agent_id "
 )
 _ASSIGNMENTS = (
     "SELECT run_id, assignments.agent_id, runs.name AS run, began_at, assignments.ended_at, how "
     "FROM assignments JOIN runs ON runs.id = run_id "
 )
-_AGENTS = "SELECT id, name, host, created_at, ended_at, ended FROM agents "
+_AGENTS = "SELECT id, COALESCE(label, name) AS name, host, job, created_at, ended_at, ended FROM agents "
 _AMONG = "(SELECT value FROM json_each(?))"
 
 

@@ -110,7 +110,7 @@ def _create_agent(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     sweep = store.sweeps.by_name(project.id, input["sweep"]) if project else None
     if sweep is None:
         raise NotFoundError(f"sweep {input['sweep']!r} does not exist in project {input.get('projectName')!r}")
-    return {"agent": store.agents.register(sweep, input["host"])}
+    return {"agent": store.agents.register(sweep, input["host"], input.get("label"), input.get("job"))}
 
 
 @_mutation.field("agentHeartbeat")

@@ -80,7 +80,8 @@ def test_a_link_opens_the_page_it_was_made_for_and_the_cookie_outlives_the_serve
     path = f"/local/my%20project/sweeps/{sweep}"
     browser = Browser(address.url)
     refused = browser.get(path)
-    assert (refused.status_code, "hydra-sweep open DIR" in refused.text) == (401, True)
+    assert (refused.status_code, "<pre>hydra-sweep open DIR</pre>" in refused.text) == (401, True)
+    assert refused.headers["Content-Type"].startswith("text/html")
     link = link_of(client, path)
     shown = browser.follow(link)
     assert (shown.status_code, shown.url) == (200, address.url + path)

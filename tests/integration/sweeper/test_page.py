@@ -80,7 +80,8 @@ def test_a_page_shows_what_the_sweep_did(gated: Project) -> None:
         assert str(runs["parameters"]["x"][at]) == rows[name]["x"]
         assert ("is no good" in (runs["reason"][at] or "")) == (rows[name]["state"] == "failed")
     assert data["sweep"]["expected"] == 6
-    assert [agent["ended"] for agent in data["agents"]] == ["finished"]
+    assert [(agent["name"], agent["ended"]) for agent in data["agents"]] == [("agent-0", "finished")]
+    assert set(runs["agent"]) == {"agent-0"}
     assert sorted(trial["run"] for trial in data["agents"][0]["trials"]) == sorted(rows)
 
 

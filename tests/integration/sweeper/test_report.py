@@ -147,18 +147,25 @@ def test_the_server_alone_tells_the_same(logged: tuple[Project, Sweep], reports:
     assert theirs["importance"] == ours["importance"]
     assert their_histories == our_histories
     assert all(host for host in theirs["runs"]["host"])
-    # To the embedded server agents have names of its own, and times begin when it has handed a run out.
+    # To the embedded server times begin when it has handed a run out.
     page = page_data(logged[0], logged[1])
     assert theirs["agents"] == page["agents"]
     assert [facts_of(agent) for agent in theirs["agents"]] == [facts_of(agent) for agent in ours["agents"]]
-    for name in ("began_at", "ended_at", "duration_s", "agent"):
+    assert theirs["runs"]["agent"] == ours["runs"]["agent"]
+    for name in ("began_at", "ended_at", "duration_s"):
         assert theirs["runs"][name] == page["runs"][name], name
     assert all(duration > 0 for duration in theirs["runs"]["duration_s"])
 
 
 def facts_of(agent: dict[str, Any]) -> Any:
     """What everybody knows of an agent in the same words."""
-    return agent["host"], agent["ended"], [(trial["run"], trial["how"]) for trial in agent["trials"]]
+    return (
+        agent["name"],
+        agent["job"],
+        agent["host"],
+        agent["ended"],
+        [(trial["run"], trial["how"]) for trial in agent["trials"]],
+    )
 
 
 def test_a_server_that_tells_nothing_of_agents_has_exact_durations_still(

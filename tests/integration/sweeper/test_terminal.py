@@ -185,7 +185,7 @@ def test_a_pipe_gets_plain_lines_whatever_colours_are_asked_for(gated: Project) 
     go(gated, "all")
     sweep = gated.sweep("x=1,2", *LAUNCHERS["submitit_local"], FORCE_COLOR="1")
     assert "\x1b" not in sweep.output
-    assert re.search(r"\[HYDRA\] \[1/2\] trial \d finished, objective=", sweep.output)
+    assert re.search(r"\[HYDRA\] \[1/2\] trial \d finished, objective=\d \(x=\d\)", sweep.output)
     assert "━" not in sweep.output
 
 

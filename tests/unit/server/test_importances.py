@@ -66,10 +66,41 @@ def test_where_no_model_can_be_made_ranks_tell(table: Table) -> None:
     assert by_model(table) == by_ranks(table)
 
 
+def test_of_few_trials_and_of_one_parameter_nothing_is_told() -> None:
+    few, one = (
+        made_up(9),
+        replace(made_up(40), parameters={"strong": made_up(40).parameters["strong"], "b": ["x"] * 40}),
+    )
+    for found in (by_ranks(few), by_model(few)):
+        assert (found.importance, found.note) == (
+            [],
+            "Too few trials have finished to tell what matters: 9 of at least 10.",
+        )
+    for found in (by_ranks(one), by_model(one)):
+        assert (found.importance, found.note) == (
+            [],
+            "Only 'strong' differs between the trials: there is nothing to compare its importance with.",
+        )
+    assert by_ranks(made_up(10)).note is None
+
+
+def test_a_model_of_a_single_parameter_is_not_made() -> None:
+    # `b` is only there where `a` is always the same.
+    table = Table(
+        {"a": [float(i) for i in range(10)] + [3.0] * 10, "b": [None] * 10 + [float(i) for i in range(10)]},
+        frozenset(),
+        [float(i * i) for i in range(20)],
+        False,
+    )
+    assert by_model(table).by == "rank correlation"
+
+
 def test_values_of_several_kinds_are_categories() -> None:
     values = [1.0, "auto", 2.0, "none"] * 10
     metric = [float(i % 4 == 1) + i / 1000 for i in range(40)]
-    assert by_model(Table({"a": values}, frozenset(), metric, True)).importance[0].importance > 0.9
+    other = [float(i % 7) for i in range(40)]
+    found = by_model(Table({"a": values, "b": other}, frozenset(), metric, True)).importance[0]
+    assert (found.name, found.importance > 0.9) == ("a", True)
 
 
 def test_only_runs_that_have_finished_with_the_metric_count() -> None:
@@ -178,14 +209,18 @@ def test_without_the_packages_ranks_tell() -> None:
 
 
 def test_the_page_is_told(server: Server) -> None:
-    sweep = server.sweep({"a": {"values": [1, 2, 3]}, "b": {"values": ["x", "y"]}}, metric={"name": "loss"})
+    sweep = server.sweep({"a": {"values": [1, 2, 3, 4, 5]}, "b": {"values": ["x", "y"]}}, metric={"name": "loss"})
     agent = server.agent(sweep)
-    for number in range(6):
-        finish_trial(server, sweep, agent, loss=float(number // 2))  # a varies slowest
     app = App(server)
+    for number in range(10):
+        data = app.ask("GET", data_path(sweep)).json()
+        assert data["importance"] == []
+        assert f"what matters: {number} of at least 10" in data["importance_note"]
+        finish_trial(server, sweep, agent, loss=float(number // 2))  # a varies slowest
     data = app.ask("GET", data_path(sweep)).json()
     assert [one["name"] for one in data["importance"]] == ["a", "b"]
     assert data["importance"][0]["correlation"] == 1.0
     answer = app.ask("GET", data_path(sweep, "/importance")).json()
-    assert answer == {"importance": data["importance"], "importance_by": "rank correlation"}
+    assert [one["name"] for one in answer["importance"]] == ["a", "b"]
+    assert (answer["importance_by"], answer["importance_note"]) == ("fANOVA", None)
     app.close()

@@ -335,6 +335,31 @@ def test_a_run_is_shown_with_config_summary_and_files(site: Site) -> None:
     assert [one["how"] for one in run["assignments"]] == ["finished"]
 
 
+_CREATE_OWN_AGENT = """mutation CreateAgent($sweep: String!, $label: String, $job: String) {
+  createAgent(input: {host: "node2", projectName: "p", sweep: $sweep, label: $label, job: $job}) { agent { name } }
+}"""
+
+
+@pytest.mark.parametrize(
+    ("label", "job", "shown"), [("agent-3", "812_3", ("agent-3", "812_3")), ("", "", (None, None))]
+)
+def test_agents_are_shown_by_the_names_that_whoever_started_them_gave_them(
+    site: Site, label: str, job: str, shown: tuple[str | None, str | None]
+) -> None:
+    variables = {"sweep": site.sweep.name, "label": label, "job": job}
+    body = json.dumps({"query": _CREATE_OWN_AGENT, "variables": variables}).encode()
+    made = site.app.ask("POST", "/graphql", body).json()["data"]["createAgent"]["agent"]
+    server = site.server
+    agent = server.do(lambda: server.store.agents.of_sweep(server.sweep_now(site.sweep))[-1])
+    run = finish_trial(server, site.sweep, agent, loss=0.5)
+    data = site.app.ask("GET", site.path("/page/data/local/p/sweeps/SWEEP")).json()
+    name, at = shown[0] or made["name"], data["runs"]["id"].index(run)
+    assert [(one["name"], one["job"]) for one in data["agents"]] == [(site.agent.name, None), (name, shown[1])]
+    assert data["runs"]["agent"][at] == name
+    told = site.app.ask("GET", f"/page/data/local/p/runs/{run}").json()["run"]
+    assert (told["agent"], told["job"]) == (name, shown[1])
+
+
 def test_a_run_of_no_sweep_is_shown_too(site: Site) -> None:
     site.server.start("alone", host="laptop")
     run = site.app.ask("GET", "/page/data/local/p/runs/alone").json()["run"]

@@ -252,10 +252,12 @@ def test_a_sweep_is_told_as_the_contract_has_it(server: Server, app: App) -> Non
         },
         "importance": [],
         "importance_by": "rank correlation",
+        "importance_note": "Too few trials have finished to tell what matters: 1 of at least 10.",
         "agents": [
             {
                 "name": agent.name,
                 "host": "node1",
+                "job": None,
                 "began_at": began,
                 "ended_at": None,
                 "ended": None,

@@ -43,10 +43,15 @@ class FakeServer:
         self.ended = False
         self.logs: list[list[str]] = []
         self.goodbyes: list[tuple[str, str]] = []
+        self.own_agents: list[tuple[str, str | None]] = []
         self.summary: dict[str, Any] = {}
 
     def create_agent(self, ref: SweepRef, host: str) -> str | None:
         return "agent" if self.is_running else None
+
+    def create_own_agent(self, ref: SweepRef, host: str, label: str, job: str | None) -> str | None:
+        self.own_agents.append((label, job))
+        return self.create_agent(ref, host)
 
     def heartbeat(self, agent_id: str, live_runs: tuple[str, ...], *, patient: bool = True) -> list[Command]:
         self.beats.append(live_runs)
@@ -215,6 +220,17 @@ def test_an_agent_says_when_the_time_of_its_job_is_over(
     agent.run()
     known = bench.history().agents["agent-0"]
     assert known.job_end == (None if left_s is None else pytest.approx(known.started + left_s, abs=5))
+
+
+@pytest.mark.parametrize(("server_kind", "told"), [("local", [("agent-7", "812_3")]), ("wandb", [])])
+def test_only_an_embedded_server_is_told_the_agent_s_name_and_its_job(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, server_kind: str, told: list[tuple[str, str]]
+) -> None:
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "812")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    bench.server_kind = server_kind
+    bench.run("agent-7")
+    assert bench.server.own_agents == told
 
 
 def test_an_agent_leaves_without_asking_when_every_trial_is_claimed(bench: Bench) -> None:

@@ -234,6 +234,30 @@ def test_a_lasting_error_is_not_retried_and_keeps_the_server_s_words(
     assert time.naps == []
 
 
+def test_an_embedded_server_is_told_what_the_agent_is_called_and_which_job_it_is_in(
+    server: ScriptedServer, client: SweepClient
+) -> None:
+    server.answers = [data(createAgent={"agent": {"id": "a1"}})]
+    assert client.create_own_agent(SWEEP, "host", "agent-0", "812_3") == "a1"
+    variables = server.requests[0][1]["variables"]
+    assert (variables["host"], variables["label"], variables["job"]) == ("host", "agent-0", "812_3")
+    assert client.create_agent(SWEEP, "host") == "a1"
+    query = server.requests[1][1]
+    assert "label" not in query["query"]
+    assert "label" not in query["variables"]
+
+
+def test_an_embedded_server_that_knows_no_names_of_agents_has_them_without(
+    server: ScriptedServer, client: SweepClient
+) -> None:
+    unknown = Answer(400, {"errors": [{"message": "Field 'label' is not defined by type 'CreateAgentInput'."}]})
+    server.answers = [unknown, data(createAgent={"agent": {"id": "a1"}})]
+    assert client.create_own_agent(SWEEP, "host", "agent-0", None) == "a1"
+    assert "label" not in server.requests[1][1]["query"]
+    server.answers = [Answer(400, {"errors": [{"message": "Sweep me/proj/ab12 is not running"}]})]
+    assert client.create_own_agent(SWEEP, "host", "agent-0", None) is None
+
+
 def test_errors_in_a_good_answer_are_errors(server: ScriptedServer, client: SweepClient) -> None:
     server.answers = [Answer(200, {"errors": [{"message": "no such field"}]})]
     with pytest.raises(ServerError, match=r"^http://.* refused the request: no such field$"):

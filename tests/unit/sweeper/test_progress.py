@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from hydra_plugins.hydra_wandb_sweeper._follow import JobsFromAfar
 from hydra_plugins.hydra_wandb_sweeper._history import History, JobRecord
 from hydra_plugins.hydra_wandb_sweeper._progress import Progress
 from hydra_plugins.hydra_wandb_sweeper._progress_view import JobView
+from hydra_plugins.hydra_wandb_sweeper._template import Template
 from tests.unit.sweeper.test_progress_view import Story
 
 
@@ -94,10 +95,26 @@ def test_what_happens_is_said_at_once_and_breaks_the_silence(caplog: pytest.LogC
     watched.look(29.0)
     watched.trial(0)
     watched.look(58.0)
-    assert caplog.messages == ["[1/10] trial 0 finished, loss=0.5"]
+    assert caplog.messages == ["[1/10] trial 0 finished, loss=0.5 (lr=0.1 opt.m=1)"]
     watched.look(59.0)
     assert len(caplog.messages) == 2
     assert "best loss=0.5 (trial 0: lr=0.1 opt.m=1)" in caplog.messages[1]
+
+
+def test_a_line_names_as_many_of_the_trial_s_parameters_as_fit(caplog: pytest.LogCaptureFixture) -> None:
+    watched = Watched()
+    watched.story.record = replace(
+        watched.story.record, template=Template(()), parameters={f"p{n}": {"values": ["a", "b"]} for n in range(30)}
+    )
+    watched.__post_init__()
+    about = {"trial": 0, "attempt": 0, "run_id": "r0"}
+    watched.happens("claimed", **about, args={f"p{n}": "a" * n for n in range(30)}, failures=0, resumes=False)
+    result = {"metrics": {"loss": 0.5}, "error_line": None, "output_dir": None, "duration_s": 1.0}
+    watched.happens("ended", **about, **result, state="finished", final=True)
+    (line,) = caplog.messages
+    assert line.startswith("[1/10] trial 0 finished, loss=0.5 (p0= p1=a p2=aa ")
+    assert line.endswith(" …)")
+    assert 100 < len(line) < 150
 
 
 def test_where_agents_say_what_happens_only_the_silence_is_broken(caplog: pytest.LogCaptureFixture) -> None:
@@ -182,7 +199,7 @@ def test_errors_from_runs_are_logged_as_one_line(caplog: pytest.LogCaptureFixtur
         "ended", trial=0, attempt=0, run_id="r0", metrics={}, error_line="a\x1b[2J\nb", output_dir=None,
         duration_s=1.0, state="failed", final=True,
     )  # fmt: skip
-    assert caplog.messages == ["[1/10] trial 0 failed: a\ufffd[2J b"]
+    assert caplog.messages == ["[1/10] trial 0 failed (lr=0.1 opt.m=1): a\ufffd[2J b"]
 
 
 def test_jobs_of_another_supervisor_are_asked_for_now_and_then() -> None:

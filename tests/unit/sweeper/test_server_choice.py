@@ -9,7 +9,15 @@ import pytest
 
 from hydra_plugins.hydra_wandb_sweeper._commands import server_named
 from hydra_plugins.hydra_wandb_sweeper._errors import ServerUnreachableError, SettingError, SweepError
-from hydra_plugins.hydra_wandb_sweeper._server import ServerRef, choose_server, find_login, server_of_page
+from hydra_plugins.hydra_wandb_sweeper._plan import server_meant
+from hydra_plugins.hydra_wandb_sweeper._server import (
+    ServerRef,
+    choose_server,
+    find_login,
+    server_of_page,
+    server_to_join,
+)
+from tests.unit.sweeper.settings import make_settings
 from wandb_sweep_server.address import ServerAddress, keep_port, write_address
 
 KEY = "0123456789abcdef" * 2 + "01234567"
@@ -151,3 +159,77 @@ def test_a_url_and_another_server_contradict_each_other(tmp_path: Path, monkeypa
         assert server_named(f"http://127.0.0.1:4711{PAGE}", setting, tmp_path) == server
     with pytest.raises(SweepError, match=r"not at --server local\. Leave --server out"):
         server_named("http://127.0.0.1:4712" + PAGE, "local", tmp_path)
+
+
+# --- joining by a page's URL ---
+
+
+def test_a_sweep_that_is_joined_by_its_url_is_joined_on_the_server_of_the_url(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = own_server(tmp_path)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
+
+    def meant(sweep_id: str) -> ServerRef:
+        return server_meant(make_settings(sweep_id=sweep_id), tmp_path)
+
+    assert meant(f" http://127.0.0.1:4711{PAGE}") == own
+    assert meant("https://wandb.ai" + PAGE) == ServerRef("wandb", "https://api.wandb.ai")
+    assert meant("http://127.0.0.1:4712" + PAGE) == ServerRef("wandb", "http://127.0.0.1:4712")
+    assert meant("me/proj/ab12") == ServerRef("wandb", "https://wandb.example.org")
+
+
+@pytest.mark.parametrize(
+    ("url", "setting", "place"),
+    [
+        ("http://127.0.0.1:4711", "local", None),
+        ("http://localhost:4711", "http://localhost:4711", "http://localhost:4711"),
+        ("https://wandb.ai", "wandb", "https://api.wandb.ai"),
+        ("https://wandb.ai", "https://api.wandb.ai/", "https://api.wandb.ai/"),
+    ],
+)
+def test_a_setting_that_means_the_same_server_may_stand_beside_a_url(
+    tmp_path: Path, url: str, setting: str, place: str | None
+) -> None:
+    own = own_server(tmp_path)
+    server = server_to_join(url + PAGE, setting, tmp_path, {"HOME": str(tmp_path), "WANDB_API_KEY": KEY})
+    assert server == (own if place is None else ServerRef("wandb", place))
+
+
+@pytest.mark.parametrize("environ", [{}, {"WANDB_API_KEY": KEY}], ids=["without a login", "with one"])
+@pytest.mark.parametrize(
+    ("url", "setting", "place"),
+    [
+        ("https://wandb.ai", "local", "https://api.wandb.ai"),
+        ("http://127.0.0.1:4712", "local", "http://127.0.0.1:4712"),
+        ("http://127.0.0.1:4712", "http://127.0.0.1:4713", "http://127.0.0.1:4712"),
+        ("http://127.0.0.1:4711", "wandb", "DIR"),
+    ],
+)
+def test_a_setting_that_means_another_server_than_the_url_is_refused(
+    tmp_path: Path, url: str, setting: str, place: str, environ: dict[str, str]
+) -> None:
+    place = place.replace("DIR", own_server(tmp_path).place)
+    with pytest.raises(SettingError) as caught:
+        server_to_join(url + PAGE, setting, tmp_path, {"HOME": str(tmp_path), **environ})
+    assert str(caught.value) == (
+        f"hydra.sweeper.server='{setting}': contradicts hydra.sweeper.sweep_id={url}{PAGE}, which is at {place}; "
+        "leave it out"
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "login"),
+    [("https://wandb.ai", "`wandb login`"), ("http://node8:4711", "`wandb login --host http://node8:4711`")],
+)
+def test_joining_by_a_url_without_a_login_for_its_server_is_refused_with_the_next_step(
+    tmp_path: Path, url: str, login: str
+) -> None:
+    own_server(tmp_path)
+    with pytest.raises(SettingError) as caught:
+        server_to_join(url + PAGE, "auto", tmp_path, {"HOME": str(tmp_path)})
+    assert str(caught.value).startswith(f"hydra.sweeper.sweep_id='{url}{PAGE}': is at ")
+    assert ", for which there is no login (neither WANDB_API_KEY nor a netrc entry); run " + login in str(
+        caught.value
+    )

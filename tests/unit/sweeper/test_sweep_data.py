@@ -102,21 +102,25 @@ def test_the_sweep_s_metric_comes_first_and_what_isn_t_finite_is_absent() -> Non
 
 
 def test_only_finished_runs_say_what_is_important() -> None:
-    lr = [1, 2, 3, 4]
-    runs = [replace(RUN, parameters={"lr": x}, metrics={"loss": float(x)}) for x in lr]
-    (found,) = sweep_data(SWEEP, runs, (), now=3.0)["importance"]
+    runs = [replace(RUN, parameters={"lr": x, "seed": x % 2}, metrics={"loss": float(x)}) for x in range(10)]
+    found, _ = sweep_data(SWEEP, runs, (), now=3.0)["importance"]
     assert (found["name"], found["importance"], found["correlation"]) == ("lr", pytest.approx(1), pytest.approx(1))
     failed = [replace(run, state="failed") for run in runs]
-    assert sweep_data(SWEEP, failed, (), now=3.0)["importance"] == []
-    assert sweep_data(replace(SWEEP, metric_name="other"), runs, (), now=3.0)["importance"] == []
+    for data in (
+        sweep_data(SWEEP, failed, (), now=3.0),
+        sweep_data(replace(SWEEP, metric_name="other"), runs, (), now=3.0),
+    ):
+        assert data["importance"] == []
+        assert data["importance_note"] == "Too few trials have finished to tell what matters: 0 of at least 10."
 
 
 def test_agents_have_their_trials() -> None:
-    span = AgentSpan("agent-0", "h", 1.0, 9.0, "died", [Assignment("r0", "agent-0", 2.0, 3.0, "lost")])
+    span = AgentSpan("agent-0", "h", 1.0, 9.0, "died", [Assignment("r0", "agent-0", 2.0, 3.0, "lost")], job="12_3")
     assert sweep_data(SWEEP, [RUN], [span], now=3.0)["agents"] == [
         {
             "name": "agent-0",
             "host": "h",
+            "job": "12_3",
             "began_at": 1.0,
             "ended_at": 9.0,
             "ended": "died",

@@ -13,7 +13,15 @@ from hydra_plugins.hydra_wandb_sweeper._takeover import take_over
 from hydra_plugins.hydra_wandb_sweeper._timeline import HANDED_OVER, LOST, Timeline
 from tests.unit.sweeper.test_ledger import RECORD
 
-STARTED: dict[str, Any] = {"host": "h", "job_number": 0, "restarts": 0, "node": None, "pid": 1, "process_start": "1"}
+STARTED: dict[str, Any] = {
+    "host": "h",
+    "job_name": "812_3",
+    "job_number": 0,
+    "restarts": 0,
+    "node": None,
+    "pid": 1,
+    "process_start": "1",
+}
 RESULT: dict[str, Any] = {"metrics": {}, "error_line": None, "output_dir": None, "duration_s": 1.0}
 FIRST = Trial(0, 0, "r0")
 SECOND = Trial(0, 1, "r0", resumes=True)
@@ -74,6 +82,7 @@ def test_a_trial_s_time_in_an_agent_ends_as_the_agent_says(tale: Tale, state: st
     leaves(agent)
     assert tale.told() == [("agent-0", "finished", [("r0", how)])]
     (span,) = tale.timeline().agents
+    assert span.job == "812_3"
     (trial,) = span.trials
     assert trial.ended_at is not None
     assert span.ended_at is not None
