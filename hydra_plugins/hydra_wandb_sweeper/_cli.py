@@ -323,6 +323,7 @@ def report(target: str, output: Path | None, server: str, as_json: bool) -> None
 def export(target: str, format: str | None, output: Path | None, server: str) -> None:
     """Write a row per trial, as in trials.csv; json and parquet have typed values, and null where there is none."""
     from ._export import export, format_of, rows_of_directory, rows_of_sweep
+    from ._page_data import read_work
 
     chosen = format or format_of(output)
     is_typed = chosen != "csv"
@@ -330,7 +331,8 @@ def export(target: str, format: str | None, output: Path | None, server: str) ->
         rows = rows_of_directory(directory, typed=is_typed)
     else:
         found = sweep_named(target, server)
-        rows = rows_of_sweep(found.info, found.client.sweep_runs(found.info.ref), typed=is_typed)
+        work = read_work(found.server.open, found.info.ref)
+        rows = rows_of_sweep(found.info, found.client.sweep_runs(found.info.ref), work, typed=is_typed)
     export(rows, chosen, output)
 
 

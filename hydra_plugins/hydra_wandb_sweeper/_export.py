@@ -17,6 +17,7 @@ from ._disk import output_file
 from ._errors import SweepError
 from ._history import History
 from ._ledger import EventReader, Ledger
+from ._page_data import Work
 from ._report_data import cached_parse, of_run, value_reader
 from ._results import UNENCODABLE, collect, columns_of, with_values, write_csv
 from ._sweep_config import read_template
@@ -43,18 +44,20 @@ def rows_of_directory(directory: Path, *, typed: bool) -> list[dict[str, Any]]:
     return [_typed(row) if typed else dict(row) for row in rows]
 
 
-def rows_of_sweep(info: SweepInfo, runs: Iterable[RunInfo], *, typed: bool) -> list[dict[str, Any]]:
-    """Return the same for a sweep of which only the server is known: no agents, no directories, no attempts.
+def rows_of_sweep(
+    info: SweepInfo, runs: Iterable[RunInfo], work: Work | None = None, *, typed: bool
+) -> list[dict[str, Any]]:
+    """Return the same for a sweep of which only the server is known: no directories, no attempts.
 
-    number: the run's place in the order of their creation.
+    number: the run's place in the order of their creation. work: who worked when; None if the server doesn't tell.
     """
     values = value_reader(read_template(info.config), info.config, cached_parse if typed else str)
-    rows = [_row_of_run(number, run, values(run.config)) for number, run in enumerate(runs)]
+    rows = [_row_of_run(number, run, values(run.config), work) for number, run in enumerate(runs)]
     return [_typed(row) for row in rows] if typed else rows
 
 
-def _row_of_run(number: int, run: RunInfo, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    entry = of_run(run, parameters)
+def _row_of_run(number: int, run: RunInfo, parameters: Mapping[str, Any], work: Work | None) -> dict[str, Any]:
+    entry = of_run(run, parameters, work)
     started = entry.began_at
     row = {
         "number": number,
@@ -63,7 +66,7 @@ def _row_of_run(number: int, run: RunInfo, parameters: Mapping[str, Any]) -> dic
         "started": datetime.fromtimestamp(started, tz=timezone.utc).isoformat(timespec="seconds") if started else "",
         "duration_s": entry.duration_s,
         "attempts": None,
-        "agent": "",
+        "agent": entry.agent or "",
         "host": entry.host or "",
         "directory": "",
         "error": entry.reason or "",

@@ -100,16 +100,12 @@ def server_data(
         config=config,
     )
     values = value_reader(read_template(config), config, number_or_text)
-    entries = [of_run(run, values(run.config)) for run in runs]
-    if work is None:
-        return sweep_data(entry, entries, None, now=now)
-    timed = [_with_times(one, work.times.get(one.run_id)) for one in entries]
-    return {**sweep_data(entry, timed, None, now=now), "agents": list(work.agents), "knows_agents": True}
+    entries = [of_run(run, values(run.config), work) for run in runs]
+    data = sweep_data(entry, entries, None, now=now)
+    return data if work is None else {**data, "agents": list(work.agents), "knows_agents": True}
 
 
-def _with_times(entry: RunEntry, times: RunTimes | None) -> RunEntry:
-    if times is None:  # it has begun since
-        return entry
+def _with_times(entry: RunEntry, times: RunTimes) -> RunEntry:
     return replace(
         entry,
         began_at=times.began_at,
@@ -171,10 +167,10 @@ def _of_trial(
     )
 
 
-def of_run(run: RunInfo, parameters: Mapping[str, Any]) -> RunEntry:
-    """Return what a server says of a run. parameters: see RunEntry."""
+def of_run(run: RunInfo, parameters: Mapping[str, Any], work: Work | None = None) -> RunEntry:
+    """Return what a server says of a run. parameters: see RunEntry. work: as of server_data."""
     error = run.summary.get("trial_error")
-    return RunEntry(
+    entry = RunEntry(
         run_id=run.run_id,
         name=run.name or run.run_id,
         state=run.state,
@@ -188,6 +184,9 @@ def of_run(run: RunInfo, parameters: Mapping[str, Any]) -> RunEntry:
         parameters=parameters,
         metrics=numbers(run.summary),
     )
+    # A run that has begun since has none.
+    times = work.times.get(run.run_id) if work is not None else None
+    return entry if times is None else _with_times(entry, times)
 
 
 def _duration_s(run: RunInfo) -> float | None:

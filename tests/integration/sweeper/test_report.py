@@ -205,7 +205,7 @@ def test_export_of_the_server_s_runs_has_the_same_values(logged: tuple[Project, 
     ours = json.loads(command(project, "export", str(sweep.directory), "--format", "json").stdout)
     theirs = json.loads(command(project, "export", sweep.results["sweep_path"], "--format", "json").stdout)
     assert list(theirs[0]) == list(ours[0])
-    for name in ("number", "run_id", "state", "x", "model", "metric.loss", "metric.acc", "error"):
+    for name in ("number", "run_id", "state", "x", "model", "metric.loss", "metric.acc", "agent", "error"):
         assert [row[name] for row in theirs] == [row[name] for row in ours], name
     assert [row["x"] for row in ours] == [1, 1, 2, 2]
     assert ours[0]["error"] is None
