@@ -31,8 +31,9 @@ _RUN_STATES = {FINISHED: "finished", FAILED: "failed", STOPPED: "killed", RUNNIN
 _ENDED = frozenset({"finished", "failed", "killed", "crashed", "preempted"})
 _DEFAULT_METRIC = "objective"
 _TRIAL_FILES = {"log": TRIAL_LOG, "config": ".hydra/config.yaml"}
-# What whole seconds may leave out, and a run's own clock not see: its creation and its end.
-_ROUNDING_S = 2.0
+# What a run's own clock, of whole seconds, may leave out: its creation and its end take a while on a loaded machine.
+# Until another process takes a run up again it is longer.
+_UNSEEN_S = 10.0
 
 
 def ledger_data(
@@ -199,7 +200,7 @@ def _duration_s(run: RunInfo) -> float | None:
     if run.state not in _ENDED or run.created_at is None or run.heard_at is None or run.heard_at < run.created_at:
         return runtime_s
     span_s = round(run.heard_at - run.created_at, 3)
-    return span_s if runtime_s is None or abs(span_s - runtime_s) < _ROUNDING_S else runtime_s
+    return span_s if runtime_s is None or abs(span_s - runtime_s) < _UNSEEN_S else runtime_s
 
 
 def _runtime_s(summary: Mapping[str, Any]) -> float | None:

@@ -196,6 +196,8 @@ def test_a_server_s_runs_become_the_same_data() -> None:
         ("finished", {"_runtime": 3, "_wandb": {"runtime": 5}}, 6.5, 5.5),
         ("finished", {"_runtime": 4.2}, 5.9, 4.9),
         ("crashed", {}, 8.25, 7.25),
+        # On a machine that took seconds to begin it.
+        ("finished", {"_runtime": 0}, 5.5, 4.5),
         # It was interrupted for an hour in between.
         ("finished", {"_runtime": 60}, 3661.0, 60),
         ("running", {"_runtime": 3}, 9.0, 3),
