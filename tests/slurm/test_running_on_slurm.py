@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -109,16 +109,18 @@ class Shell:
 
         wait_for(is_idle, "the queue is empty", LIMIT_S)
 
-    def expect(self, part: str, printed: str) -> None:
-        """What was printed has the lines of a part of the page."""
+    def expect(self, printed: Mapping[str, str]) -> None:
+        """What was printed has the lines of the parts of the page whose names it has."""
         places = {str(self.scratch.directory.parent): "~", socket.gethostname(): "login", "root": "user"}
-        printed = as_shown(printed, places)
-        # Whoever renews the page finds it there.
-        (self.scratch.home / f"{part}.txt").write_text(printed)
-        block = PARTS[part]
-        commands = {line for command in commands_of(block) for line in f"$ {command.text}".splitlines()}
-        shown = "\n".join(line for line in block.text.splitlines() if line not in commands and line != "^C")
-        assert lines_missing(shown, printed) == [], f"{block} ({part}):\n{printed}"
+        found = {name: as_shown(text, places) for name, text in printed.items()}
+        # Whoever renews the page finds all of it there.
+        for name, text in found.items():
+            (self.scratch.home / f"{name}.txt").write_text(text)
+        for name, text in found.items():
+            block = PARTS[name]
+            commands = {line for command in commands_of(block) for line in f"$ {command.text}".splitlines()}
+            shown = "\n".join(line for line in block.text.splitlines() if line not in commands and line != "^C")
+            assert lines_missing(shown, text) == [], f"{block}:\n{text}"
 
     def end(self) -> None:
         """End what is still there."""
@@ -182,10 +184,14 @@ def test_a_run_in_which_an_agent_is_killed_others_come_and_go_and_jobs_reach_the
     follower.send(signal.SIGINT)
     assert follower.wait() == 128 + signal.SIGINT
     assert supervisor.wait() == 0, supervisor.text()
-    shell.expect("a run", supervisor.text())
-    shell.expect("steering", steering)
-    shell.expect("following", follower.text())
-    shell.expect("a job's log", shell.job_logs("a"))
+    shell.expect(
+        {
+            "a run": supervisor.text(),
+            "steering": steering,
+            "following": follower.text(),
+            "a job's log": shell.job_logs("a"),
+        }
+    )
 
 
 def test_a_run_that_nobody_watches_is_gone_on_with_by_keepers(shell: Shell) -> None:
@@ -195,8 +201,7 @@ def test_a_run_that_nobody_watches_is_gone_on_with_by_keepers(shell: Shell) -> N
     printed += shell.run(squeue)
     kill(victim)
     shell.wait_until_idle()
-    shell.expect("left alone", printed)
-    shell.expect("keepers", shell.job_logs("b"))
+    shell.expect({"left alone": printed, "keepers": shell.job_logs("b")})
 
 
 def test_a_run_that_is_interrupted_once(shell: Shell) -> None:
@@ -206,7 +211,7 @@ def test_a_run_that_is_interrupted_once(shell: Shell) -> None:
     shell.agents("c", 2)
     supervisor.send(signal.SIGINT)
     assert supervisor.wait() == 128 + signal.SIGINT
-    shell.expect("Ctrl-C once", supervisor.text())
+    shell.expect({"Ctrl-C once": supervisor.text()})
 
 
 def test_a_run_that_is_interrupted_twice_and_then_left_by_its_supervisor(shell: Shell) -> None:
@@ -217,31 +222,29 @@ def test_a_run_that_is_interrupted_twice_and_then_left_by_its_supervisor(shell: 
     supervisor.wait_for_text("Ctrl-C again stops them")
     supervisor.send(signal.SIGINT)
     assert supervisor.wait() == 128 + signal.SIGINT
-    shell.expect("Ctrl-C twice", supervisor.text())
     attached = shell.start_part("the terminal is closed")
     shell.agents("c2", 2)
     attached.send(signal.SIGHUP)
     assert attached.wait() == 128 + signal.SIGHUP
-    shell.expect("the terminal is closed", attached.text())
+    shell.expect({"Ctrl-C twice": supervisor.text(), "the terminal is closed": attached.text()})
 
 
 def test_a_run_whose_cluster_takes_few_jobs_at_a_time(shell: Shell) -> None:
     supervisor = shell.start_part("a limit on jobs")
     assert supervisor.wait() == 0, supervisor.text()
-    shell.expect("a limit on jobs", supervisor.text())
+    shell.expect({"a limit on jobs": supervisor.text()})
 
 
 def test_a_run_of_several_agents_per_job_in_which_trials_fail(shell: Shell) -> None:
     sweep, status = (command.text for command in commands_of(PARTS["failures"]))
-    shell.expect("failures", shell.run(sweep) + shell.run(status))
-    shell.expect("several agents per job", shell.job_logs("d"))
+    shell.expect({"failures": shell.run(sweep) + shell.run(status), "several agents per job": shell.job_logs("d")})
 
 
 def test_a_run_that_nobody_watches_when_a_job_s_time_limit_is_near(shell: Shell) -> None:
     (command,) = commands_of(PARTS["back into the queue"])
     shell.run(command.text)
     shell.wait_until_idle()
-    shell.expect("back into the queue", shell.job_logs("e"))
+    shell.expect({"back into the queue": shell.job_logs("e")})
 
 
 def test_a_run_that_two_commands_share(shell: Shell) -> None:
@@ -252,7 +255,7 @@ def test_a_run_that_two_commands_share(shell: Shell) -> None:
     second = shell.start(re.sub(r"local/train/\w+", sweep_id, command.text), "joining")
     assert second.wait() == 0, second.text()
     assert first.wait() == 0, first.text()
-    shell.expect("joining", second.text())
+    shell.expect({"joining": second.text()})
 
 
 def test_every_part_of_the_page_is_played() -> None:
