@@ -29,12 +29,16 @@ class StartCommand:
     choices: tuple[str, ...] = ()
 
 
-def read_start(original: Sequence[str], arguments: Sequence[str], hydra_overrides: Sequence[str]) -> StartCommand:
+def read_start(original: Sequence[str], argv: Sequence[str], hydra_overrides: Sequence[str]) -> StartCommand:
     """Return how this process was started.
 
-    original: the interpreter's whole command line (sys.orig_argv). arguments: the program's own (sys.argv[1:]), with
-    which it ends. hydra_overrides: those of Hydra's own configuration among them.
+    original: the interpreter's whole command line (sys.orig_argv). argv: the program and its arguments (sys.argv).
+    hydra_overrides: those of Hydra's own configuration among them.
     """
+    program, arguments = argv[0], argv[1:]
+    of_program = len(original) - len(arguments)
+    # Another one has started it in its own process, as IPython's %run in a notebook's kernel.
+    is_guest = list(original[of_program:]) != list(arguments)
     flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     flags.add_argument("--config-path", "-cp")
     flags.add_argument("--config-dir", "-cd")
@@ -46,7 +50,7 @@ def read_start(original: Sequence[str], arguments: Sequence[str], hydra_override
     names = ("config_path", "config_dir", "config_name")
     values = [(name.replace("_", "-"), getattr(given, name)) for name in names]
     return StartCommand(
-        program=tuple(original[: len(original) - len(arguments)]),
+        program=(original[0], program) if is_guest else tuple(original[:of_program]),
         flags=tuple(word for name, value in values if value is not None for word in (f"--{name}", value)),
         hydra_overrides=tuple(own),
         choices=tuple(override for override in hydra_overrides if override.startswith(_CHOICES)),

@@ -153,7 +153,7 @@ def _start_command(config: DictConfig) -> StartCommand:
     # Unresolved: `hydra.run.dir=out/${x}` means something in a run only.
     overrides = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
     assert isinstance(overrides, list)
-    return read_start(sys.orig_argv, sys.argv[1:], [str(override) for override in overrides])
+    return read_start(sys.orig_argv, sys.argv, [str(override) for override in overrides])
 
 
 def _create(plan: Plan, client: SweepClient, app_url: str, start: StartCommand) -> SweepRecord:

@@ -19,7 +19,9 @@ OVERRIDES = ["x=1", "model=small"]
 def again(original: str, own: int, *hydra: str) -> str:
     """The command line after a start by `original`, whose last `own` words are the program's arguments."""
     words = shlex.split(original)
-    return rerun_command(read_start(words, words[len(words) - own :], hydra), OVERRIDES, lambda _: RunMode.RUN)
+    return rerun_command(
+        read_start(words, ["train.py", *words[len(words) - own :]], hydra), OVERRIDES, lambda _: RunMode.RUN
+    )
 
 
 @pytest.mark.parametrize(
@@ -39,6 +41,12 @@ def again(original: str, own: int, *hydra: str) -> str:
 )
 def test_the_program_is_started_as_the_user_did(started: str, own: int, hydra: list[str], command: str) -> None:
     assert again(started, own, *hydra) == f"{command} x=1 model=small"
+
+
+def test_a_program_within_another_one_s_process_is_started_by_itself() -> None:
+    kernel = ["/v/bin/python", "-m", "ipykernel_launcher", "-f", "k.json"]
+    start = read_start(kernel, ["train.py", "-m", "-cn", "other", "hydra/sweeper=wandb", "x=1,2"], ())
+    assert start == StartCommand(("/v/bin/python", "train.py"), ("--config-name", "other"))
 
 
 def test_of_hydra_s_own_settings_those_of_a_single_run_stay() -> None:
