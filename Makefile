@@ -44,12 +44,17 @@ example: $(EXAMPLE_INSTALLED) ## sweep 24 configurations of example_app on this 
 		hydra.sweeper.server=local "hydra.sweep.dir='$(OUTPUT_DIR)'"
 	@echo "Output directory: $(OUTPUT_DIR)"
 
-test: lint types sdk-venvs browser ## lint, check types, run the tests, and see whether the benchmarks run
+test: $(TEST_INSTALLED) ## lint, check types, run the tests, and see whether the benchmarks run
+	@# Downloads wait for the network while types are checked.
+	@$(MAKE) --no-print-directory -j4 --output-sync=target lint types sdk-venvs browser
 	@# The tests on clusters mostly wait, and so do benchmarks; side by side with the others they cost little time.
 	@$(MAKE) --no-print-directory -j4 --output-sync=target test-here test-cluster-0 test-cluster-1 bench-quick
 
+# A file's tests share servers. In the order of their names, files of many short tests come last, so that no process is
+# left alone with the longest one at the end. Three on two cores: some tests only wait.
 test-here: $(TEST_INSTALLED) sdk-venvs browser ## only the tests that need no SLURM cluster
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/slurm --durations=40 --durations-min=5
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore=tests/slurm \
+		--durations=40 --durations-min=5
 
 test-cluster: test-cluster-0 test-cluster-1 ## only the tests on SLURM clusters, which are brought up for them
 

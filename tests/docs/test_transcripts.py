@@ -16,6 +16,7 @@ from tests.docs.transcripts import as_shown, lines_missing
         ("Created sweep local/train/7ba0ikot (grid)", "Created sweep local/train/zzzzzzzz (grid)"),
         ("http://login:38095/local/train/sweeps/7ba0ikot, data", "http://login:1/local/train/sweeps/abcdefgh, data"),
         ("  agent-0    job 104_0 RUNNING on n1", "  agent-10 job 9 RUNNING on n2"),
+        ("It took 48 s; 1 min 25 s", "It took 1 min; 0.5 s"),
         ("Job … begins …", "Job 5 begins when it likes"),
         ("…\n^ 1\n\n…", "^ 2"),
     ],

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 _DATE = re.compile(r"\[\d{4}-\d\d-\d\d (?=\d\d:\d\d:\d\d,\d{3}\])")
 _TIME = re.compile(r"\[\d\d:\d\d:\d\d,\d{3}\]")
 _SWEEP_ID = re.compile(r"(?<=local/train/)(sweeps/)?[a-z0-9]{8}\b")
+_DURATION = re.compile(r"\b\d+(?:\.\d+)? (?:s|min|h|d)(?: \d+ (?:s|min|h))?\b")
 _NUMBER = re.compile(r"\d+(?:[._]\d+)*(?:e-?\d+)?")
 
 
@@ -20,7 +21,7 @@ def as_shown(printed: str, places: Mapping[str, str]) -> str:
 
 def shape(line: str) -> str:
     """Return a line without what differs from one run to the next."""
-    line = _SWEEP_ID.sub(r"\g<1>ID", _TIME.sub("[TIME]", line))
+    line = _DURATION.sub("DURATION", _SWEEP_ID.sub(r"\g<1>ID", _TIME.sub("[TIME]", line)))
     return " ".join(_NUMBER.sub("#", line).split())
 
 
