@@ -16,8 +16,11 @@ import pytest
 import yaml
 
 from tests.acceptance.conftest import ROOT
+from tests.docs.blocks import Block, blocks_of
+from tests.docs.conftest import PAGES
 from wandb_sweep_server.launch import read_address
 
+INSTALLATIONS = [block for page in PAGES for block in blocks_of(page) if block.part_of == "an installation"]
 APP = """
 import hydra
 
@@ -107,3 +110,28 @@ def test_the_wheel_alone_runs_the_readme_s_minimal_app(built: Path, tmp_path: Pa
         address = read_address(project / ".wandb_sweep_server")
         if address is not None:
             os.kill(address.pid, signal.SIGTERM)
+
+
+@pytest.fixture(scope="module")
+def empty_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with pip alone."""
+    environment = tmp_path_factory.mktemp("installed") / "venv"
+    venv.create(environment, with_pip=True, symlinks=True)
+    return environment
+
+
+@pytest.mark.parametrize("block", INSTALLATIONS, ids=str)
+def test_a_page_s_commands_install_the_package(
+    built: Path, empty_environment: Path, tmp_path: Path, block: Block
+) -> None:
+    # The wheel's directory stands for the package index; there are no dependencies in it.
+    pip = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PIP_FIND_LINKS": str(built)}
+    path = f"{empty_environment / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    env = {**os.environ, **pip, "PATH": path, "HOME": str(tmp_path)}
+    script = f"{block.text}pip list --format=freeze\npip uninstall --yes hydra-wandb-sweeper\n"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "\nhydra-wandb-sweeper==" in done.stdout
+    assert "does not provide the extra" not in done.stdout + done.stderr
