@@ -51,9 +51,9 @@ test: $(TEST_INSTALLED) ## lint, check types, run the tests, and see whether the
 	@$(MAKE) --no-print-directory -j4 --output-sync=target test-here test-cluster-0 test-cluster-1 bench-quick
 
 # A file's tests share servers. In the order of their names, files of many short tests come last, so that no process is
-# left alone with the longest one at the end. Three on two cores: some tests only wait.
+# left alone with the longest one at the end. One more than there are cores: some tests only wait.
 test-here: $(TEST_INSTALLED) sdk-venvs browser ## only the tests that need no SLURM cluster
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore=tests/slurm \
+	$(BIN)/python -m pytest -n $$(($$(nproc 2>/dev/null || echo 2) + 1)) --dist loadfile --no-loadscope-reorder --ignore=tests/slurm \
 		--durations=40 --durations-min=5
 
 test-cluster: test-cluster-0 test-cluster-1 ## only the tests on SLURM clusters, which are brought up for them

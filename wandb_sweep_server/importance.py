@@ -53,7 +53,9 @@ def reason_not_to_tell(parameters: Mapping[str, Sequence[Any]], metric: Sequence
     """
     runs = [index for index, value in enumerate(metric) if is_finite(value)]
     if len(runs) < FEWEST_TO_TELL:
-        return f"Too few trials have finished to tell what matters: {len(runs)} of at least {FEWEST_TO_TELL}."
+        return (
+            f"Too few finished trials have the metric to tell what matters: {len(runs)} of at least {FEWEST_TO_TELL}."
+        )
     different = [name for name, values in parameters.items() if _differs(values[index] for index in runs)]
     if len(different) == 1:
         return f"Only '{different[0]}' differs between the trials: there is nothing to compare its importance with."

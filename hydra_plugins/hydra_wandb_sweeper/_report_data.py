@@ -32,7 +32,7 @@ _ENDED = frozenset({"finished", "failed", "killed", "crashed", "preempted"})
 _DEFAULT_METRIC = "objective"
 _TRIAL_FILES = {"log": TRIAL_LOG, "config": ".hydra/config.yaml"}
 # What a run's own clock, of whole seconds, may leave out: its creation and its end take a while on a loaded machine.
-# Until another process takes a run up again it is longer.
+# A run that was taken up again sooner than this counts as one that went on.
 _UNSEEN_S = 10.0
 
 

@@ -35,10 +35,13 @@ def read_start(original: Sequence[str], argv: Sequence[str], hydra_overrides: Se
     original: the interpreter's whole command line (sys.orig_argv). argv: the program and its arguments (sys.argv).
     hydra_overrides: those of Hydra's own configuration among them.
     """
-    program, arguments = argv[0], argv[1:]
+    program, arguments = argv[0], list(argv[1:])
     of_program = len(original) - len(arguments)
-    # Another one has started it in its own process, as IPython's %run in a notebook's kernel.
-    is_guest = list(original[of_program:]) != list(arguments)
+    started = list(original[:of_program])
+    # Another one may have started it in its own process, as IPython's %run in a notebook's kernel.
+    is_own = list(original[of_program:]) == arguments and (
+        started[-1:] == [program] or started[-2:-1] in (["-m"], ["-c"])
+    )
     flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     flags.add_argument("--config-path", "-cp")
     flags.add_argument("--config-dir", "-cd")
@@ -50,7 +53,7 @@ def read_start(original: Sequence[str], argv: Sequence[str], hydra_overrides: Se
     names = ("config_path", "config_dir", "config_name")
     values = [(name.replace("_", "-"), getattr(given, name)) for name in names]
     return StartCommand(
-        program=(original[0], program) if is_guest else tuple(original[:of_program]),
+        program=tuple(started) if is_own else (original[0], program),
         flags=tuple(word for name, value in values if value is not None for word in (f"--{name}", value)),
         hydra_overrides=tuple(own),
         choices=tuple(override for override in hydra_overrides if override.startswith(_CHOICES)),

@@ -112,7 +112,15 @@ def run_id(index: int) -> str:
 
 
 def _agent(name: str, host: str) -> dict[str, Any]:
-    return {"name": name, "host": host, "began_at": BEGAN_AT - 5, "ended_at": None, "ended": None, "trials": []}
+    return {
+        "name": name,
+        "host": host,
+        "job": None,
+        "began_at": BEGAN_AT - 5,
+        "ended_at": None,
+        "ended": None,
+        "trials": [],
+    }
 
 
 def histories(data: dict[str, Any], key: str = "loss", *, points: int = 40, most: int = 500) -> dict[str, Any]:

@@ -105,9 +105,12 @@ class Scratch:
             command, cwd=self.directory, env=self.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             preexec_fn=heed_terminal,
         ) as process:  # fmt: skip
-            wait_for((self.directory / file).exists, f"{script} has written {file}")
-            process.send_signal(signal.SIGINT)
-            assert process.wait(_TIMEOUT_S) == 0, script
+            try:
+                wait_for((self.directory / file).exists, f"{script} has written {file}")
+                process.send_signal(signal.SIGINT)
+                assert process.wait(_TIMEOUT_S) == 0, script
+            finally:
+                process.kill()
 
     def _expect(self, block: Block, script: str, status: int) -> str:
         done = self._bash(script)

@@ -18,7 +18,7 @@ from hydra_plugins.hydra_wandb_sweeper._settings import Settings, read_settings
 from hydra_plugins.hydra_wandb_sweeper._sweep_config import flat_parameters
 from hydra_plugins.hydra_wandb_sweeper.config import WandbSweeperConf
 from tests.docs.blocks import Block, blocks_of, commands_of, first_line_missing
-from tests.docs.conftest import PAGES
+from tests.docs.conftest import PAGES, ROOT
 from tests.docs.scratch import Scratch
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
@@ -106,6 +106,13 @@ def read(**changes: Any) -> Settings:
 def check_parameters(parameters: Any) -> None:
     for name, spec in flat_parameters({"parameters": {k: v for k, v in parameters.items() if isinstance(v, dict)}}):
         check_spec(name, spec)
+
+
+def test_every_part_of_a_run_belongs_to_a_test_that_plays_it() -> None:
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    named = {block.part_of for block in BLOCKS if block.part_of}
+    assert "an installation" in named
+    assert [name for name in sorted(named) if f'"{name}"' not in tests] == []
 
 
 # --- what the tests above rest on ---

@@ -256,8 +256,3 @@ def test_a_run_that_two_commands_share(shell: Shell) -> None:
     assert second.wait() == 0, second.text()
     assert first.wait() == 0, first.text()
     shell.expect({"joining": second.text()})
-
-
-def test_every_part_of_the_page_is_played() -> None:
-    used = Path(__file__).read_text()
-    assert [name for name in PARTS if f'"{name}"' not in used] == []

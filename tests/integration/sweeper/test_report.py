@@ -200,6 +200,16 @@ def test_export_of_the_directory_is_trials_csv(logged: tuple[Project, Sweep]) ->
     assert list(csv.DictReader(io.StringIO(printed))) == sweep.trials
 
 
+def test_export_as_parquet_is_read_by_other_programs(logged: tuple[Project, Sweep]) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    project, sweep = logged
+    command(project, "export", str(sweep.directory), "--output", "trials.parquet")
+    table = parquet.read_table(project.directory / "trials.parquet")
+    ours = json.loads(command(project, "export", str(sweep.directory), "--format", "json").stdout)
+    assert table.column("x").to_pylist() == [row["x"] for row in ours]
+    assert table.column("metric.loss").to_pylist() == [row["metric.loss"] for row in ours]
+
+
 def test_export_of_the_server_s_runs_has_the_same_values(logged: tuple[Project, Sweep]) -> None:
     project, sweep = logged
     ours = json.loads(command(project, "export", str(sweep.directory), "--format", "json").stdout)

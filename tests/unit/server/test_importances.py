@@ -74,7 +74,7 @@ def test_of_few_trials_and_of_one_parameter_nothing_is_told() -> None:
     for found in (by_ranks(few), by_model(few)):
         assert (found.importance, found.note) == (
             [],
-            "Too few trials have finished to tell what matters: 9 of at least 10.",
+            "Too few finished trials have the metric to tell what matters: 9 of at least 10.",
         )
     for found in (by_ranks(one), by_model(one)):
         assert (found.importance, found.note) == (

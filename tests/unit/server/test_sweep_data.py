@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.browser import sweeps
 from tests.unit.server.asgi import App
 from tests.unit.server.pages import data_path, finish_trial
 from tests.unit.server.support import Server
@@ -252,7 +253,7 @@ def test_a_sweep_is_told_as_the_contract_has_it(server: Server, app: App) -> Non
         },
         "importance": [],
         "importance_by": "rank correlation",
-        "importance_note": "Too few trials have finished to tell what matters: 1 of at least 10.",
+        "importance_note": "Too few finished trials have the metric to tell what matters: 1 of at least 10.",
         "agents": [
             {
                 "name": agent.name,
@@ -265,6 +266,18 @@ def test_a_sweep_is_told_as_the_contract_has_it(server: Server, app: App) -> Non
             }
         ],
     }
+
+
+def test_what_pages_are_tested_with_has_the_names_that_the_server_gives(server: Server, app: App) -> None:
+    sweep = server.sweep({"a": {"values": [1, 2]}}, metric={"name": "loss", "goal": "minimize"})
+    server.start(server.claim(server.agent(sweep)), sweep)
+    real, made_up = whole(app, sweep), sweeps.sweep_data()
+    assert set(made_up) == set(real)
+    for of in ("sweep", "runs"):
+        assert set(made_up[of]) == set(real[of])
+    for of in ("parameters", "agents"):
+        assert set(made_up[of][0]) == set(real[of][0])
+    assert set(made_up["agents"][0]["trials"][0]) == set(real["agents"][0]["trials"][0])
 
 
 def test_a_sweep_without_runs_and_metric_has_empty_columns(server: Server, app: App) -> None:

@@ -20,7 +20,9 @@ def again(original: str, own: int, *hydra: str) -> str:
     """The command line after a start by `original`, whose last `own` words are the program's arguments."""
     words = shlex.split(original)
     return rerun_command(
-        read_start(words, ["train.py", *words[len(words) - own :]], hydra), OVERRIDES, lambda _: RunMode.RUN
+        read_start(words, [words[len(words) - own - 1], *words[len(words) - own :]], hydra),
+        OVERRIDES,
+        lambda _: RunMode.RUN,
     )
 
 
@@ -47,6 +49,12 @@ def test_a_program_within_another_one_s_process_is_started_by_itself() -> None:
     kernel = ["/v/bin/python", "-m", "ipykernel_launcher", "-f", "k.json"]
     start = read_start(kernel, ["train.py", "-m", "-cn", "other", "hydra/sweeper=wandb", "x=1,2"], ())
     assert start == StartCommand(("/v/bin/python", "train.py"), ("--config-name", "other"))
+    assert read_start(kernel, ["train.py"], ()) == StartCommand(("/v/bin/python", "train.py"))
+
+
+def test_a_module_is_named_as_it_was_not_as_its_file() -> None:
+    started = ["python", "-X", "dev", "-m", "pkg.train", "-m", "x=1,2"]
+    assert read_start(started, ["/home/me/pkg/train.py", "-m", "x=1,2"], ()).program == tuple(started[:5])
 
 
 def test_of_hydra_s_own_settings_those_of_a_single_run_stay() -> None:

@@ -111,7 +111,10 @@ def test_only_finished_runs_say_what_is_important() -> None:
         sweep_data(replace(SWEEP, metric_name="other"), runs, (), now=3.0),
     ):
         assert data["importance"] == []
-        assert data["importance_note"] == "Too few trials have finished to tell what matters: 0 of at least 10."
+        assert (
+            data["importance_note"]
+            == "Too few finished trials have the metric to tell what matters: 0 of at least 10."
+        )
 
 
 def test_agents_have_their_trials() -> None:
