@@ -52,7 +52,7 @@ class Screen:
             self._next_row()
         elif character == "\t":
             self.column = min(self.columns - 1, self.column // 8 * 8 + 8)
-        else:
+        elif character != "\x03":  # terminals ignore it
             assert character.isprintable(), f"{character!r} was written"
             if self.column == self.columns:
                 self.column = 0

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TextIO
 
+from ._terminal_mode import CalmKeys
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
@@ -44,6 +46,7 @@ class TerminalDisplay:
         self._is_drawing = False
         self._console: Console | None = None
         self._live: Live | None = None
+        self._keys = CalmKeys(stream.fileno())
 
     @property
     def is_on(self) -> bool:
@@ -67,6 +70,7 @@ class TerminalDisplay:
             vertical_overflow="crop",
         )
         with self._until_it_is_closed():
+            self._keys.begin()
             self._live.start()
             self._redirect()
 
@@ -93,6 +97,7 @@ class TerminalDisplay:
             with self._until_it_is_closed():
                 if live is not None and self._console is not None:
                     self._console.show_cursor(True)
+            self._keys.end()
             self._restore()
             self._is_drawing = False
             _displays.discard(self)

@@ -93,7 +93,7 @@ def assert_untorn(process: TerminalProcess, project: Project) -> None:
     # Lines that are longer than the terminal is wide go on in the next one.
     unwrapped = text.replace("\n", "")
     for line in logged(project):
-        assert line.rstrip() in unwrapped, f"{line!r} is torn"
+        assert line.rstrip() in unwrapped, f"{line!r} is torn:\n{text}\nas it was written:\n{process.written!r}"
     for line in text.splitlines():
         assert line.count("[HYDRA]") <= 1, line
 
@@ -156,6 +156,16 @@ def test_a_user_s_error_leaves_the_terminal_as_it_was(gated: Project) -> None:
         assert process.wait() == 1
     assert "The sweep failed" in process.screen.text()
     assert process.screen.has_cursor
+
+
+def test_a_sweep_in_the_shell_s_background_has_a_display_too_and_is_not_stopped_for_it(gated: Project) -> None:
+    go(gated, "all")
+    sweep = f"-m hydra/sweeper=wandb hydra.sweep.dir={gated.directory / 'sweep'} x=1,2"
+    command = ["sh", "-c", f"set -m; {sys.executable} app.py {sweep} & wait $!"]
+    with in_terminal(command, str(gated.directory), gated.env) as process:
+        assert process.wait() == 0, process.screen.text()
+    assert HIDE_CURSOR in process.written
+    assert_untorn(process, gated)
 
 
 PLAIN = {

@@ -9,6 +9,7 @@ import os
 import pty
 import re
 import sys
+import termios
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import TextIO
 
 import pytest
 from rich.rule import Rule
+from rich.text import Text
 
 from hydra_plugins.hydra_wandb_sweeper._terminal import TerminalDisplay, log_terminal, shown_in_display
 from tests.terminal import Screen, set_size
@@ -49,9 +51,11 @@ class Terminal:
         """What is on it now."""
         self.stream.flush()
         os.set_blocking(self.master, False)
+        written = b""
         with contextlib.suppress(BlockingIOError):
             while data := os.read(self.master, 65536):
-                self.screen.feed(data.decode())
+                written += data
+        self.screen.feed(written.decode())
         return self.screen.text()
 
 
@@ -227,3 +231,24 @@ def test_no_thread_is_started_for_it(terminal: Terminal) -> None:
     display.update("the display")
     log.info("said")
     assert threading.enumerate() == before
+
+
+def test_ctrl_c_loses_nothing_of_what_is_yet_to_be_shown_and_writes_nothing(terminal: Terminal) -> None:
+    settings = termios.tcgetattr(terminal.master)
+    for number in range(5):
+        terminal.stream.write(f"before {number}\n")
+    terminal.look()
+    display = terminal.display()
+    # More than the 4 KB that are safe on the reader's side, and less than there is room for.
+    for number in range(140):
+        display.update(Text(f"one\ntwo\nthree {number}"))
+    # Ctrl-C, and Ctrl-D so that reading returns when the terminal has seen both.
+    os.write(terminal.master, b"\x03\x04")
+    assert os.read(terminal.stream.fileno(), 10) == b""
+    log.info("interrupted")
+    display.update(Text("three\nfour\nfive"))
+    before = "before 0\nbefore 1\nbefore 2\nbefore 3\nbefore 4\n[INFO] interrupted"
+    assert terminal.look() == f"{before}\nthree\nfour\nfive"
+    display.end()
+    assert terminal.look() == before
+    assert termios.tcgetattr(terminal.master) == settings
