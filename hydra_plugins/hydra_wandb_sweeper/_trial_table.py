@@ -1,16 +1,20 @@
-"""What is known of each trial of a sweep, kept so that 10^5 of them take little room."""
+"""What is known of each trial of a sweep, kept so that 10^5 of them are no burden where trials are forked."""
 
 from __future__ import annotations
 
 import marshal
+from array import array
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
 
 from ._ledger import Trial
+from ._unforked_bytes import UnforkedBytes
 
 RUNNING = "running"
 QUEUED = "queued"
+
+_NOWHERE = 2**64 - 1
 
 
 @dataclass
@@ -29,34 +33,59 @@ class TrialHistory:
 
 
 class TrialTable(MutableMapping[int, TrialHistory]):
-    """Trials by their numbers, in the order in which they came.
+    """Trials by their numbers, which have no gaps but while the table is filled; in the order of these.
 
-    Those that have ended are packed, a fifth of their size: where an agent runs in the supervisor's process, each of
-    its forks copies the page tables of all that is held here. So what is got of one of them is a copy: a change of it
-    is to be set.
+    Those that have ended are packed, and lie where a fork has nothing to copy of them: an agent in the supervisor's
+    process forks beside all that is held here. So what is got of one of them is a copy: a change of it is to be set.
     """
 
     def __init__(self) -> None:
-        self._trials: dict[int, TrialHistory | bytes] = {}
+        self._open: dict[int, TrialHistory] = {}
+        self._packed = UnforkedBytes()
+        self._places = array("Q")  # by number, in _packed
+        self._count = 0
 
     def __getitem__(self, number: int) -> TrialHistory:
-        held = self._trials[number]
-        return _unpacked(held) if isinstance(held, bytes) else held
+        if number in self._open:
+            return self._open[number]
+        place = self._place(number)
+        if place == _NOWHERE:
+            raise KeyError(number)
+        return _unpacked(self._packed[place])
 
     def __setitem__(self, number: int, trial: TrialHistory) -> None:
-        self._trials[number] = trial if trial.state in (RUNNING, QUEUED) else _packed(trial)
+        self._count += number not in self
+        if trial.state in (RUNNING, QUEUED):
+            self._open[number] = trial
+            return
+        self._open.pop(number, None)
+        lacking = number + 1 - len(self._places)
+        if lacking > 0:
+            self._places.extend([_NOWHERE] * lacking)
+        self._places[number] = self._packed.add(_packed(trial))
 
     def __delitem__(self, number: int) -> None:
-        del self._trials[number]
+        if number not in self:
+            raise KeyError(number)
+        self._open.pop(number, None)
+        if number < len(self._places):
+            self._places[number] = _NOWHERE
+        self._count -= 1
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._trials)
+        return (number for number in range(self._end()) if number in self)
 
     def __len__(self) -> int:
-        return len(self._trials)
+        return self._count
 
     def __contains__(self, number: object) -> bool:
-        return number in self._trials
+        return number in self._open or (isinstance(number, int) and self._place(number) != _NOWHERE)
+
+    def _end(self) -> int:
+        return max(len(self._places), max(self._open, default=-1) + 1)
+
+    def _place(self, number: int) -> int:
+        return self._places[number] if 0 <= number < len(self._places) else _NOWHERE
 
 
 _of_trial = attrgetter(*(item.name for item in fields(Trial)))

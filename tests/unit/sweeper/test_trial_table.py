@@ -1,4 +1,4 @@
-import sys
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ JSON = st.recursive(
 )
 TRIALS = st.builds(
     Trial,
-    number=st.integers(0, 10**6),
+    number=st.integers(0, 20),
     attempt=st.integers(0, 9),
     run_id=st.text(),
     args=st.dictionaries(st.text(), JSON, max_size=4),
@@ -43,8 +43,11 @@ def test_a_table_holds_what_a_dict_would(histories: list[TrialHistory]) -> None:
     table, held = TrialTable(), {}
     for history in histories:
         table[history.trial.number] = held[history.trial.number] = history
+        assert len(table) == len(held)
     assert dict(table) == held
-    assert list(table) == list(held)
+    assert list(table) == sorted(held)
+    assert 21 not in table
+    assert -1 not in table
 
 
 def test_an_open_trial_is_held_itself_and_an_ended_one_is_to_be_set_when_it_changes() -> None:
@@ -62,13 +65,27 @@ def test_an_open_trial_is_held_itself_and_an_ended_one_is_to_be_set_when_it_chan
     assert 0 not in table
 
 
+def test_what_is_not_there_cannot_be_had_or_removed() -> None:
+    table = TrialTable()
+    table[2] = TrialHistory(Trial(2, 0, "run"), FINISHED)
+    for number in (0, 1, 3, -1):
+        with pytest.raises(KeyError):
+            table[number]
+        with pytest.raises(KeyError):
+            del table[number]
+    assert list(table) == [2]
+
+
 @pytest.mark.parametrize("state", [FINISHED, FAILED, STOPPED])
-def test_an_ended_trial_takes_little_room(state: str) -> None:
+def test_ended_trials_are_no_burden_to_a_fork(state: str) -> None:
     args: dict[str, Any] = {f"model.parameter_{n}": n / 7 for n in range(4)}
     where = "/home/somebody/project/multirun/2026-01-01/12-00-00/17"
     table = TrialTable()
-    table[17] = TrialHistory(
-        Trial(17, 0, "ab12cd34", args), state, "agent-3", {"loss": 0.5}, None, where, 1.7e9, 60.0
-    )
-    assert [type(held) for held in table._trials.values()] == [bytes]
-    assert sum(sys.getsizeof(held) for held in table._trials.values()) < 400
+    table[0] = TrialHistory(Trial(0, 0, "run"), state)
+    tracemalloc.start()
+    for number in range(1, 1001):
+        trial = Trial(number, 0, "ab12cd34", args)
+        table[number] = TrialHistory(trial, state, "agent-3", {"loss": 0.5}, None, where, 1.7e9, 60.0)
+    held_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held_bytes < 20 * 1000
