@@ -17,6 +17,7 @@ from ._client import SweepClient
 from ._disk import before_the_sweep, check_usable, words
 from ._early_service import early_service
 from ._errors import SweepDirectoryError
+from ._garbage import rarely_searched
 from ._job import AgentJob
 from ._ledger import DIRECTORY, Ledger, SweepRecord
 from ._open_page import tell_terminal
@@ -47,7 +48,7 @@ def run_sweep(
     basis = read_basis(config)
     early = early_service(basis.settings, basis.server, basis.traits.kind, task_function, config)
     with early as service:
-        with _prepared_server(basis) as prepared:
+        with rarely_searched(), _prepared_server(basis) as prepared:
             plan = make_plan(basis, hydra_context, config, arguments)
             with before_the_sweep(_sweep_directory(config)):
                 submission = _submission(plan, hydra_context, task_function, config, service)

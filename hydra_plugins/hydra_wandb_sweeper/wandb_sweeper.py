@@ -29,7 +29,10 @@ class WandbSweeper(Sweeper):
         arguments: overrides from the command line. Errors: _errors.SweepError, and Hydra's own for overrides that
         don't compose.
         """
-        from ._run_sweep import run_sweep
+        from ._garbage import rarely_searched
+
+        with rarely_searched():
+            from ._run_sweep import run_sweep
 
         assert self.hydra_context is not None
         assert self.config is not None
