@@ -3,22 +3,22 @@
 For each size, this plugin begins a sweep of so many trials and some more, and is interrupted. All but the last are
 then finished in its directory and at its server by what agents and server do of each, without processes, so that it
 takes minutes. `hydra-sweep attach` goes on with the sweep: one agent runs the trials that are left, which only return
-a number. Their cost is the time from one begin to the next, as the mean of each part of twenty. If it is the same in
-all rows, nothing that an agent does for a trial depends on how many there were or will be.
+a number. It does so in stints of twenty trials, those of the three sweeps in turn. A trial's cost is the time from
+one begin to the next, as the mean of a stint. If it is the same in all rows, nothing that an agent does for a trial
+depends on how many there were or will be.
 
-"first trial after" and "prompt after" are the supervisor's part: from the command to the first of those trials, and
-from the last one to the prompt. They read and write what all trials have left, and are to grow with them.
+"first trial after" and "prompt after" are the supervisor's part: from the command to the first trial of a stint, and
+from the sweep's last trial to the prompt. They read and write what all trials have left, and are to grow with them.
 
-    python benchmarks/growth.py            # about 6 minutes
+    python benchmarks/growth.py            # about 8 minutes
     python benchmarks/growth.py --quick    # a few seconds
 """
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -115,41 +115,79 @@ def finish(server: Path, directory: Path, trials: int) -> None:
     store.close()
 
 
-def measure(finished: int, trials: int) -> Row:
-    """A row for trials that run after so many."""
-    with tempfile.TemporaryDirectory() as folder:
-        sweep = Sweep(Path(folder))
-        ran = begin(sweep, finished + trials)
-        in_own_process(finish, sweep.server, sweep.directory, finished - ran)
-        sweep.stamps.unlink()
-        with Server(sweep.server):
-            command = [str(Path(sys.executable).with_name("hydra-sweep")), "attach", str(sweep.directory)]
-            started_s = time.monotonic()
-            done = subprocess.run(command, cwd=folder, env=sweep.env(), capture_output=True, text=True)
-            ended_s = time.monotonic()
-        begins, ends = sweep.times_s("begin"), sweep.times_s("end")
-    if done.returncode != 0 or len(begins) != trials:
-        output = (done.stdout + done.stderr)[-2000:]
-        raise RuntimeError(f"after {finished}: {len(begins)} of {trials} trials, status {done.returncode}\n{output}")
-    gaps = [later - earlier for earlier, later in itertools.pairwise(begins)]
-    parts = [gaps[start : start + PART] for start in range(0, len(gaps), PART)]
-    return {
-        "finished before": finished,
-        "s per trial": spread([statistics.mean(part) for part in parts]),
-        "first trial after (s)": begins[0] - started_s,
-        "prompt after (s)": ended_s - max(ends),
-    }
+def prepare(folder: Path, finished: int, trials: int) -> Sweep:
+    """Return a sweep of which so many trials have finished, and so many are left."""
+    folder.mkdir()
+    sweep = Sweep(folder)
+    ran = begin(sweep, finished + trials)
+    in_own_process(finish, sweep.server, sweep.directory, finished - ran)
+    sweep.stamps.unlink()
+    return sweep
+
+
+@dataclass(frozen=True)
+class Stint:
+    """A stretch of trials, as measured. trial_s: from one's begin to the next. prompt_s: after the last one's end."""
+
+    trial_s: float
+    first_s: float
+    prompt_s: float
+
+
+def go_on(sweep: Sweep, *, is_last: bool) -> Stint:
+    """Go on with a sweep for PART trials and one more, or to its end; its server runs.
+
+    Raises:
+        RuntimeError: Fewer trials ran, or it failed; with the end of the command's output.
+    """
+    before = len(sweep.times_s("begin"))
+    output = sweep.project / "output"
+    command = [str(Path(sys.executable).with_name("hydra-sweep")), "attach", str(sweep.directory)]
+    started_s = time.monotonic()
+    with output.open("w") as file:
+        process = subprocess.Popen(command, cwd=sweep.project, env=sweep.env(), stdout=file, stderr=file)
+        while not is_last and len(sweep.times_s("begin")) < before + PART + 1 and process.poll() is None:
+            time.sleep(0.1)
+        if not is_last:
+            process.send_signal(signal.SIGINT)
+        status = process.wait()
+    ended_s = time.monotonic()
+    begins = sweep.times_s("begin")[before:]
+    if len(begins) <= PART or (is_last and status != 0):
+        raise RuntimeError(f"{len(begins)} trials, status {status}\n{output.read_text()[-2000:]}")
+    return Stint((begins[PART] - begins[0]) / PART, begins[0] - started_s, ended_s - max(sweep.times_s("end")))
+
+
+def measure(sizes: Sequence[int], repeat: int) -> list[Row]:
+    """A row for each size. Their stints alternate: what else the machine does then slows down all of them."""
+    stints: dict[int, list[Stint]] = {size: [] for size in sizes}
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as servers:
+        sweeps = {}
+        for size in sizes:
+            # An interruption comes a few trials late.
+            sweeps[size] = prepare(Path(folder) / str(size), size, repeat * 2 * PART)
+            print(f"{size} trials have finished", file=sys.stderr)
+        for sweep in sweeps.values():
+            servers.enter_context(Server(sweep.server))
+        for number in range(1, repeat + 1):
+            for size, sweep in sweeps.items():
+                stints[size].append(go_on(sweep, is_last=number == repeat))
+            print(f"stint {number} of {repeat}: measured", file=sys.stderr)
+    return [
+        {
+            "finished before": size,
+            "s per trial": spread([stint.trial_s for stint in taken]),
+            "first trial after (s)": spread([stint.first_s for stint in taken]),
+            "prompt after (s)": taken[-1].prompt_s,
+        }
+        for size, taken in stints.items()
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = results.parse(results.parser(__doc__), arguments)
-    sizes = (20, 50) if options.quick else SIZES
-    trials = 4 if options.quick else options.repeat * PART + 1
-    rows = []
-    for finished in sizes:
-        rows.append(measure(finished, trials))
-        print(f"after {finished} trials: measured", file=sys.stderr)
-    note = f"{trials} trials each, one after another."
+    rows = measure((20, 50) if options.quick else SIZES, options.repeat)
+    note = f"{options.repeat} stints of {PART} trials, one after another."
     results.report(__file__, __doc__, options, [Table("Trials after so many", rows, note)])
 
 
