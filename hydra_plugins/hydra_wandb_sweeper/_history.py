@@ -118,6 +118,11 @@ class History:
         """Return the trials that an agent has claimed and not accounted for."""
         return list(self._open.get(agent, {}).values())
 
+    def last_attempt(self, number: int) -> int:
+        """Return the last attempt at a trial that is known of, -1 if none is."""
+        known = self.trials.get(number)
+        return -1 if known is None else known.trial.attempt
+
     def _on_agent_started(self, event: Mapping[str, Any]) -> None:
         names = ("by", "host", "job_number", "restarts", "node", "pid", "time", "process_start")
         agent = AgentHistory(*(event[name] for name in names))

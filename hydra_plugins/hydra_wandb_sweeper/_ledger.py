@@ -228,26 +228,30 @@ class Ledger:
             return False
         return self.clock() - claimed["time"] < within_s and read_json(self.result_path(trial)) is None
 
-    def silent_trials(self, told: Mapping[int, int]) -> list[Trial]:
+    def silent_trials(self, told: Callable[[int], int]) -> list[Trial]:
         """Return trials whose last claim no event tells of: their agent died right after it, or before it.
 
-        told: trial number -> last attempt that events tell of. Looks at every trial: for when all agents are gone.
+        told: gives the last attempt at a trial that events tell of, -1 if they tell of none. Looks at every trial:
+        for when all agents are gone. Holds none but those that it returns: see EventReader.
         """
-        claimed: dict[int, int] = {}
-        for name in self._names("attempts"):
-            number, _, attempt = name.partition(".")
-            claimed[int(number)] = max(int(attempt), claimed.get(int(number), -1))
+        claims = (name.partition(".") for name in self._each_name("attempts"))
+        later = {int(number) for number, _, attempt in claims if int(attempt) > told(int(number))}
+        numbered = ((int(name.removesuffix(".json")), name) for name in self._each_name("trials"))
         silent = []
-        for name in self._names("trials"):
-            trial = int(name.removesuffix(".json"))
-            if trial not in told or told[trial] < claimed.get(trial, -1):
-                data = json.loads((self._root / "trials" / name).read_text(encoding="utf-8"))
-                silent.append(Trial(trial, 0, data["run_id"], data["args"]))
+        for number, name in sorted(pair for pair in numbered if pair[0] in later or told(pair[0]) < 0):
+            data = json.loads((self._root / "trials" / name).read_text(encoding="utf-8"))
+            silent.append(Trial(number, 0, data["run_id"], data["args"]))
         return silent
 
     def _names(self, subdirectory: str) -> list[str]:
         """Names in a subdirectory, sorted, without files that are being written."""
-        return sorted(e.name for e in os.scandir(self._root / subdirectory) if not e.name.startswith("."))
+        return sorted(self._each_name(subdirectory))
+
+    def _each_name(self, subdirectory: str) -> Iterator[str]:
+        with os.scandir(self._root / subdirectory) as entries:
+            for entry in entries:
+                if not entry.name.startswith("."):
+                    yield entry.name
 
     # --- offers ---
 

@@ -326,8 +326,7 @@ class Supervisor:
         self._read()
         for name in {t.agent for t in self.history.trials.values() if t.state == RUNNING}:
             self._offer_open_trials(name)
-        told = {number: t.trial.attempt for number, t in self.history.trials.items()}
-        for trial in self.ledger.silent_trials(told):
+        for trial in self.ledger.silent_trials(self.history.last_attempt):
             self.ledger.offer_again(trial, "its agent died before it began")
         offer_forgotten(self.ledger, self.history)
         self._read()
