@@ -48,7 +48,7 @@ class Page:
         """What a script returns."""
         return self.driver.execute_script(script, *arguments)
 
-    def wait(self, condition: str, *arguments: Any, timeout_s: float = 30.0) -> Any:
+    def wait(self, condition: str, *arguments: Any, timeout_s: float = 120.0) -> Any:
         """Wait until an expression is true, and return its value."""
         return wait_for(lambda: self.run(f"return ({condition})", *arguments), condition, timeout_s)
 

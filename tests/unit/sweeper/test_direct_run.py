@@ -26,6 +26,12 @@ from tests.waiting import wait_for
 FACTS = RunFacts("host", "/app.py", "c0ffee", None, "0.31.0", {"python": "CPython 3.11.7", "host": "host"})
 
 
+@pytest.fixture(autouse=True)
+def _sdk_is_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the processes of such trials; a test before these may have imported it here."""
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+
+
 class FakeClient(RunClient):
     """A server that notes what it is told."""
 
