@@ -28,7 +28,7 @@ from ._trial import TaskContext, records_directly, run_trial
 from ._wakeup import Wakeup
 from ._wandb_run import server_environment
 from ._wandb_service import SharedService, may_share_service
-from ._warm_up import gather_if_needed, gather_packages, prepare_trial, warm_up
+from ._warm_up import gather_for_later, gather_if_needed, prepare_trial, warm_up
 
 
 class TrialProcess(Protocol):
@@ -72,7 +72,7 @@ def make_isolation(kind: str, context: TaskContext, sweep: SweepRecord, wakeup: 
         return InlineIsolation(context, sweep, wakeup.on_wait if wakeup.has_onlooker else None)
     if kind == "spawn":
         gather_if_needed(context, sweep)
-        gather_packages(context, sweep)
+        gather_for_later(context, sweep)
         return SpawnIsolation(context, sweep, wakeup, scratch)
     service = _start_service(context, sweep)
     warm_up(context, sweep)
@@ -82,7 +82,7 @@ def make_isolation(kind: str, context: TaskContext, sweep: SweepRecord, wakeup: 
         wakeup,
         service,
         prepare=lambda trial: prepare_trial(context, sweep, trial),
-        meanwhile=lambda: gather_packages(context, sweep),
+        meanwhile=lambda: gather_for_later(context, sweep),
     )
 
 

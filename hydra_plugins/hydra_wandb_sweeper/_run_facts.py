@@ -12,21 +12,17 @@ import platform
 import re
 import shutil
 import socket
-import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import Distribution
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
-_COMMAND_S = 20.0
+from ._git_facts import Ask, GitFacts, ask
+
 _NVIDIA_QUERY = ("nvidia-smi", "--query-gpu=name,memory.total,uuid", "--format=csv,noheader,nounits")
 _NAME_OR_VERSION = re.compile(r"^(Name|Version):[ \t]*(\S+)[ \t]*$", re.MULTILINE)
-
-# Runs a command and returns what it prints, None if it can't be run or fails.
-Ask = Callable[[Sequence[str]], str | None]
 
 
 @dataclass(frozen=True)
@@ -45,10 +41,10 @@ class RunFacts:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-def gather_facts(ask: Ask | None = None, environ: Mapping[str, str] = os.environ) -> RunFacts:
-    """Gather the facts of this process. ask: None runs commands indeed. environ: its environment."""
-    ask = ask or _ask
-    root, commit, remote = _git(ask)
+def gather_facts(git: GitFacts | None, ask: Ask = ask, environ: Mapping[str, str] = os.environ) -> RunFacts:
+    """Gather the facts of this process. git: None if nothing is known. environ: its environment."""
+    git = git or GitFacts(None)
+    root, commit, remote = git.root, git.commit, git.remote
     program = _program()
     metadata: dict[str, Any] = {
         "os": platform.platform(aliased=True),
@@ -92,25 +88,6 @@ def _relative(program: str, root: Path) -> str | None:
         return None
     relative = os.path.relpath(path, root)
     return None if relative.startswith("..") else relative
-
-
-def _git(ask: Ask) -> tuple[Path | None, str | None, str | None]:
-    """The repository's directory, its commit, and its remote without a password."""
-    known = (ask(["git", "rev-parse", "--show-toplevel", "HEAD"]) or "").split("\n")
-    if len(known) < 2:
-        return None, None, None
-    remote = (ask(["git", "config", "--get", "remote.origin.url"]) or "").strip()
-    return Path(known[0]), known[1], without_password(remote) or None
-
-
-def without_password(url: str) -> str:
-    """Return a git remote's address without the password or token in it."""
-    parts = urlsplit(url)
-    if parts.hostname is None:
-        return url
-    place = parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
-    # A name that comes with a password stays; one alone may be a token.
-    return urlunsplit(parts._replace(netloc=f"{parts.username}:@{place}" if parts.password is not None else place))
 
 
 def _machine() -> dict[str, Any]:
@@ -168,13 +145,3 @@ def _name_and_version(package: Distribution) -> tuple[str | None, str]:
     if len(said) == 2:
         return said["Name"], said["Version"]
     return package.metadata["Name"], package.version
-
-
-def _ask(command: Sequence[str]) -> str | None:
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=_COMMAND_S, stdin=subprocess.DEVNULL
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None

@@ -29,6 +29,7 @@ from ._direct_run import DirectRun, Order, needs_sdk
 from ._disk import words
 from ._errors import ServerError, ServerUnreachableError
 from ._files import write_whole
+from ._git_facts import GitFacts, ask, ask_git
 from ._ledger import SweepRecord, Trial
 from ._notice import Notice, preempt_signal
 from ._outcome import RESULT_LOST_CODE, Outcome, TrialPreempted
@@ -72,7 +73,12 @@ class TaskContext:
     @cached_property
     def facts(self) -> RunFacts:
         """What trials record of this agent's program and machine; once known, spawned processes are told it."""
-        return gather_facts()
+        return gather_facts(self.git)
+
+    @cached_property
+    def git(self) -> GitFacts | None:
+        """What git says of the working directory; forked and spawned processes are told it as `facts`."""
+        return ask_git(ask, Path.cwd())
 
     @cached_property
     def packages(self) -> str:
@@ -195,7 +201,7 @@ def _enter_run(
     if context.rank:
         os.environ["WANDB_MODE"] = "disabled"
         return None
-    is_direct = records_directly(context, sweep)
+    is_direct, has_own_settings = records_directly(context, sweep), _needs_sdk()
     env = trial_environment(sweep.server.open_patiently(), sweep, trial, output_dir, os.environ)
     os.environ.update(env)
     client = RunClient(sweep.sweep, sweep.server.open, patience_s=context.server_patience_s)
@@ -203,9 +209,15 @@ def _enter_run(
     if is_direct:
         order = Order(trial, env, resolved_config(config), output_dir, context.sdk_after_s)
         return DirectRun(order, client, context.facts, lambda: context.packages, find_run)
-    # All trials of an agent have the same packages; elsewhere the SDK sends what they are.
-    own_files = {REQUIREMENTS: context.packages} if sweep.server.is_embedded else {}
-    prepare_run(env, trial.args, resolved_config(config), lists_packages=not own_files)
+    # What the user has set of git, in whatever way, stays the user's.
+    settings = {} if has_own_settings or context.git is None else context.git.sdk_settings()
+    own_files: dict[str, str] = {}
+    if sweep.server.is_embedded:
+        # All trials of an agent have the same packages. The SDK reads what each of them says of itself for every run,
+        # which takes as long as all the rest of opening it.
+        own_files[REQUIREMENTS] = context.packages
+        settings["x_save_requirements"] = False
+    prepare_run(env, trial.args, resolved_config(config), settings)
     return SdkRun(trial, client, own_files, opens_run=context.opens_run, find_run=find_run, printed=tee.printed)
 
 

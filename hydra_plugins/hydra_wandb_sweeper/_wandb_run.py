@@ -130,33 +130,34 @@ def _flatten(args: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def prepare_run(
-    env: Mapping[str, str], args: Mapping[str, Any], config: Mapping[str, Any], *, lists_packages: bool = True
+    env: Mapping[str, str],
+    args: Mapping[str, Any],
+    config: Mapping[str, Any],
+    settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Let every W&B run of this process start with the swept values (locked) and the Hydra config.
 
-    env: from trial_environment, in force already. args: as claimed. config: from resolved_config. lists_packages: as
-    in use_run_config.
+    env: from trial_environment, in force already. args: as claimed. config: from resolved_config. settings: as in
+    use_run_config.
     """
     sweep_file = Path(env["WANDB_SWEEP_PARAM_PATH"])
     sweep_file.parent.mkdir(parents=True, exist_ok=True)
     write_config_file(str(sweep_file), args)
     path = sweep_file.parent / f"hydra-config-{env['WANDB_RUN_ID']}.yaml"
-    use_run_config(path, beside_swept(config, args), lists_packages=lists_packages)
+    use_run_config(path, beside_swept(config, args), settings)
 
 
-def use_run_config(path: Path, config: Mapping[str, Any], *, lists_packages: bool = True) -> None:
+def use_run_config(path: Path, config: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> None:
     """Make `config` the base of the config of every W&B run of this process; it is kept in `path`.
 
-    lists_packages: the SDK is to make the run's requirements.txt. It reads what all installed packages say of
-    themselves for that, which takes as long as all the rest of opening a run.
+    settings: others of wandb.Settings that they shall have.
     """
     import wandb
 
     path.parent.mkdir(parents=True, exist_ok=True)
     write_config_file(str(path), config)
     # Not by WANDB_CONFIG_PATHS: wandb 0.31 takes that variable's text for a list and fails.
-    own: dict[str, Any] = {} if lists_packages else {"x_save_requirements": False}
-    wandb.setup(settings=wandb.Settings(config_paths=[str(path)], **own))
+    wandb.setup(settings=wandb.Settings(config_paths=[str(path)], **(settings or {})))
 
 
 def write_config_file(path: str, values: Mapping[str, Any]) -> None:

@@ -37,10 +37,12 @@ def prepare_trial(context: TaskContext, sweep: SweepRecord, trial: Trial) -> Non
         context.composer.prepare(overrides_of(sweep, trial.args))
 
 
-def gather_packages(context: TaskContext, sweep: SweepRecord) -> None:
-    """Have ready, once, what trials record at their end where that isn't left to W&B's SDK."""
-    if "packages" not in vars(context) and records_directly(context, sweep):
-        context.packages  # noqa: B018 (computed by being asked for)
+def gather_for_later(context: TaskContext, sweep: SweepRecord) -> None:
+    """Have ready, once, what the first trial needn't wait for: it asks for it at its end, or by itself."""
+    if records_directly(context, sweep):
+        context.packages  # noqa: B018 (computed by being asked for, once)
+    else:
+        context.git  # noqa: B018 (as above)
 
 
 def gather_if_needed(context: TaskContext, sweep: SweepRecord) -> bool:

@@ -74,8 +74,8 @@ for run in api.runs("local/app", filters={"sweep": %r}):
         config=dict(run.config), raw_config=json.loads(run.json_config),
         summary=json.loads(json.dumps(dict(run.summary), default=dict)),
         history=[dict(row) for row in run.scan_history()], files=files, metadata=run.metadata, commit=run.commit,
-        created=run.created_at, heartbeat=run.heartbeat_at, host=run.metadata["host"], user=str(run.user), id=run.id,
-        description=run.description, last_step=run.lastHistoryStep))
+        created=run.created_at, heartbeat=run.heartbeat_at, host=(run.metadata or {}).get("host"),
+        user=str(run.user), id=run.id, description=run.description, last_step=run.lastHistoryStep))
 print("RESULT", json.dumps(found, default=str))
 """
 # What only GraphQL tells.

@@ -18,7 +18,7 @@ from hydra_plugins.hydra_wandb_sweeper._direct_run import DirectRun, Order, need
 from hydra_plugins.hydra_wandb_sweeper._errors import ServerUnreachableError
 from hydra_plugins.hydra_wandb_sweeper._ledger import Trial
 from hydra_plugins.hydra_wandb_sweeper._run_client import NewRun, RunClient, Tail
-from hydra_plugins.hydra_wandb_sweeper._run_facts import RunFacts, gather_facts, list_packages, without_password
+from hydra_plugins.hydra_wandb_sweeper._run_facts import RunFacts, gather_facts, list_packages
 from hydra_plugins.hydra_wandb_sweeper._sdk_later import SdkLater
 from hydra_plugins.hydra_wandb_sweeper._trial import BeforeTask
 from tests.waiting import wait_for
@@ -289,22 +289,8 @@ def test_a_task_that_has_imported_the_sdk_is_given_time_to_open_its_run(monkeypa
     assert (steps.opened, later.end()) == (0, False)
 
 
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("git@example.com:a/b.git", "git@example.com:a/b.git"),
-        ("https://example.com/a", "https://example.com/a"),
-        ("https://me:secret@example.com:8080/a", "https://me:@example.com:8080/a"),
-        ("https://token@example.com/a", "https://example.com/a"),
-        ("/a/directory", "/a/directory"),
-    ],
-)
-def test_the_password_of_a_remote_is_left_out(url: str, shown: str) -> None:
-    assert without_password(url) == shown
-
-
 def test_facts_can_be_gathered_where_no_command_can_be_run() -> None:
-    facts = gather_facts(lambda _: None, {})
+    facts = gather_facts(None, lambda _: None, {})
     assert (facts.commit, facts.remote) == (None, None)
     assert "git" not in facts.metadata
     assert "slurm" not in facts.metadata
@@ -317,7 +303,7 @@ def test_gpus_are_told_as_w_and_b_does(tmp_path: Path, monkeypatch: pytest.Monke
     program.touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     answer = "NVIDIA A100-SXM4-40GB, 40960, GPU-1\nNVIDIA A100-SXM4-40GB, 40960, GPU-2"
-    facts = gather_facts(lambda command: answer if command[0] == "nvidia-smi" else None, {})
+    facts = gather_facts(None, lambda command: answer if command[0] == "nvidia-smi" else None, {})
     assert (facts.metadata["gpu"], facts.metadata["gpu_count"]) == ("NVIDIA A100-SXM4-40GB", 2)
     assert facts.metadata["gpu_nvidia"][1] == {
         "name": "NVIDIA A100-SXM4-40GB",
