@@ -24,6 +24,7 @@ from .bodies import Bodies, BodyLimits, blocks
 from .connections import Connections
 from .error_answers import HANDLERS, SECRET_PATHS, answer, errors
 from .errors import BusyError, ClientError, GoneError, NotFoundError
+from .files import SMALL_BYTES
 from .filestream import parse_post
 from .graphql_http import GraphQLEndpoint
 from .pages.access import PageAccess
@@ -233,11 +234,22 @@ class _Endpoints:
 
     async def upload(self, request: Request) -> Response:
         token = request.path_params["token"]
+        chunks = blocks(self._bodies.parts(request, self._store.limits.file_bytes))
+        first = await anext(chunks)
+        if len(first) <= SMALL_BYTES:
+            await self._store.run(lambda: self._store.files.keep(self._store.files.by_token(token), first))
+        else:
+            await self._take_large(token, first, chunks)
+        return JSONResponse({})
+
+    async def _take_large(self, token: str, first: bytes, rest: AsyncIterator[bytes]) -> None:
+        """Store a file."""
         file, path = await self._store.run(lambda: self._store.files.place(token))
         # Not in the store's thread: heartbeats don't wait for a large file on a slow disk.
         part = await run_in_threadpool(self._store.files.partial)
         try:
-            async for chunk in blocks(self._bodies.parts(request, self._store.limits.file_bytes)):
+            await run_in_threadpool(part.write, first)
+            async for chunk in rest:
                 await run_in_threadpool(part.write, chunk)
             await run_in_threadpool(part.finish, path)
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
@@ -246,7 +258,6 @@ class _Endpoints:
             await run_in_threadpool(part.discard)
         if not await self._store.run(lambda: self._store.file_arrived(file, part.size_bytes)):
             raise GoneError("the run of this file was deleted")
-        return JSONResponse({})
 
     def _run(self, request: Request) -> Run:
         entity, project_name, run_name = (request.path_params[k] for k in ("entity", "project", "run"))

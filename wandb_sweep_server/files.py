@@ -12,6 +12,8 @@ from .durable import PartialFile, sync_directory
 from .errors import ClientError, NotFoundError
 from .records import Project, Run, RunFile, record
 
+# What is small is a row among others: a file of its own takes four syncs of the disk, beside the commit.
+SMALL_BYTES = 2**16
 _MAX_FILES_AT_ONCE = 10_000
 # File systems take 255.
 _MAX_PART_BYTES = 240
@@ -45,8 +47,8 @@ class Files:
         self._db.insert("files", columns)
         return self._one(run, name)
 
-    def place(self, token: str) -> tuple[RunFile, Path]:
-        """The file that a token stands for and where its content goes.
+    def by_token(self, token: str) -> RunFile:
+        """The file that a token stands for.
 
         Raises:
             NotFoundError: No file has it.
@@ -54,6 +56,11 @@ class Files:
         file = record(RunFile, self._db.row("SELECT * FROM files WHERE token = ?", (token,)))
         if file is None:
             raise NotFoundError("no file has this upload address")
+        return file
+
+    def place(self, token: str) -> tuple[RunFile, Path]:
+        """The file that a token stands for and where its content goes. Raises: NotFoundError, as `by_token` does."""
+        file = self.by_token(token)
         row = self._db.row(
             "SELECT projects.entity, projects.name, runs.name FROM runs "
             "JOIN projects ON projects.id = runs.project_id WHERE runs.id = ?",
@@ -67,9 +74,8 @@ class Files:
         """A file for content that comes in, to be finished at its place. Raises: OSError."""
         return PartialFile(self._incoming)
 
-    def keep(self, run: Run, name: str, content: bytes) -> None:
-        """Store a small file at once, in place of what was there. Raises: ClientError, as `announce` does."""
-        (file,) = self.announce(run, [name])
+    def keep(self, file: RunFile, content: bytes) -> None:
+        """Store a small file at once, in place of what was there."""
         self.stored(file, len(content))
         self._db.insert("small_files", {"file_id": file.id, "content": content})
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from functools import lru_cache
 from typing import Any
 
 from graphql import (
@@ -30,6 +29,8 @@ from .resolvers.context import Context, UnreadManifestError
 from .store import Store
 from .suggestions import Suggester
 
+_MOST_DOCUMENTS = 512
+
 
 class _Failed(Exception):
     """Carries the errors of an operation out of its transaction, which is then undone."""
@@ -46,10 +47,21 @@ class GraphQLEndpoint:
         self._store = store
         self._suggester = suggester
         self._schema = build_schema()
-        # SDKs send the same few dozen texts again and again; parsing and checking them is most of the work.
-        self._checked = lru_cache(maxsize=512)(self._check)
+        # SDKs send the same few dozen texts again and again; parsing and checking them is most of the work. In order
+        # of their latest use.
+        self._documents: dict[str, DocumentNode] = {}
         # One manifest at a time: what it lists takes ten times its size in memory.
         self._manifest_memory = asyncio.Lock()
+
+    async def _document(self, query: str) -> DocumentNode:
+        # In this thread: the way to another one and back takes longer than to look it up.
+        document = self._documents.pop(query, None)
+        if document is None:
+            document = await run_in_threadpool(self._check, query)
+        if len(self._documents) >= _MOST_DOCUMENTS:
+            self._documents.pop(next(iter(self._documents)))
+        self._documents[query] = document
+        return document
 
     def _check(self, query: str) -> DocumentNode:
         document = parse_query(query)
@@ -65,7 +77,7 @@ class GraphQLEndpoint:
     async def answer(self, body: bytes, base_url: str) -> dict[str, Any]:
         """Return the JSON answer to a request body. Raises: ClientError for every lasting error."""
         query, variables, operation = _request(body)
-        document = await run_in_threadpool(self._checked, query)
+        document = await self._document(query)
         context = Context(self._store, base_url)
 
         def work() -> dict[str, Any]:

@@ -103,10 +103,11 @@ class Store:
         return bool(self.runs.live()) or self.sweeps.is_any_open(self.limits.open_sweep_timeout_s)
 
     def take_post(self, run: Run, post: StreamPost) -> Run:
-        """Store what a process streamed about its run. Raises: ClientError, as Files.keep does."""
+        """Store what a process streamed about its run. Raises: ClientError, as Files.announce does."""
         if not self.runs.has_heard(run, post):
             for name, content in post.run_files:
-                self.files.keep(run, name, content)
+                (file,) = self.files.announce(run, [name])
+                self.files.keep(file, content)
         return self.runs.post(run, post)
 
     def file_arrived(self, file: RunFile, size_bytes: int) -> bool:

@@ -87,22 +87,30 @@ def test_a_file_that_arrives_after_the_deletion_is_removed_as_well(server: Serve
     assert not path.exists()
 
 
-def test_a_file_whose_run_is_deleted_while_it_comes_is_refused_and_not_kept(server: Server) -> None:
+@pytest.mark.parametrize(
+    ("begin", "status", "message"),
+    [(b"x", 404, "no file has this upload address"), (bytes(2 * 2**20), 410, "the run of this file was deleted")],
+    ids=["small", "large"],
+)
+def test_a_file_whose_run_is_deleted_while_it_comes_is_refused_and_not_kept(
+    server: Server, begin: bytes, status: int, message: str
+) -> None:
     server.start("one")
     (file,) = server.do(lambda: server.store.files.announce(server.run("one"), ["late"]))
     _, path = server.store.files.place(file.token)
 
     def content() -> Iterator[bytes | None]:
-        yield b"x"
+        yield begin
         delete(server, "one")
         yield None
 
     app = App(server)
     answer = app.ask("PUT", f"/upload/{file.token}", content())
-    assert (answer.status, answer.message) == (410, "the run of this file was deleted")
+    assert (answer.status, answer.message) == (status, message)
     app.close()
     remove_files(server)
     assert not path.exists()
+    assert server.store.database.value("SELECT COUNT(*) FROM small_files") == 0
 
 
 def test_the_id_of_a_deleted_run_is_not_used_again(server: Server) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.integration.server import client as operations
 from tests.unit.server.asgi import KEY, Answer, App
 from tests.unit.server.support import GRID_OF_FOUR, Server
+from wandb_sweep_server.files import SMALL_BYTES
 from wandb_sweep_server.records import global_id
 from wandb_sweep_server.run_states import LIVE, STATES
 from wandb_sweep_server.scheduling import STATES as SWEEP_STATES
@@ -168,7 +169,7 @@ NAMES = st.lists(
 
 
 @MUCH
-@given(NAMES, st.binary(max_size=100))
+@given(NAMES, st.binary(max_size=100) | st.binary(max_size=100).map(lambda content: content.ljust(SMALL_BYTES + 1)))
 def test_a_file_of_any_name_is_kept_within_its_run_or_refused(world: World, name: str, content: bytes) -> None:
     answer = world.app.graphql(operations.CREATE_FILES, project="p", run=world.run, files=[name])
     world.check(answer)
@@ -178,8 +179,10 @@ def test_a_file_of_any_name_is_kept_within_its_run_or_refused(world: World, name
     stored = world.app.ask("PUT", file["uploadUrl"].partition("//h")[2], content, key=None)
     world.check(stored)
     if stored.status == 200:
-        (place,) = {path for _, path in [world.server.store.files.place(file["uploadUrl"].rpartition("/")[2])]}
-        assert place.read_bytes() == content
+        stored_file, place = world.server.store.files.place(file["uploadUrl"].rpartition("/")[2])
+        kept = world.server.store.files.kept(world.server.run(world.run), stored_file.name)
+        assert (place.read_bytes() if kept is None else kept) == content
+        assert (kept is None) == (len(content) > SMALL_BYTES)
         assert (world.server.directory / "files" / "local" / "p" / world.run) in place.resolve().parents
 
 

@@ -43,6 +43,12 @@ class Site:
         return path.replace("SWEEP", self.sweep.name).replace("RUN", self.run)
 
 
+def keep_file(server: Server, run: str, name: str, content: bytes) -> None:
+    """Give a run a small file."""
+    (file,) = server.do(lambda: server.store.files.announce(server.run(run), [name]))
+    server.do(lambda: server.store.files.keep(file, content))
+
+
 @pytest.fixture
 def make(server: Server) -> Iterator[Callable[..., Site]]:
     sites: list[Site] = []
@@ -98,7 +104,7 @@ def test_a_cookie_is_good_for_pages_and_files_of_runs_only(site: Site) -> None:
     site.server.post(site.run, {"run_files": {}})
     for method, path in [("POST", "/graphql"), ("POST", f"/files/local/p/{site.run}/file_stream"), ("GET", "/no")]:
         assert browser.ask(method, path, b"{}").status == 401
-    site.server.do(lambda: site.server.store.files.keep(site.server.run(site.run), "note.txt", b"<b>"))
+    keep_file(site.server, site.run, "note.txt", b"<b>")
     answer = browser.get(f"/files/local/p/{site.run}/note.txt")
     assert (answer.status, answer.body) == (200, b"<b>")
     assert answer.headers["content-disposition"] == "attachment"
@@ -324,7 +330,7 @@ def test_the_best_run_is_that_of_now(site: Site) -> None:
 
 def test_a_run_is_shown_with_config_summary_and_files(site: Site) -> None:
     server = site.server
-    server.do(lambda: server.store.files.keep(server.run(site.run), "config.yaml", b"a: 1"))
+    keep_file(server, site.run, "config.yaml", b"a: 1")
     shown = site.app.ask("GET", site.path("/page/data/local/p/runs/RUN")).json()
     assert shown["config"] == {"a": 1, "b": "x"}
     assert shown["summary"] == {"loss": 0.5}
