@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hydra_plugins.hydra_wandb_sweeper._console import ConsoleLog, Part, Recorder
@@ -93,6 +93,8 @@ def test_what_has_not_arrived_is_taken_again() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(["stdout", "stderr"]), st.text(alphabet="ab\n\r"), st.booleans())))
 def test_lines_that_were_dropped_and_the_rest_are_the_whole_log(writes: list[tuple[str, str, bool]]) -> None:
+    # Beyond that, a stream that lies behind goes on in a new line: see the next test.
+    assume(sum(text.count("\n") * (120 if drops else 40) for _, text, drops in writes) < 2_000)
     whole, console = log(), log()
     seen: dict[int, str] = {}
     text = ""
