@@ -4,6 +4,8 @@ Hydra composes in two steps: the defaults list, which the choices of config grou
 overrides on top of what it gave. The first takes 30 ms, the second one. So the first is done once for each choice, by
 Hydra itself, and forked trials find the result in their memory. Where an override is anything but a plain choice or
 value, Hydra does it all.
+
+The choices that all trials have in common, Hydra has made before any sweeper is asked: see Composer._from_master.
 """
 
 from __future__ import annotations
@@ -11,14 +13,14 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 
 # Each takes some 300 kB.
 _MOST_BASES = 100
@@ -51,9 +53,33 @@ class Composer:
         try:
             plan = self._plan(overrides)
             if plan is not None and plan.choices not in self._bases and len(self._bases) < _MOST_BASES:
-                self._bases[plan.choices] = self._loader.load_sweep_config(self._master, list(plan.choices))
+                self._bases[plan.choices] = self._from_master(plan) or self._loader.load_sweep_config(
+                    self._master, list(plan.choices)
+                )
         except Exception:  # noqa: BLE001 (the trial's failure, which it will report in Hydra's words)
             return
+
+    def _from_master(self, plan: _Plan) -> DictConfig | None:
+        """The base of such trials if it is the sweep's own config, but for what `_on_top` sets anew; else None.
+
+        The sweep's own config was composed of the same defaults list, if no choice is swept. Values that are swept
+        are left out of it. Those that aren't, are set already; to set them once more changes nothing, unless they are
+        merged, added, or set by parts. Compared with Hydra 1.3.8 by test_composing.py.
+        """
+        hydra = self._master.hydra
+        # Hydra lets a multirun lack a choice, but none of its jobs. And callbacks may have changed the config.
+        if MISSING in hydra.runtime.choices.values() or hydra.callbacks or hydra.searchpath:
+            return None
+        told, keys = list(hydra.overrides.task), {override.key_or_group for override in plan.values}
+        if not all(map(_is_set_only, plan.values)) or len(keys) < len(plan.values) or _overlap(keys):
+            return None
+        is_known = all(line in plan.choices or line.partition("=")[0] in keys for line in told)
+        if not is_known or not set(plan.choices) <= set(told):
+            return None
+        config = copy.deepcopy(self._master)
+        for known, source in zip(config.hydra.runtime.config_sources, self._loader.get_sources(), strict=True):
+            known.path = source.path  # trials have copies of the config files
+        return config
 
     def take_over(self, other: Composer) -> None:
         """Take what another one has prepared of the same config, with config files at other places.
@@ -128,6 +154,15 @@ class Composer:
         how = hydra.job.config.override_dirname
         hydra.job.override_dirname = _dirname(plan.overrides, how)
         return config
+
+
+def _is_set_only(override: Override) -> bool:
+    return not (override.is_add() or override.is_force_add() or isinstance(override.value(), dict))
+
+
+def _overlap(keys: Collection[str]) -> bool:
+    """True if one of them is a part of another one."""
+    return any(key[:end] in keys for key in keys for end, letter in enumerate(key) if letter == ".")
 
 
 def _apply(override: Override, config: DictConfig) -> None:

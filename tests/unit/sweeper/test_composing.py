@@ -13,8 +13,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.utils import run_job
-from hydra.types import HydraContext
-from hypothesis import HealthCheck, given, settings
+from hydra.types import HydraContext, RunMode
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -164,10 +164,88 @@ class _Counting:
 def test_hydra_composes_once_for_each_choice_of_groups(master: DictConfig) -> None:
     counting: Any = _Counting()
     composer = Composer(counting, master)
-    for trial in (["x=1"], ["x=2", "+y=1"], ["model=wide", "x=3"], ["x=4", "model=wide"]):
+    for trial in (["x=2", "+y=1"], ["x=1"], ["model=wide", "x=3"], ["x=4", "model=wide"]):
         composer.prepare(trial)
         composer.compose(trial)
     assert counting.asked == [[], ["model=wide"]]
+
+
+def multirun(*arguments: str) -> DictConfig:
+    """The config that a sweeper is given for these arguments of the command line."""
+    hydras: Any = loader()  # as Hydra.compose_config does
+    config: DictConfig = hydras.load_configuration("config", ["hydra.mode=MULTIRUN", *arguments], RunMode.MULTIRUN)
+    return config
+
+
+SWEEPS = [
+    (["x=1,2"], ["x=1"], True),
+    (["x=1,2", "lr=0.3"], ["x=1", "lr=0.3"], True),
+    (["x=range(3)", "model=wide", "typed.a=5"], ["x=0", "model=wide", "typed.a=5"], True),
+    (["model=wide", "data@train=two", "x=1,2"], ["model=wide", "data@train=two", "x=1"], False),
+    (["hydra.job.chdir=true", "x=1,2"], ["x=1"], True),
+    ([], ["x=1"], True),
+    ([], ["model=wide", "x=1"], False),
+    (["x=1,2"], ["x=1", "lr=0.5"], True),
+    (["model=small,wide"], ["model=small"], False),
+    (["model=small,wide", "x=1"], ["model=wide", "x=1"], False),
+    (["x=1,2", "+new=1"], ["x=1", "+new=1"], False),
+    (["x=1,2", "++lr=1"], ["x=1", "++lr=1"], False),
+    (["x=1,2", "~lr"], ["x=1", "~lr"], False),
+    (["typed={a: 3}", "x=1,2"], ["typed={a: 3}", "x=1"], False),
+    (["lr=0.5", "x=1,2"], ["x=1"], False),
+    (["model=wide", "x=1,2"], ["x=1"], False),
+    (["x=1,2", "lr=0.1", "lr=0.2"], ["x=1", "lr=0.1", "lr=0.2"], False),
+    (["typed=[1,2],7", "typed=1"], ["typed=[1,2]", "typed=1"], False),
+    (["typed=1,2", "typed.a=3"], ["typed=1", "typed.a=3"], False),
+    (["typed.a=7", "typed.b=[5]", "x=1,2"], ["typed.a=7", "typed.b=[5]", "x=1"], True),
+    (["extra=on", "x=1,2"], ["extra=on", "x=1"], True),
+    (["absent=1,2"], ["absent=1"], True),
+    (["x=1,2", "lr=${x}"], ["x=1", "lr=${x}"], True),
+    (["nothing=1,2"], ["nothing=1"], False),
+    (["hydra.searchpath=[pkg://hydra.conf]", "x=1,2"], ["x=1"], False),
+    (["+hydra.callbacks.mine._target_=hydra.experimental.callback.Callback", "x=1,2"], ["x=1"], False),
+]
+
+
+@pytest.mark.parametrize(("arguments", "overrides", "is_free"), SWEEPS, ids=str)
+def test_what_hydra_has_composed_for_the_sweep_is_not_composed_again(
+    master: DictConfig, arguments: list[str], overrides: list[str], is_free: bool
+) -> None:
+    del master  # only for its directory
+    counting: Any = _Counting()
+    config = multirun(*arguments)
+    composer = Composer(counting, config)
+    composer.prepare(overrides)
+    hydras = attempt(lambda: loader().load_sweep_config(config, overrides))
+    for _ in range(2):
+        assert attempt(lambda: composer.compose(overrides)) == hydras
+    assert (counting.asked == []) == is_free
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@given(st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from(VALUES), st.booleans()), max_size=5))
+def test_any_sweep_s_trials_are_what_hydra_gives(master: DictConfig, told: Sequence[tuple[str, str, bool]]) -> None:
+    del master
+    try:
+        config = multirun(*[f"{key}={value},7" if swept else f"{key}={value}" for key, value, swept in told])
+    except Exception:  # noqa: BLE001 (there is no such sweep)
+        assume(False)
+    overrides = [f"{key}={value}" for key, value, _ in told]
+    composer = Composer(loader(), config)
+    composer.prepare(overrides)
+    hydras = attempt(lambda: loader().load_sweep_config(config, overrides))
+    assert attempt(lambda: composer.compose(overrides)) == hydras
+
+
+def test_a_choice_that_is_missing_in_the_sweep_is_refused_by_hydra(master: DictConfig, tmp_path: Path) -> None:
+    del master
+    (tmp_path / "config.yaml").write_text("defaults:\n  - model: ???\nx: 0\n")
+    config = multirun("x=1,2")
+    composer = Composer(loader(), config)
+    composer.prepare(["x=1"])
+    hydras = attempt(lambda: loader().load_sweep_config(config, ["x=1"]))
+    assert "You must specify 'model'" in hydras[1]
+    assert attempt(lambda: composer.compose(["x=1"])) == hydras
 
 
 def test_a_process_of_one_trial_needs_no_copy(master: DictConfig) -> None:
@@ -183,7 +261,7 @@ def test_a_choice_that_was_not_prepared_is_composed_by_hydra(master: DictConfig)
     composer = Composer(counting, master)
     composer.prepare(["x=1"])
     composer.compose(["model=wide"])
-    assert counting.asked == [[], ["model=wide"]]
+    assert counting.asked == [["model=wide"]]
 
 
 def test_a_trial_sees_the_environment_and_directory_of_its_own_process(
