@@ -6,7 +6,6 @@ lasts gets it nevertheless, see _sdk_later.
 
 from __future__ import annotations
 
-import configparser
 import io
 import json
 import os
@@ -63,6 +62,11 @@ def needs_sdk(environ: Mapping[str, str], directory: Path) -> str | None:
             return name
     home = Path(environ.get("WANDB_CONFIG_DIR") or Path(environ.get("HOME") or Path.home()) / ".config" / "wandb")
     for path in (home / "settings", directory / "wandb" / "settings", directory / ".wandb" / "settings"):
+        if not os.path.exists(path):  # unlike Path.exists, without an error where nobody may look
+            continue
+
+        import configparser  # a millisecond that few need
+
         parser = configparser.ConfigParser(interpolation=None)
         try:
             parser.read(path, encoding="utf-8")

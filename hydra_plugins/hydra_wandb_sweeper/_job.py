@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import multiprocessing
 import os
 import signal
 import sys
@@ -12,10 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 from hydra.core.hydra_config import HydraConfig
@@ -45,6 +43,9 @@ from ._trial import TaskContext
 from ._wakeup import Wakeup
 from ._walltime import UNLIMITED, WallTime
 from ._watch import Watch
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 log = logging.getLogger(__name__)
 
@@ -178,6 +179,8 @@ class AgentJob:
         self, names: Sequence[str], number: int, wall_time: WallTime, on_wait: Callable[[], None] | None
     ) -> list[dict[str, Any]]:
         """Run each agent in a process of its own, so that one that dies leaves the others alone."""
+        import multiprocessing  # 2 ms before any sweep's first trial, which few need
+
         fork = multiprocessing.get_context("fork")
         # One each: a pipe takes 64 KiB until somebody reads it, and nobody does before all have ended.
         pipes: list[Connection] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import logging
 import os
 import sys
@@ -102,4 +101,6 @@ def show(page: Page) -> bool:
 
 
 def _forwarding(url: str) -> str:
+    import html
+
     return f'<!doctype html><meta http-equiv="refresh" content="0; url={html.escape(url, quote=True)}">\n'

@@ -6,9 +6,7 @@ embedded server's key is in a file that only its owner can read, W&B's in the en
 
 from __future__ import annotations
 
-import configparser
 import contextlib
-import netrc
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -217,9 +215,15 @@ def wandb_base_url(environ: Mapping[str, str]) -> str:
     if url := environ.get("WANDB_BASE_URL"):
         return url.rstrip("/")
     config_dir = environ.get("WANDB_CONFIG_DIR") or str(_home(environ) / ".config" / "wandb")
+    settings = Path(config_dir) / "settings"
+    if not os.path.exists(settings):  # unlike Path.exists, without an error where nobody may look
+        return WANDB_CLOUD_URL
+
+    import configparser  # a millisecond that few need
+
     parser = configparser.ConfigParser()
     try:
-        parser.read(Path(config_dir) / "settings")
+        parser.read(settings)
         url = parser.get("default", "base_url", fallback=None)
     except configparser.Error:
         url = None
@@ -230,6 +234,9 @@ def find_login(url: str, environ: Mapping[str, str]) -> str | None:
     """Return the API key for a W&B server where `wandb login` would have put it, None if there is none."""
     if key := environ.get("WANDB_API_KEY"):
         return key
+
+    import netrc
+
     host = urlsplit(url).hostname or ""
     home = _home(environ)
     for path in filter(None, (environ.get("NETRC"), str(home / ".netrc"), str(home / "_netrc"))):

@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import wait
 from typing import Any
 
 from ._signs import Signs
@@ -66,6 +65,8 @@ class SideBySide:
                 os.kill(process.pid, signal.Signals[name])
 
     def _wait(self) -> None:
+        from multiprocessing.connection import wait
+
         look_s = self._signs.limit_s / 10 if self._signs.limit_s is not None else None
         if self._on_wait is not None:
             look_s = self._tick_s if look_s is None else min(self._tick_s, look_s)

@@ -19,6 +19,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from ._errors import SettingError
+from ._git_facts import may_be_in_repository
 from ._ledger import DIRECTORY
 from ._values import render
 
@@ -160,7 +161,7 @@ def _copy_tracked(source: Path, target: Path, root: Path) -> None:
 
 def record_code(directory: Path) -> None:
     """Note the git commit and what differs from it, if the project is in git. directory: the sweep directory."""
-    commit = _git("rev-parse", "HEAD")
+    commit = _git("rev-parse", "HEAD") if may_be_in_repository(Path.cwd()) else None
     if commit is None:
         return
     (directory / DIRECTORY / "git_commit.txt").write_text(commit, encoding="utf-8")
