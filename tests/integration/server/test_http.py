@@ -603,9 +603,21 @@ def test_the_name_of_a_project_or_run_cannot_leave_the_directory(client: Client,
 def test_a_file_and_a_directory_of_the_same_name_is_no_fault_of_the_server(client: Client, project: str) -> None:
     client.start(project, "r")
     first, second = _upload_url(client, project, "a"), _upload_url(client, project, "a/b")
-    assert requests.put(first, data=b"1", timeout=60).status_code == 200
-    assert 400 <= requests.put(second, data=b"2", timeout=60).status_code < 500
-    assert client.request("GET", f"/files/local/{project}/r/a").content == b"1"
+    large = bytes(100_000)
+    assert requests.put(first, data=large, timeout=60).status_code == 200
+    assert 400 <= requests.put(second, data=large, timeout=60).status_code < 500
+    assert client.request("GET", f"/files/local/{project}/r/a").content == large
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_536, 65_537, 3_000_000])
+def test_a_file_is_kept_in_whatever_size_it_comes_and_replaces_what_was_there(
+    client: Client, project: str, size: int
+) -> None:
+    client.start(project, "r")
+    url = _upload_url(client, project, "a")
+    for content in (b"x" * size, b"small", b"y" * size, bytes(100_000), b"z" * size):
+        assert requests.put(url, data=content, timeout=60).status_code == 200
+        assert client.request("GET", f"/files/local/{project}/r/a").content == content
 
 
 def test_nothing_of_all_this_is_outside_of_the_files_directory(server: ServerAddress) -> None:

@@ -119,6 +119,9 @@ def live(name):
     with artifact.new_file("name") as file:
         file.write(name)
     run.log_artifact(artifact)
+    with open("large.bin", "wb") as file:
+        file.write(bytes(100_000))
+    run.save("large.bin", policy="now")
     run.finish()
     return run.path
 
@@ -177,7 +180,7 @@ def test_a_deleted_run_is_gone_and_its_artifacts_only_if_they_are_to_be(told: di
 def test_the_files_of_a_deleted_run_are_removed_soon(told: dict[str, Any], server: ServerAddress) -> None:
     files = Path(server.directory) / "files" / "local" / told["project"]
     wait_for(lambda: not (files / "gone").exists(), "the server keeps house")
-    assert (files / "kept" / "config.yaml").exists()
+    assert (files / "kept" / "large.bin").exists()
 
 
 def test_the_id_of_a_deleted_run_is_refused_at_once(told: dict[str, Any]) -> None:
