@@ -199,6 +199,8 @@ class Agent:
                 self._summary.is_out_of_time = True
                 return late
             work = self._claim()
+            # Before anything else is begun, or waited for. Meanwhile the last trial's process has exited.
+            self._isolation.wait_until_clear()
             if work.leave:
                 return work.leave if self._summary.is_drained else self._leave(work.leave)
             if work.trial is None:

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 
+from ._farewell import Farewell
 from ._notice import Notice, preempt_signal
 from ._wakeup import Wakeup
 
@@ -23,14 +24,27 @@ _LONGEST_WAIT_S = 5.0
 
 
 class ChildProcess:
-    """A child that leads its own process group."""
+    """A child that leads its own process group. farewell: by which it says that it has done all; None if it won't.
+
+    It counts as ended once it has said so. Until `wait_until_gone` has returned, it may still hold memory, and what
+    it has started may run.
+    """
 
     failure: str | None = None
 
-    def __init__(self, pid: int, wakeup: Wakeup, notice: Notice, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        pid: int,
+        wakeup: Wakeup,
+        notice: Notice,
+        farewell: Farewell | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._pid = pid
         self._notice = notice
         self._wakeup = wakeup
+        self._farewell = farewell
+        self._said: int | None = None
         self._clock = clock
         self._exit_code: int | None = None
         # Linux has a descriptor that becomes readable when the child ends; elsewhere its end is polled for.
@@ -38,16 +52,26 @@ class ChildProcess:
 
     @property
     def exit_code(self) -> int:
-        assert self._exit_code is not None, "still running"
-        return self._exit_code
+        code = self._exit_code if self._said is None else self._said
+        assert code is not None, "still running"
+        return code
 
     def wait(self, timeout_s: float) -> bool:
-        if not self._has_ended():
+        if not self._is_done():
+            said = [] if self._farewell is None or self._farewell.reader < 0 else [self._farewell.reader]
             if self._descriptor is not None:
-                self._wakeup.wait_with(self._descriptor, timeout_s)
+                self._wakeup.wait_with([self._descriptor, *said], timeout_s)
             else:
                 self._wakeup.wait(min(timeout_s, _POLL_S))
-        return self._has_ended()
+        return self._is_done()
+
+    def wait_until_gone(self) -> None:
+        """If it has said that it is done, return when the process is no more, nor anything that it started."""
+        while self._said is not None and not self._has_ended():
+            if self._descriptor is not None:
+                self._wakeup.wait_for(self._descriptor, _LONGEST_WAIT_S)
+            else:
+                time.sleep(_POLL_S)
 
     def terminate(self, grace_s: float) -> None:
         self._notice.give()
@@ -75,6 +99,11 @@ class ChildProcess:
             while not self._has_ended():
                 time.sleep(_POLL_S)
 
+    def _is_done(self) -> bool:
+        if self._said is None and self._farewell is not None:
+            self._said = self._farewell.heard()
+        return self._said is not None or self._has_ended()
+
     def _has_ended(self) -> bool:
         if self._exit_code is not None:
             return True
@@ -88,6 +117,8 @@ class ChildProcess:
             os.close(self._descriptor)
             self._descriptor = None
         self._notice.close()
+        if self._farewell is not None:
+            self._farewell.close()
         return True
 
     def _signal_group(self, number: signal.Signals) -> None:

@@ -18,6 +18,7 @@ from typing import Protocol
 import cloudpickle
 
 from ._child import ChildProcess, begin_child, ignore_early_warnings, lead_group_and_die_with
+from ._farewell import Farewell
 from ._ledger import SweepRecord, Trial
 from ._notice import Notice
 from ._onlooker import looking_on, may_look_on_beside_tasks
@@ -57,6 +58,9 @@ class Isolation(Protocol):
 
     def start(self, trial: Trial, result_path: Path) -> TrialProcess:
         """Start an attempt; its result will be at result_path."""
+
+    def wait_until_clear(self) -> None:
+        """Return when nothing is left of the last attempt, if that has ended: no process, and none of its memory."""
 
     def close(self) -> None:
         """No more attempts will be started."""
@@ -153,23 +157,31 @@ class ForkIsolation:
         """See Isolation.start."""
         environment = self._service_environment()
         self._prepare(trial)
+        self.wait_until_clear()
         for stream in (sys.stdout, sys.stderr):
             stream.flush()  # else the child would write what the parent has buffered a second time
         agent_pid = os.getpid()
-        notice = Notice()
+        notice, farewell = Notice(), Farewell()
         pid = os.fork()
         if pid == 0:
-            self._in_child(trial, result_path, agent_pid, notice, environment)
+            self._in_child(trial, result_path, agent_pid, notice, farewell, environment)
+        farewell.listen()
         # Also done by the child; whoever is first, the group exists before anyone signals it.
         with contextlib.suppress(PermissionError, ProcessLookupError):
             os.setpgid(pid, pid)
-        process = ChildProcess(pid, self._wakeup, notice)
+        process = ChildProcess(pid, self._wakeup, notice, farewell)
         self._last = process, result_path
         self._meanwhile()
         return process
 
+    def wait_until_clear(self) -> None:
+        """See Isolation.wait_until_clear."""
+        if self._last is not None:
+            self._last[0].wait_until_gone()
+
     def close(self) -> None:
         """See Isolation.close."""
+        self.wait_until_clear()
         if self._service is not None:
             self._service.stop()
 
@@ -184,7 +196,13 @@ class ForkIsolation:
         return environment
 
     def _in_child(
-        self, trial: Trial, result_path: Path, agent_pid: int, notice: Notice, environment: Mapping[str, str]
+        self,
+        trial: Trial,
+        result_path: Path,
+        agent_pid: int,
+        notice: Notice,
+        farewell: Farewell,
+        environment: Mapping[str, str],
     ) -> None:
         code = 70  # EX_SOFTWARE: our own code failed before or after the trial's
         try:
@@ -194,6 +212,7 @@ class ForkIsolation:
             notice.read_only()
             os.environ.update(environment)
             code = run_trial(self._context, self._sweep, trial, result_path, notice)
+            farewell.say(code)
         finally:
             # Not sys.exit: the agent's frames, exit handlers and `finally` blocks aren't the child's to run.
             os._exit(code)
@@ -227,6 +246,9 @@ class SpawnIsolation:
         with process.stdin:
             process.stdin.write(cloudpickle.dumps(trial))
         return ChildProcess(process.pid, self._wakeup, notice)
+
+    def wait_until_clear(self) -> None:
+        """See Isolation.wait_until_clear."""
 
     def close(self) -> None:
         """See Isolation.close."""
@@ -270,6 +292,9 @@ class InlineIsolation:
         if self._look is None or not may_look_on_beside_tasks():
             return contextlib.nullcontext()
         return looking_on(self._look)
+
+    def wait_until_clear(self) -> None:
+        """See Isolation.wait_until_clear."""
 
     def close(self) -> None:
         """See Isolation.close."""

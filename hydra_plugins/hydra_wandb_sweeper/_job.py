@@ -122,7 +122,10 @@ class AgentJob:
         isolation = make_isolation(self._safe_isolation(), context, ledger.sweep(), Wakeup(), scratch=scratch)
         # When the job has to end is for rank 0 to say.
         with _on_stop_signals(lambda _: None):
-            follow(isolation, ranks)
+            try:
+                follow(isolation, ranks)
+            finally:
+                isolation.close()
         return []
 
     def _run_agent(

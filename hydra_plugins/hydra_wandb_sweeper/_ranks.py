@@ -67,6 +67,10 @@ class LeadingIsolation:
         write_whole(self._ranks.path(number, "json"), asdict(trial))
         return _LeadingProcess(self._inner.start(trial, result_path), self._ranks, number)
 
+    def wait_until_clear(self) -> None:
+        """See Isolation.wait_until_clear."""
+        self._inner.wait_until_clear()
+
     def close(self) -> None:
         """Let the other ranks end."""
         self._ranks.end.touch()

@@ -7,7 +7,7 @@ import math
 import os
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 
 class Wakeup:
@@ -41,9 +41,9 @@ class Wakeup:
         """Wait until set, for `seconds` at most."""
         self.wait(seconds)
 
-    def wait_with(self, descriptor: int, timeout_s: float) -> None:
-        """Wait until set, until `descriptor` is readable, or for timeout_s."""
-        self._select([self._read, descriptor], timeout_s)
+    def wait_with(self, descriptors: Sequence[int], timeout_s: float) -> None:
+        """Wait until set, until one of `descriptors` is readable, or for timeout_s."""
+        self._select([self._read, *descriptors], timeout_s)
 
     def wait_for(self, descriptor: int, timeout_s: float) -> None:
         """Wait until `descriptor` is readable, set or not, or for timeout_s."""

@@ -144,6 +144,9 @@ class FakeIsolation:
         self.on_start(trial)
         return process
 
+    def wait_until_clear(self) -> None:
+        """Nothing is left of any attempt."""
+
 
 def finishes(_: Trial) -> tuple[str | None, int]:
     return "finished", 0

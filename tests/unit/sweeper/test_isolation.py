@@ -29,11 +29,17 @@ def fork(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], int]], _isol
     """Fork a function in place of a trial."""
 
     def start(function: Callable[[], int], wakeup: Wakeup | None = None) -> _isolation.TrialProcess:
-        monkeypatch.setattr(_isolation, "run_trial", lambda *_, **__: function())
-        isolation = ForkIsolation(None, None, wakeup or Wakeup())  # type: ignore[arg-type]
-        return isolation.start(TRIAL, Path("unused"))
+        return isolated(monkeypatch, function, wakeup).start(TRIAL, Path("unused"))
 
     return start
+
+
+def isolated(
+    monkeypatch: pytest.MonkeyPatch, function: Callable[[], int], wakeup: Wakeup | None = None
+) -> ForkIsolation:
+    """An isolation whose trials are this function."""
+    monkeypatch.setattr(_isolation, "run_trial", lambda *_, **__: function())
+    return ForkIsolation(None, None, wakeup or Wakeup())  # type: ignore[arg-type]
 
 
 def ended(process: _isolation.TrialProcess) -> int:
@@ -87,7 +93,7 @@ def test_a_trial_that_ignores_the_request_is_killed_after_the_grace_time(fork: A
     assert process.exit_code == -signal.SIGKILL
 
 
-def test_what_a_trial_left_running_ends_with_it(fork: Any, tmp_path: Path) -> None:
+def test_what_a_trial_left_running_ends_with_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
 
     def leave_something_behind() -> int:
@@ -95,9 +101,56 @@ def test_what_a_trial_left_running_ends_with_it(fork: Any, tmp_path: Path) -> No
         pid_file.write_text(str(child.pid))
         return 0
 
-    assert ended(fork(leave_something_behind)) == 0
+    isolation = isolated(monkeypatch, leave_something_behind)
+    assert ended(isolation.start(TRIAL, Path("unused"))) == 0
+    isolation.wait_until_clear()
     pid = int(pid_file.read_text())
     wait_for(lambda: not is_alive(pid), "the trial's own process is gone")
+
+
+def test_a_trial_has_ended_once_it_has_said_so_and_the_next_one_waits_until_it_is_gone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    release, pids = tmp_path / "release", tmp_path / "pids"
+
+    def work() -> int:
+        with pids.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        return 3
+
+    def exit_late(code: int) -> None:
+        wait_for(release.exists, "the exit is let go on")
+        leave(code)
+
+    leave = os._exit
+    isolation = isolated(monkeypatch, work)
+    monkeypatch.setattr(os, "_exit", exit_late)
+    process = isolation.start(TRIAL, Path("unused"))
+    assert ended(process) == 3
+    (first,) = map(int, pids.read_text().split())
+    assert is_alive(first)
+    threading.Timer(0.2, release.touch).start()
+    following = isolation.start(TRIAL, Path("unused"))
+    assert not is_alive(first)
+    assert release.exists()
+    assert ended(following) == 3
+    isolation.close()
+    assert not any(is_alive(int(pid)) for pid in pids.read_text().split())
+
+
+@pytest.mark.parametrize("closes", ["all descriptors", "all, and opens others"])
+def test_a_trial_that_has_closed_what_it_does_not_know_ends_all_the_same(
+    fork: Any, tmp_path: Path, closes: str
+) -> None:
+    def work() -> int:
+        os.closerange(3, 1000)
+        if closes != "all descriptors":
+            for number in range(100):
+                os.open(tmp_path / f"own{number}", os.O_WRONLY | os.O_CREAT)
+        return 5
+
+    assert ended(fork(work)) == 5
+    assert all(path.read_bytes() == b"" for path in tmp_path.glob("own*"))
 
 
 def test_a_trial_dies_with_its_agent(tmp_path: Path) -> None:

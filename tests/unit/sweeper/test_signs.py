@@ -110,7 +110,7 @@ def test_every_wait_of_an_agent_gives_a_sign() -> None:
     wakeup = Wakeup(lambda: given.append(1))
     reader, writer = os.pipe()
     os.write(writer, b"!")
-    wakeup.wait_with(reader, 5.0)
+    wakeup.wait_with([reader], 5.0)
     wakeup.wait_for(reader, 5.0)
     wakeup.set()
     wakeup.wait(5.0)
@@ -127,7 +127,7 @@ def test_a_long_wait_looks_up_now_and_then_and_still_ends_when_it_should() -> No
         if len(looks) == 5:
             os.write(writer, b"!")
 
-    Wakeup(look, tick_s=0.01).wait_with(reader, 3600.0)
+    Wakeup(look, tick_s=0.01).wait_with([reader], 3600.0)
     assert len(looks) == 5
     assert Wakeup(look, tick_s=0.01).wait(0.05) is False
     assert len(looks) > 6
