@@ -29,10 +29,14 @@ class GitFacts:
     commit: str | None = None
     remote: str | None = None
 
+    def sdk_environment(self) -> dict[str, str]:
+        """Return the variables by which W&B's SDK doesn't ask git where there is no repository."""
+        return {"WANDB_DISABLE_GIT": "true"} if self.root is None else {}
+
     def sdk_settings(self) -> dict[str, Any]:
-        """Return the settings of W&B's SDK (wandb.Settings) by which it need not ask git itself."""
+        """Return the settings of W&B's SDK (wandb.Settings) by which it need not ask git for the same again."""
         if self.root is None:
-            return {"disable_git": True}
+            return {}
         settings = {"git_root": str(self.root), "git_commit": self.commit, "git_remote_url": self.remote}
         return {name: value for name, value in settings.items() if value is not None}
 

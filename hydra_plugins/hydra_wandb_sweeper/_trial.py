@@ -209,8 +209,10 @@ def _enter_run(
     if is_direct:
         order = Order(trial, env, resolved_config(config), output_dir, context.sdk_after_s)
         return DirectRun(order, client, context.facts, lambda: context.packages, find_run)
-    # What the user has set of git, in whatever way, stays the user's.
-    settings = {} if has_own_settings or context.git is None else context.git.sdk_settings()
+    settings: dict[str, Any] = {}
+    if context.git is not None and not has_own_settings:  # else what the user has set of git stays so
+        os.environ.update(context.git.sdk_environment())
+        settings = context.git.sdk_settings()
     own_files: dict[str, str] = {}
     if sweep.server.is_embedded:
         # All trials of an agent have the same packages. The SDK reads what each of them says of itself for every run,

@@ -27,7 +27,8 @@ def git(directory: Path, *arguments: str) -> str:
 def test_git_is_not_asked_where_there_is_no_repository(tmp_path: Path) -> None:
     facts = ask_git(never, tmp_path, {})
     assert facts == GitFacts(None)
-    assert facts.sdk_settings() == {"disable_git": True}
+    assert facts.sdk_environment() == {"WANDB_DISABLE_GIT": "true"}
+    assert facts.sdk_settings() == {}
 
 
 def test_git_is_asked_if_the_environment_names_a_repository(tmp_path: Path) -> None:
@@ -47,6 +48,7 @@ def test_the_facts_of_a_repository_are_those_of_its_directories(
     facts = ask_git(ask, below, {})
     remote = "https://me:@example.com/a.git"
     assert facts == GitFacts(tmp_path, git(tmp_path, "rev-parse", "HEAD"), remote)
+    assert facts.sdk_environment() == {}
     assert facts.sdk_settings() == {
         "git_root": str(tmp_path),
         "git_commit": facts.commit,
