@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import secrets
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def api_key(directory: Path) -> str:
     """Return the directory's API key, made at the first call: W&B's SDK wants 40 characters after a prefix."""
     path = directory / _KEY_FILE
     if not path.exists():
-        write_whole(path, f"local-{secrets.token_hex(20)}".encode(), mode=0o600)
+        write_whole(path, f"local-{os.urandom(20).hex()}".encode(), mode=0o600)
     return path.read_text(encoding="utf-8")
 
 

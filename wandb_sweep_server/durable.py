@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from itertools import takewhile
 from pathlib import Path
 
@@ -19,7 +18,7 @@ class PartialFile:
 
     def __init__(self, directory: Path, mode: int = 0o666) -> None:
         make_directory(directory)
-        self._path = directory / f".{secrets.token_hex(8)}{_SUFFIX}"
+        self._path = directory / f".{os.urandom(8).hex()}{_SUFFIX}"
         self._file = open(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb")  # noqa: SIM115
         self.size_bytes = 0
 

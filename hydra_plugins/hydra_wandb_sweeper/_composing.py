@@ -76,8 +76,11 @@ class Composer:
         is_known = all(line in plan.choices or line.partition("=")[0] in keys for line in told)
         if not is_known or not set(plan.choices) <= set(told):
             return None
+        sources = self._loader.get_sources()
+        if len(sources) != len(hydra.runtime.config_sources):
+            return None
         config = copy.deepcopy(self._master)
-        for known, source in zip(config.hydra.runtime.config_sources, self._loader.get_sources(), strict=True):
+        for known, source in zip(config.hydra.runtime.config_sources, sources, strict=True):
             known.path = source.path  # trials have copies of the config files
         return config
 

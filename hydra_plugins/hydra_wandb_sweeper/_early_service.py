@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
@@ -17,7 +17,9 @@ from ._isolation import fork_hazard, new_service
 from ._server import ServerRef
 from ._settings import Settings
 from ._wandb_run import uses_wandb
-from ._wandb_service import SharedService, may_share_service
+
+if TYPE_CHECKING:
+    from ._wandb_service import SharedService
 
 
 @contextlib.contextmanager
@@ -30,8 +32,8 @@ def early_service(
     """
     is_here = launcher_kind == "basic" and settings.agents_per_job == 1 and settings.isolation == "fork"
     # Without the SDK imported here its child would import it for itself alone.
-    is_wanted = "wandb" in sys.modules and uses_wandb(task_function) and may_share_service(config.hydra.job.env_set)
-    if not is_here or not is_wanted or fork_hazard() or not _can_be_opened(server):
+    is_wanted = "wandb" in sys.modules and uses_wandb(task_function)
+    if not is_here or not is_wanted or not _may_be_shared(config) or fork_hazard() or not _can_be_opened(server):
         yield None
         return
     service = new_service(server)
@@ -40,6 +42,12 @@ def early_service(
         yield service
     finally:
         service.stop()
+
+
+def _may_be_shared(config: DictConfig) -> bool:
+    from ._wandb_service import may_share_service  # of no use to sweeps that get no further than here
+
+    return may_share_service(config.hydra.job.env_set)
 
 
 def _can_be_opened(server: ServerRef) -> bool:

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import cloudpickle
 
@@ -28,8 +28,10 @@ from ._server import ServerRef
 from ._trial import TaskContext, records_directly, run_trial
 from ._wakeup import Wakeup
 from ._wandb_run import server_environment
-from ._wandb_service import SharedService, may_share_service
 from ._warm_up import gather_for_later, gather_if_needed, prepare_trial, warm_up
+
+if TYPE_CHECKING:
+    from ._wandb_service import SharedService
 
 
 class TrialProcess(Protocol):
@@ -92,7 +94,12 @@ def make_isolation(kind: str, context: TaskContext, sweep: SweepRecord, wakeup: 
 
 def _start_service(context: TaskContext, sweep: SweepRecord) -> SharedService | None:
     # Only rank 0 has W&B runs.
-    if context.rank or records_directly(context, sweep) or not may_share_service(context.config.hydra.job.env_set):
+    if context.rank or records_directly(context, sweep):
+        return None
+
+    from ._wandb_service import may_share_service
+
+    if not may_share_service(context.config.hydra.job.env_set):
         return None
     # Before the fork, so that half a second is spent once.
     import wandb  # noqa: F401
@@ -105,6 +112,8 @@ def _start_service(context: TaskContext, sweep: SweepRecord) -> SharedService | 
 
 def new_service(server: ServerRef) -> SharedService:
     """Return a service for this process's trials, which isn't started yet. server: of their sweep."""
+    from ._wandb_service import SharedService
+
     agent_pid = os.getpid()
 
     def prepare() -> None:

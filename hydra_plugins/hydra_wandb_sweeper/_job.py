@@ -31,11 +31,7 @@ from ._isolation import fork_hazard, make_isolation
 from ._ledger import DIRECTORY, EventReader, Ledger
 from ._notice import preempt_signal
 from ._pickling import dumps
-from ._ranks import LeadingIsolation, Ranks, follow
-from ._requeue import Ending, should_requeue
 from ._settle import AgentSettings
-from ._shares import Share, share_of, usable_cpus
-from ._side_by_side import SideBySide
 from ._signs import SignOfLife, Signs
 from ._slurm import SlurmCallError
 from ._takeover import take_over
@@ -44,8 +40,12 @@ from ._wakeup import Wakeup
 from ._walltime import UNLIMITED, WallTime
 from ._watch import Watch
 
+# What few sweeps need is imported where it is needed: this is imported before every sweep's first trial.
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
+
+    from ._ranks import Ranks
+    from ._shares import Share
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +98,8 @@ class AgentJob:
         if rank == 0:
             self._take_over_from_before(number)
         if ranks > 1:
+            from ._ranks import Ranks
+
             meeting = Ranks(rank, ranks, self.directory / DIRECTORY / "ranks" / names[0])
             return [self._run_agent(names[0], number, wall_time, meeting)] if rank == 0 else self._follow(meeting)
         if len(names) == 1:
@@ -114,6 +116,8 @@ class AgentJob:
             take_over(ledger, history, agent.name, self.settings.max_retries)
 
     def _follow(self, ranks: Ranks) -> list[dict[str, Any]]:
+        from ._ranks import follow
+
         ledger = Ledger(self.directory, f"{ranks.directory.name}.{ranks.rank}")
         context, scratch = (
             replace(self.context, rank=ranks.rank),
@@ -145,7 +149,10 @@ class AgentJob:
             # wandb 0.19 and 0.22 look at it when they are imported, which for forked trials is here.
             os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         isolation = make_isolation(self._safe_isolation(), self.context, sweep, wakeup, scratch=ledger.job_path(name))
-        leading = LeadingIsolation(isolation, ranks) if ranks is not None else None
+        if ranks is not None:
+            from ._ranks import LeadingIsolation
+
+            isolation = LeadingIsolation(isolation, ranks)
         agent: Agent
         client = SweepClient(
             sweep.server.open,
@@ -159,7 +166,7 @@ class AgentJob:
             self.settings,
             client=client,
             ledger=ledger,
-            isolation=leading or isolation,
+            isolation=isolation,
             wakeup=wakeup,
             wall_time=wall_time,
             job_number=number,
@@ -169,7 +176,7 @@ class AgentJob:
             with _on_stop_signals(agent.on_signal):
                 return asdict(agent.run())
         finally:
-            (leading or isolation).close()
+            isolation.close()
 
     def _safe_isolation(self) -> str:
         hazard = fork_hazard() if self.isolation == "fork" else None
@@ -182,7 +189,10 @@ class AgentJob:
         self, names: Sequence[str], number: int, wall_time: WallTime, on_wait: Callable[[], None] | None
     ) -> list[dict[str, Any]]:
         """Run each agent in a process of its own, so that one that dies leaves the others alone."""
-        import multiprocessing  # 2 ms before any sweep's first trial, which few need
+        import multiprocessing
+
+        from ._shares import share_of, usable_cpus
+        from ._side_by_side import SideBySide
 
         fork = multiprocessing.get_context("fork")
         # One each: a pipe takes 64 KiB until somebody reads it, and nobody does before all have ended.
@@ -304,6 +314,8 @@ def _come_back(job: AgentJob, *, timed_out: bool) -> None:
     own = _slurm.own_job_name()
     if not own:
         return
+    from ._requeue import Ending, should_requeue
+
     decision = should_requeue(
         Ending(
             timed_out=timed_out,

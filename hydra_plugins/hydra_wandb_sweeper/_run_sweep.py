@@ -20,7 +20,6 @@ from ._errors import SweepDirectoryError
 from ._garbage import rarely_searched
 from ._job import AgentJob
 from ._ledger import DIRECTORY, Ledger, SweepRecord
-from ._open_page import tell_terminal
 from ._plan import START_PATIENCE_S, Basis, Plan, make_plan, read_basis
 from ._rerun import StartCommand, read_start
 from ._results import SweepResults
@@ -33,10 +32,11 @@ from ._sweep_config import has_template, read_metric, to_yaml
 from ._trial import TaskContext
 from ._validate import first_overrides
 from ._wandb_run import uses_wandb
-from ._wandb_service import SharedService
 
 if TYPE_CHECKING:
     from wandb_sweep_server.launch import PreparedServer
+
+    from ._wandb_service import SharedService
 
 log = logging.getLogger(__name__)
 
@@ -222,4 +222,7 @@ def _announce(plan: Plan, record: SweepRecord, directory: Path) -> None:
         )
     else:
         log.info("Sweep page: %s", record.url)
-    tell_terminal(record.server, record.sweep, sys.stderr)
+    if sys.stderr.isatty():
+        from ._open_page import tell_terminal
+
+        tell_terminal(record.server, record.sweep, sys.stderr)

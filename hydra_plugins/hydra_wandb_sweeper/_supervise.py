@@ -20,7 +20,6 @@ from ._ledger import Ledger, SweepRecord
 from ._outcome import FAILED
 from ._processes import forget_dead_terminal
 from ._progress import Progress, display_if_possible
-from ._report import report, tell_rerun
 from ._results import TRIALS_FILE, SweepResults, collect, write
 from ._submission import Submission
 from ._supervisor import Supervisor
@@ -79,12 +78,15 @@ def _supervise(
         is_interrupted = failure is not None and attention.last_signal is not None and control.orders().draining
         best = results.summary["best_overrides"]
         again = submission.rerun_command(record, best) if best is not None else None
+        # Not imported before there is something to report.
+        from ._report import report, tell_rerun
+
         report(results, record, history, directory, is_interrupted=is_interrupted)
         if is_interrupted:
             tell_rerun(again)
             log.warning("Interrupted: %s. To go on: hydra-sweep attach %s", failure, directory)
             raise SystemExit(attention.exit_status)
-    # Not within: signals mean nothing to agents any more. And not imported before there is something to report.
+    # Not within: signals mean nothing to agents any more.
     from ._report_file import report_at_end
 
     with _log_file(ledger.root / _LOG_FILE):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
@@ -38,10 +38,12 @@ from ._run_client import RunClient
 from ._run_facts import RunFacts, gather_facts, list_packages
 from ._run_files import REQUIREMENTS
 from ._run_job import run_job
-from ._sdk_run import SdkRun
 from ._sweep_config import flat_args
 from ._wandb_run import prepare_run, record_and_finish, resolved_config, trial_environment
-from ._wandb_service import SharedService
+
+if TYPE_CHECKING:
+    from ._sdk_run import SdkRun
+    from ._wandb_service import SharedService
 
 _PIECE_BYTES = 1 << 20
 
@@ -209,6 +211,8 @@ def _enter_run(
     if is_direct:
         order = Order(trial, env, resolved_config(config), output_dir, context.sdk_after_s)
         return DirectRun(order, client, context.facts, lambda: context.packages, find_run)
+    from ._sdk_run import SdkRun  # imported by the agent for all that it forks (_warm_up)
+
     settings: dict[str, Any] = {}
     if context.git is not None and not has_own_settings:  # else what the user has set of git stays so
         os.environ.update(context.git.sdk_environment())

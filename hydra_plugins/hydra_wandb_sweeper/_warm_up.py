@@ -23,6 +23,8 @@ def warm_up(context: TaskContext, sweep: SweepRecord) -> None:
     if not gather_if_needed(context, sweep):
         import wandb  # noqa: F401 (half a second)
 
+        from . import _sdk_run  # noqa: F401
+
         # Each run's metadata has it. Python asks a command for it, once per process, and forked trials know it then.
         platform.uname().processor  # noqa: B018 (found out by being asked for)
         if sweep.server.is_embedded:
