@@ -168,6 +168,9 @@ class Isolation:
     wakeup: Wakeup
     processes: list[Process]
 
+    def wait_until_clear(self) -> None:
+        """See Isolation.wait_until_clear."""
+
     def start(self, trial: Trial, result_path: Path) -> TrialProcess:
         attempt = self.workload.begin(int(trial.run_id.removeprefix("run")), NEXT_TRIAL_S)
         return TrialProcess(self.workload, attempt, self.wakeup, result_path)
