@@ -10,7 +10,6 @@ The choices that all trials have in common, Hydra has made before any sweeper is
 
 from __future__ import annotations
 
-import copy
 import os
 import re
 from collections.abc import Collection, Sequence
@@ -21,6 +20,9 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
+
+from ._config_text import config_text
+from ._pickling import copied
 
 # Each takes some 300 kB.
 _MOST_BASES = 100
@@ -53,9 +55,9 @@ class Composer:
         try:
             plan = self._plan(overrides)
             if plan is not None and plan.choices not in self._bases and len(self._bases) < _MOST_BASES:
-                self._bases[plan.choices] = self._from_master(plan) or self._loader.load_sweep_config(
-                    self._master, list(plan.choices)
-                )
+                base = self._from_master(plan) or self._loader.load_sweep_config(self._master, list(plan.choices))
+                self._bases[plan.choices] = base
+                config_text(base)  # so that trials know most of its words
         except Exception:  # noqa: BLE001 (the trial's failure, which it will report in Hydra's words)
             return
 
@@ -79,7 +81,7 @@ class Composer:
         sources = self._loader.get_sources()
         if len(sources) != len(hydra.runtime.config_sources):
             return None
-        config = copy.deepcopy(self._master)
+        config = copied(self._master)
         for known, source in zip(config.hydra.runtime.config_sources, sources, strict=True):
             known.path = source.path  # trials have copies of the config files
         return config
@@ -103,8 +105,8 @@ class Composer:
             plan = self._plan(overrides)
             base = self._bases.get(plan.choices) if plan is not None else None
             if plan is not None and base is not None:
-                # 2 ms, that a process of one trial only can do without.
-                return self._on_top(self._bases.pop(plan.choices) if is_last else copy.deepcopy(base), plan)
+                # A copy, that a process of one trial only can do without.
+                return self._on_top(self._bases.pop(plan.choices) if is_last else copied(base), plan)
         except Exception:  # noqa: BLE001, S110 (Hydra says it better)
             pass
         return self._loader.load_sweep_config(self._master, list(overrides))

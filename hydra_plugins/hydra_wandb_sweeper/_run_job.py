@@ -21,6 +21,8 @@ from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, en
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from ._config_text import config_text
+
 
 def run_job(
     task_function: TaskFunction, config: DictConfig, output_dir: str, hydra_context: HydraContext
@@ -71,7 +73,7 @@ def _run(task_function: TaskFunction, config: DictConfig, output_dir: str, callb
         directory.mkdir(parents=True, exist_ok=True)
         saved = {"config.yaml": task_cfg, "hydra.yaml": hydra_cfg, "overrides.yaml": config.hydra.overrides.task}
         for name, part in saved.items():
-            (directory / name).write_text(OmegaConf.to_yaml(part), encoding="utf-8")
+            (directory / name).write_text(config_text(part), encoding="utf-8")
     with env_override(hydra_cfg.hydra.job.env_set):
         callbacks.on_job_start(config=config, task_function=task_function)
         try:

@@ -14,6 +14,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from ._client import SweepClient
+from ._config_text import config_text
 from ._disk import before_the_sweep, check_usable, words
 from ._early_service import early_service
 from ._errors import SweepDirectoryError
@@ -120,7 +121,7 @@ def _prepare_directory(config: DictConfig) -> Path:
     Ledger.refuse_taken(directory)
     (directory / DIRECTORY).mkdir(parents=True, exist_ok=True)
     check_usable(directory / DIRECTORY)
-    OmegaConf.save(config, directory / "multirun.yaml")
+    (directory / "multirun.yaml").write_text(config_text(config), encoding="utf-8")
     record_code(directory)
     return directory
 

@@ -5,7 +5,6 @@ Jobs may wait in a queue for days while their user goes on editing. The copies a
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
 import shutil
@@ -21,6 +20,7 @@ from omegaconf import DictConfig
 from ._errors import SettingError
 from ._git_facts import may_be_in_repository
 from ._ledger import DIRECTORY
+from ._pickling import copied
 from ._values import render
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def snapshot_configs(context: HydraContext, config: DictConfig, directory: Path)
     directory: the sweep directory. Configs inside Python packages (pkg://) stay where they are.
     """
     # Its own copy: the user's process goes on with the files themselves.
-    loader = copy.deepcopy(context.config_loader)
+    loader = copied(context.config_loader)
     sources = [source for source in loader.get_sources() if source.scheme() == "file"]
     # Loaders don't keep these among their sources.
     named = [path.removeprefix("file://") for path in config.hydra.searchpath]
@@ -58,7 +58,7 @@ def _searching(config: DictConfig, copies: Mapping[str, str]) -> DictConfig:
     after = [_copied(path, copies) for path in before]
     if after == before:
         return config
-    changed = copy.deepcopy(config)
+    changed = copied(config)
     # Hydra takes the first such override for the search, but the last for the value.
     others = [o for o in config.hydra.overrides.hydra if o.partition("=")[0] != "hydra.searchpath"]
     changed.hydra.overrides.hydra = [*others, f"hydra.searchpath={render(after)}"]

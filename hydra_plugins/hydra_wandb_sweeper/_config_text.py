@@ -1,0 +1,185 @@
+"""What OmegaConf.to_yaml says of a config, byte for byte, without thinking over the same words again and again.
+
+Each trial writes its whole config, of which nearly all is Hydra's and the same for all trials. To find out how its
+keys and values are to be quoted takes PyYAML 3 ms, and twice that in a forked process. As long as a word stands in
+one line, how it is written depends on that word alone: so OmegaConf is asked once, the answers are remembered, by
+forked processes too, and only put into lines here. What isn't made of such words is left to OmegaConf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any, NamedTuple
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+# Up to here PyYAML doesn't look for a space at which to break a line.
+_WIDTH = 80
+# Longer keys, and those with line breaks, aren't just written before a colon (PyYAML: from 128 letters on).
+_LONGEST_KEY = 100
+# PyYAML leaves these as they are, in a text that it takes for several lines.
+_OTHER_LINE_BREAKS = "\x85\u2028\u2029"
+_BELOW = object()  # instead of a value: its entries are in the lines below
+
+
+class _Place(NamedTuple):
+    """An entry. first: what is before it in its line. key: None in a list. value: _BELOW, or a scalar."""
+
+    first: str
+    key: Any
+    value: Any
+
+
+class _NotOfWords(Exception):
+    """There is something in a config that isn't written here."""
+
+
+class ConfigWriter:
+    """Writes configs, and remembers how. most_words: how many, before it begins anew."""
+
+    def __init__(self, most_words: int = 20_000) -> None:
+        self._most_words = most_words
+        # How each is written; None: in several lines, which depend on where it stands.
+        self._words: dict[str, str | None] = {}
+        self._floats: dict[str, str | None] = {}  # by their repr: 0.0 == -0.0
+        # Whole entries that don't fit into a line, by column, key and value; without what is before them.
+        self._entries: dict[tuple[int, str | None, str], str] = {}
+
+    def to_yaml(self, config: DictConfig | ListConfig) -> str:
+        """Return what OmegaConf.to_yaml(config) does. Errors: its own."""
+        content = OmegaConf.to_container(config, enum_to_str=True)
+        try:
+            if not self._words:
+                # Nearly all that there will ever be to know, at the price of being told it once.
+                text = OmegaConf.to_yaml(config)
+                self._read(content, text)
+                return text
+            try:
+                return self._write(content)
+            except KeyError:
+                self._learn(content)
+                return self._write(content)
+        except (_NotOfWords, KeyError):
+            return OmegaConf.to_yaml(config)
+
+    def _write(self, content: Any) -> str:
+        """Errors: KeyError for a word that isn't known; _NotOfWords."""
+        lines = []
+        for place in _places(content, "", ""):
+            first, key, value = place
+            head = "- " if key is None else f"{self._key(key)}:" if value is _BELOW else f"{self._key(key)}: "
+            if value is _BELOW:
+                lines.append(f"{first}{head}\n")
+            elif _fits(text := self._scalar(value), len(first) + len(head)):
+                lines.append(f"{first}{head}{text}\n")
+            else:
+                lines.append(first + self._entry(place))
+        return "".join(lines)
+
+    def _key(self, key: Any) -> str:
+        is_word = type(key) is str and 0 < len(key) <= _LONGEST_KEY and key.isprintable()
+        if not is_word or (word := self._words[key]) is None:
+            raise _NotOfWords  # PyYAML may write it with a question mark
+        return word
+
+    def _scalar(self, value: Any) -> str | None:
+        kind = type(value)
+        if kind is str:
+            return self._words[value]
+        if value is None:
+            return "null"
+        if kind is bool:
+            return "true" if value else "false"
+        if kind is int:
+            return str(value)
+        if kind is float:
+            return self._floats[repr(value)]
+        if kind is dict or kind is list:  # an empty one
+            return "{}" if kind is dict else "[]"
+        raise _NotOfWords
+
+    def _entry(self, place: _Place) -> str:
+        """Return all lines of an entry, without what is before it in the first one."""
+        column = len(place.first)
+        known = column, place.key, place.value
+        if known not in self._entries:
+            content: Any = {"x": [place.value]} if place.key is None else {place.key: place.value}
+            for _ in range(column // 2):
+                content = {"x": content}
+            lines = OmegaConf.to_yaml(OmegaConf.create(content)).split("\n", column // 2 + (place.key is None))
+            self._entries[known] = lines[-1][column:]
+        return self._entries[known]
+
+    def _learn(self, content: Any) -> None:
+        """Ask OmegaConf for all words of a config that aren't known yet."""
+        if len(self._words) + len(self._floats) + len(self._entries) > self._most_words:
+            for known in (self._words, self._floats, self._entries):
+                known.clear()
+        parts = list(chain.from_iterable(place[1:] for place in _places(content, "", "")))
+        words = {part: part for part in parts if type(part) is str and part not in self._words}
+        floats = {repr(part): part for part in parts if type(part) is float and repr(part) not in self._floats}
+        asked = [*words, *floats.values()]
+        try:
+            text = OmegaConf.to_yaml(OmegaConf.create(asked))
+        except Exception as error:
+            raise _NotOfWords from error
+        self._read(asked, text)
+
+    def _read(self, content: Any, text: str) -> None:
+        """Remember how the words of a content are written in its text, as far as that is plain to see."""
+        lines = text.split("\n")
+        at = 0
+        for place in _places(content, "", ""):
+            first, key, value = place
+            head = first + ("- " if key is None else f"{key}:" if value is _BELOW else f"{key}: ")
+            if not lines[at].startswith(head) or type(key) not in (str, type(None)):
+                return  # a key that is quoted, or is no word
+            begin, at = at, at + 1
+            if key is not None:
+                self._words[key] = key
+            if value is not _BELOW:
+                while at < len(lines) - 1 and (not lines[at] or lines[at].startswith(" " * len(first) + "  ")):
+                    at += 1
+                self._remember(place, lines[begin:at], len(head))
+
+    def _remember(self, place: _Place, lines: list[str], column: int) -> None:
+        """column: at which the value begins."""
+        value = place.value
+        in_one_line = len(lines) == 1 and not any(letter in lines[0] for letter in _OTHER_LINE_BREAKS)
+        said = lines[0][column:] if in_one_line else None
+        if type(value) is float:
+            self._floats[repr(value)] = said
+        elif type(value) is str:
+            self._words[value] = said
+            if not _fits(said, column):
+                first = len(place.first)
+                self._entries[first, place.key, value] = "\n".join([*lines, ""])[first:]
+
+
+def _places(content: Any, first: str, pad: str) -> Iterator[_Place]:
+    """Its entries and those of all that is in it, in order. first: before the first one; pad: before the others.
+
+    Errors: _NotOfWords if it is empty, or nothing that could have entries.
+    """
+    if not content or type(content) not in (dict, list):
+        raise _NotOfWords
+    is_dict = type(content) is dict
+    for key, value in content.items() if is_dict else ((None, value) for value in content):
+        if (kind := type(value)) not in (dict, list) or not value:
+            yield _Place(first, key, value)
+        elif not is_dict:
+            yield from _places(value, first + "- ", pad + "  ")
+        else:
+            yield _Place(first, key, _BELOW)
+            below = pad + "  " if kind is dict else pad
+            yield from _places(value, below, below)
+        first = pad
+
+
+def _fits(text: str | None, column: int) -> bool:
+    """True if it is written in one line where it begins at a column."""
+    return text is not None and (column + len(text) <= _WIDTH or (" " not in text and text[0] != '"'))
+
+
+config_text = ConfigWriter().to_yaml
