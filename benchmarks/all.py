@@ -13,6 +13,7 @@ measure on a SLURM cluster get the tests' own, where that can be had.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from page import DOCS, RESULTS, write_page
+from scratch import ROOT_VARIABLE, new_file_us, wait_until_settled
 
 HERE = Path(__file__).resolve().parent
 ON_CLUSTER = ("overhead", "utilisation")
@@ -52,15 +54,17 @@ def benchmarks() -> list[str]:
     return sorted(path.stem for path in HERE.glob("*.py") if _IS_BENCHMARK.search(path.read_text(encoding="utf-8")))
 
 
-def run(name: str, output: Path) -> Ended:
-    """Run a benchmark in full; it writes to this process's output."""
+def run(name: str, output: Path, scratch: Path) -> Ended:
+    """Run a benchmark in full; it writes to this process's output. scratch: see scratch.py."""
     command = [sys.executable, str(HERE / f"{name}.py"), "--output", str(output / f"{name}.json")]
     if name in ON_CLUSTER:
         cluster = [sys.executable, "-m", "tests.slurm.cluster", "--number", str(CLUSTER_NUMBER), "run", "--"]
         command = [*cluster, *command]
     print(f"\n=== {name} ===\n", flush=True)
+    print(f"A new file takes {wait_until_settled(lambda: new_file_us(scratch)):.0f} us.", flush=True)
     started_s = time.monotonic()
-    status = subprocess.run(command, cwd=HERE.parent, stdin=subprocess.DEVNULL).returncode
+    env = {**os.environ, ROOT_VARIABLE: str(scratch)}
+    status = subprocess.run(command, cwd=HERE.parent, env=env, stdin=subprocess.DEVNULL).returncode
     return Ended(name, status, time.monotonic() - started_s)
 
 
@@ -96,7 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ended = _all_quick(names)
     else:
         RESULTS.mkdir(exist_ok=True)
-        ended = [run(name, RESULTS) for name in names]
+        with tempfile.TemporaryDirectory(prefix="benchmarks-", ignore_cleanup_errors=True) as folder:
+            ended = [run(name, RESULTS, Path(folder)) for name in names]
         write_page(RESULTS, DOCS)
     print(*(f"{e.name}: {'ran' if e.status == 0 else 'FAILED'}, {e.seconds:.0f} s" for e in ended), sep="\n")
     return int(any(e.status for e in ended))

@@ -26,7 +26,6 @@ import random
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import results
+from scratch import scratch
 
 REPO = Path(__file__).resolve().parent.parent
 REFERENCE_PACKAGES = ("sweeps==0.3.0", "numpy==1.26.4")
@@ -233,7 +233,7 @@ def run_here(methods: Sequence[str], seeds: Sequence[int], trials: int) -> Itera
 
 def run_reference(seeds: Sequence[int], trials: int) -> list[Course]:
     """The reference's sweeps, by this script in an environment of its own; none if that can't be made."""
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         python = Path(folder, "bin", "python")
         make = [
             [sys.executable, "-m", "venv", folder],

@@ -18,7 +18,6 @@ from __future__ import annotations
 import os
 import statistics
 import struct
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +31,7 @@ from hydra.core.utils import run_job as hydras_run_job
 from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 from results import Row, Table, spread
+from scratch import scratch
 
 from hydra_plugins.hydra_wandb_sweeper._composing import Composer
 from hydra_plugins.hydra_wandb_sweeper._run_job import run_job
@@ -109,7 +109,7 @@ def measure(app: str, trials: int, repeat: int) -> list[Row]:
     """A row for Hydra and one for this plugin. Repetitions alternate, so that a busy moment hits both."""
     files, overrides_of = APPS[app]
     found: dict[str, list[float]] = {HYDRAS: [], OURS: []}
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         for name, text in files.items():
             path = Path(folder, "conf", name)
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -39,6 +38,7 @@ import results
 from commands import plugin
 from counting_proxy import CountingProxy
 from results import Table
+from scratch import scratch
 from server import Server
 
 from hydra_plugins.hydra_wandb_sweeper._control import Control
@@ -151,7 +151,7 @@ class Fleet:
 def fleet(address: ServerAddress, url: str, options: Sequence[str], trials: int, **env: str) -> Iterator[Fleet]:
     """Start a sweep of so many trials. address: of its server; url: where that is asked."""
     # Agents of a sweep that failed may still write there.
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    with scratch() as folder:
         directory, marks = Path(folder) / "sweep", Path(folder) / "marks"
         marks.touch()
         place = Path(folder) / LOCAL_DIRECTORY
@@ -293,7 +293,7 @@ def calls(address: ServerAddress, scale: Scale) -> list[dict[str, Any]]:
     """What one agent asks of the file system per trial: the difference between a longer and a shorter sweep."""
     counts = []
     for trials in scale.calls_of:
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch() as folder:
             path = Path(folder) / "calls"
             with fleet(address, address.url, [], trials, CALLS=str(path)) as running:
                 running.wait()
@@ -319,7 +319,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     scale = QUICK if options.quick else Scale()
     if options.trials:
         scale = Scale(trials=options.trials)
-    with tempfile.TemporaryDirectory() as folder, Server(Path(folder) / "server") as address:
+    with scratch() as folder, Server(Path(folder) / "server") as address:
         per_call, per_request = calls(address, scale), requests(address, scale)
         working, waiting = over_time(address, scale)
     tables = [

@@ -21,7 +21,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from cases import Case
 from commands import APPS
 from peers import one_agent
 from results import Row, Table, spread
+from scratch import scratch
 from server import Server, finish_trials, in_own_process
 
 SIZES = (100, 10_000, 100_000)
@@ -161,7 +161,7 @@ def go_on(sweep: Sweep, *, is_last: bool) -> Stint:
 def measure(sizes: Sequence[int], repeat: int) -> list[Row]:
     """A row for each size. Their stints alternate: what else the machine does then slows down all of them."""
     stints: dict[int, list[Stint]] = {size: [] for size in sizes}
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as servers:
+    with scratch() as folder, contextlib.ExitStack() as servers:
         sweeps = {}
         for size in sizes:
             # An interruption comes a few trials late.

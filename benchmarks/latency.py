@@ -24,7 +24,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ import results
 from cases import CASES, Case
 from commands import APP
 from results import Table
+from scratch import scratch
 from server import Server
 
 from wandb_sweep_server.launch import ServerAddress, read_address
@@ -117,7 +117,7 @@ _numbers = itertools.count()
 @contextlib.contextmanager
 def project_with(*, server: bool) -> Iterator[tuple[Path, ServerAddress | None]]:
     """A directory to run the app in, with its server if there shall be one; at the end none is left in any case."""
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         project = Path(folder)
         if server:
             with Server(project / LOCAL_SERVER) as address:
@@ -305,7 +305,7 @@ def measure_end(sizes: Sequence[int], repeat: int) -> list[dict[str, Any]]:
     """A row for each number of trials."""
     rows = []
     for size in sizes:
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch() as folder:
             leave_ledger(Path(folder), size)
             found = [conclude(Path(folder)) for _ in range(repeat)]
         spreads = {name: results.spread([times_s[name] for times_s in found]) for name in found[0]}

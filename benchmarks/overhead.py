@@ -25,7 +25,6 @@ import itertools
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ from cases import CASES, Case
 from commands import environment, has_cluster
 from peers import LOOP, WANDB_AGENT, Peer, peers
 from results import Row, Table, median_of, spread
+from scratch import scratch
 from server import Server
 
 from wandb_sweep_server.launch import ServerAddress
@@ -63,7 +63,7 @@ def measure(peer: Peer, case: Case, address: ServerAddress, server: Path, trials
     Raises:
         RuntimeError: It failed, or didn't run all trials; with the end of its output.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         # Where the plugin looks for its project's server.
         Path(folder, ".wandb_sweep_server").symlink_to(server)
         stamps = Path(folder, "stamps")
@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.quick:
         cases = [case for case in cases if not case.heavy]
     tables = []
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         directory = Path(folder) / "server"
         # Jobs reach it by the machine's name: a server on loopback would be replaced by the first of them.
         with Server(directory, "0.0.0.0" if has_cluster() else "127.0.0.1") as address:

@@ -17,7 +17,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from cases import Case
 from commands import APPS
 from peers import one_agent
 from results import Row, Table, spread
+from scratch import scratch
 from server import Server
 
 AGENT, TRIAL = "agent", "trial's process"
@@ -73,7 +73,7 @@ def measure(task: str, trials: int, server: Path) -> tuple[Profile, float]:
     Raises:
         RuntimeError: It failed; with the end of its output.
     """
-    with tempfile.TemporaryDirectory() as folder, Server(server) as address:
+    with scratch() as folder, Server(server) as address:
         Path(folder, ".wandb_sweep_server").symlink_to(server)
         stamps, samples = Path(folder, "stamps"), Path(folder, "samples")
         case = Case(logs=task == "logs", heavy=False)
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = results.parse(results.parser(__doc__), arguments)
     trials = UNCOUNTED + (1 if options.quick else 20)
     tables = []
-    with tempfile.TemporaryDirectory() as server:
+    with scratch() as server:
         for task in ("logs", "returns"):
             measured = []
             for number in range(options.repeat):

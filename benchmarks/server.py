@@ -22,7 +22,6 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import results
 from results import Row, Table, shown, spread
+from scratch import scratch
 from server_load import (
     ENTITY,
     PROJECT,
@@ -317,7 +317,7 @@ def measure_grids(folder: Path, scale: Scale, repeat: int) -> list[Row]:
 def main(arguments: Sequence[str] | None = None) -> None:
     options = results.parse(results.parser(__doc__), arguments)
     scale = QUICK if options.quick else Scale()
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         tables = [
             Table("Server: after so many finished trials", measure_growth(Path(folder), scale, options.repeat)),
             measure_load(Path(folder), scale, options.repeat),

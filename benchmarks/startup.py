@@ -14,13 +14,13 @@ import statistics
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import results
+from scratch import scratch
 
 REPO = Path(__file__).resolve().parent.parent
 PLUGINS = "hydra_plugins"
@@ -97,7 +97,7 @@ def start_s(environment: Environment, app: Path) -> float:
 
 def measure(num_runs: int) -> dict[str, list[float]]:
     """Start-up times in seconds by environment, ``num_runs`` of each, after one unmeasured run of each."""
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         app = Path(folder, "app", "app.py")
         app.parent.mkdir()
         app.write_text(APP)

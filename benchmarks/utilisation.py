@@ -27,7 +27,6 @@ import itertools
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +35,7 @@ from typing import Any
 import results
 from commands import SLURM, Command, cli_agent, environment, function_agent, has_cluster, hydra, plugin
 from results import Table
+from scratch import scratch
 from server import Server
 
 from hydra_plugins.hydra_wandb_sweeper._server import LOCAL_DIRECTORY
@@ -117,7 +117,7 @@ def run(peer: Peer, case: Case, address: ServerAddress, trials: int) -> list[Mar
     Raises:
         RuntimeError: It failed, or didn't run all trials; with the end of its output.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         marks = Path(folder) / "marks"
         marks.touch()
         (Path(folder) / LOCAL_DIRECTORY).symlink_to(address.directory)
@@ -170,7 +170,7 @@ def measure_all(chosen: Sequence[Peer], cases: Sequence[Case], long: Case, repea
     """A row for each kind of trial, peer and repetition."""
     rows = []
     host = "0.0.0.0" if any(peer.needs_cluster for peer in chosen) else "127.0.0.1"  # nodes of a cluster ask it
-    with tempfile.TemporaryDirectory() as folder, Server(Path(folder), host) as address:
+    with scratch() as folder, Server(Path(folder), host) as address:
         for case in (*cases, long):
             able = [peer for peer in chosen if case.task == "logs" or not peer.needs_wandb]
             for peer in [p for p in able if p.is_ours] if case is long else able:
