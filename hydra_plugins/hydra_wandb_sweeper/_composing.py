@@ -21,7 +21,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 
-from ._config_text import config_text
 from ._pickling import copied
 
 # Each takes some 300 kB.
@@ -50,16 +49,20 @@ class Composer:
         self._groups: dict[str, bool] = {}
         self._latest: tuple[tuple[str, ...], _Plan | None] = ((), None)
 
-    def prepare(self, overrides: Sequence[str]) -> None:
-        """Do beforehand what is the same for all trials with such overrides. Errors are left to `compose`."""
+    def prepare(self, overrides: Sequence[str]) -> DictConfig | None:
+        """Do beforehand what is the same for all trials with such overrides. Errors are left to `compose`.
+
+        Returns what was composed, None if nothing was. It stays the composer's own.
+        """
         try:
             plan = self._plan(overrides)
-            if plan is not None and plan.choices not in self._bases and len(self._bases) < _MOST_BASES:
-                base = self._from_master(plan) or self._loader.load_sweep_config(self._master, list(plan.choices))
-                self._bases[plan.choices] = base
-                config_text(base)  # so that trials know most of its words
+            if plan is None or plan.choices in self._bases or len(self._bases) >= _MOST_BASES:
+                return None
+            base = self._from_master(plan) or self._loader.load_sweep_config(self._master, list(plan.choices))
         except Exception:  # noqa: BLE001 (the trial's failure, which it will report in Hydra's words)
-            return
+            return None
+        self._bases[plan.choices] = base
+        return base
 
     def _from_master(self, plan: _Plan) -> DictConfig | None:
         """The base of such trials if it is the sweep's own config, but for what `_on_top` sets anew; else None.

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
@@ -24,8 +24,10 @@ from ._server import ServerRef, choose_server, server_to_join, start_if_local
 from ._settings import Settings, SweepPath, read_settings
 from ._sweep_config import Program, make_sweep_config, read_template
 from ._template import Template
-from ._trial_list import read_trials
 from ._validate import validate
+
+if TYPE_CHECKING:
+    from ._trial_list import TrialLine
 
 log = logging.getLogger(__name__)
 
@@ -115,12 +117,17 @@ def _plain_settings(sweeper: DictConfig) -> dict[str, Any]:
 
 
 def _search_space(settings: Settings, hydra_context: HydraContext, arguments: Sequence[str]) -> SearchSpace:
+    trials: tuple[TrialLine, ...] = ()
+    if settings.trials is not None:
+        from ._trial_list import read_trials
+
+        trials = read_trials(settings.trials, hydra_context.config_loader)
     return build_search_space(
         sweep_file_parameters=settings.sweep_file_parameters,
         params=settings.params,
         arguments=arguments,
         config_loader=hydra_context.config_loader,
-        trials=read_trials(settings.trials, hydra_context.config_loader),
+        trials=trials,
         seed=settings.seed,
     )
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from ._control import Orders
 from ._history import History
 from ._ledger import SweepRecord
 from ._outcome import FAILED, FINISHED
 from ._output_place import log_of
-from ._progress_text import progress_line
-from ._progress_view import JobView, ProgressModel, ProgressView
-from ._results import swept_values
-from ._surroundings import look_around
 from ._terminal import TerminalDisplay, log_terminal, shown_in_display
 from ._wording import one_line, shown_values
+
+if TYPE_CHECKING:
+    from ._progress_view import JobView, ProgressModel, ProgressView
 
 log = logging.getLogger(__name__)
 
@@ -54,10 +54,15 @@ class Progress:
         self._tells_events = tells_events
         self._clock = clock
         self._timer = timer
-        self._model = ProgressModel(sweep, history)
         self._ended: set[int] = set()
         self._line_s = self._began_s = timer()
         self._drawn_s = float("-inf")
+
+    @cached_property
+    def _model(self) -> ProgressModel:
+        from ._progress_view import ProgressModel  # not before the first trial has begun: some milliseconds
+
+        return ProgressModel(self._sweep, self._history)
 
     def catch_up(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Take in what happened before anybody watched."""
@@ -95,6 +100,8 @@ class Progress:
             self._drawn_s = now_s
             self._draw(self._display, view)
         if speaks:
+            from ._progress_text import progress_line
+
             self._line_s = now_s
             log.info("%s", progress_line(view), extra=shown_in_display())
 
@@ -128,6 +135,8 @@ class Progress:
         return f"/{self._sweep.expected_trials}" if self._sweep.expected_trials is not None else ""
 
     def _show_end(self, event: Mapping[str, Any]) -> None:
+        from ._results import swept_values
+
         name = self._sweep.metric_name
         value = event["metrics"].get(name)
         what = f", {name}={value:.6g}" if value is not None else ""
@@ -152,7 +161,12 @@ class Progress:
 def display_if_possible() -> TerminalDisplay | None:
     """Return a display for the terminal that log lines go to, None if there is none that could hold it."""
     stream = log_terminal()
-    if stream is None or (why := look_around(stream).why_plain()) is not None:
-        log.debug("Plain lines: %s.", why if stream is not None else "log lines go to no terminal")
+    if stream is None:
+        log.debug("Plain lines: log lines go to no terminal.")
+        return None
+    from ._surroundings import look_around
+
+    if (why := look_around(stream).why_plain()) is not None:
+        log.debug("Plain lines: %s.", why)
         return None
     return TerminalDisplay(stream)

@@ -65,7 +65,7 @@ def gather_facts(git: GitFacts | None, ask: Ask = ask, environ: Mapping[str, str
         program=program,
         commit=commit,
         remote=remote,
-        wandb_version=importlib.metadata.version("wandb"),
+        wandb_version=_name_and_version(importlib.metadata.distribution("wandb"))[1],
         metadata={name: value for name, value in metadata.items() if value not in (None, {}, [])},
     )
 

@@ -23,7 +23,6 @@ from ._job import AgentJob
 from ._ledger import DIRECTORY, Ledger, SweepRecord
 from ._plan import START_PATIENCE_S, Basis, Plan, make_plan, read_basis
 from ._rerun import StartCommand, read_start
-from ._results import SweepResults
 from ._server import prepared_if_local
 from ._settle import AgentSettings
 from ._snapshot import current_sys_path, record_code, snapshot_code, snapshot_configs
@@ -37,6 +36,7 @@ from ._wandb_run import uses_wandb
 if TYPE_CHECKING:
     from wandb_sweep_server.launch import PreparedServer
 
+    from ._results import SweepResults
     from ._wandb_service import SharedService
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ import random
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -20,8 +20,10 @@ from hydra.errors import OverrideParseException
 from ._distributions import DISCRETE, check_spec, implied_distribution, interval_spec
 from ._errors import SearchSpaceError
 from ._template import Form, Slot, Template
-from ._trial_list import TrialLine, refuse_shared_keys
 from ._values import are_distinguishable, canonical, is_json_scalar, plain, render
+
+if TYPE_CHECKING:
+    from ._trial_list import TrialLine
 
 # The template travels on a command line when W&B's own agent runs the sweep; Linux limits one argument to 128 KiB.
 _MAX_TEXTS_CHARS = 16_384
@@ -128,7 +130,10 @@ def build_search_space(
             _put(entries, _parse(parser, f"{key}=null"), _value_entry(key, value))
     for override in parser.parse_overrides(list(arguments)):
         _put(entries, override, _override_entry(override, rng))
-    refuse_shared_keys(trials, entries)
+    if trials:
+        from ._trial_list import refuse_shared_keys
+
+        refuse_shared_keys(trials, entries)
     return _assemble(entries, trials)
 
 

@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ._attention import Attention, LeftSweep
 from ._client import SweepClient
@@ -20,10 +21,12 @@ from ._ledger import Ledger, SweepRecord
 from ._outcome import FAILED
 from ._processes import forget_dead_terminal
 from ._progress import Progress, display_if_possible
-from ._results import TRIALS_FILE, SweepResults, collect, write
 from ._submission import Submission
 from ._supervisor import Supervisor
 from ._trial_table import QUEUED, RUNNING
+
+if TYPE_CHECKING:
+    from ._results import SweepResults
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +91,7 @@ def _supervise(
             raise SystemExit(attention.exit_status)
     # Not within: signals mean nothing to agents any more.
     from ._report_file import report_at_end
+    from ._results import TRIALS_FILE
 
     with _log_file(ledger.root / _LOG_FILE):
         report_at_end(ledger)
@@ -174,6 +178,8 @@ def _try_to_write(supervisor: Supervisor) -> None:
 
 
 def _write(supervisor: Supervisor) -> SweepResults:
+    from ._results import collect, write  # some milliseconds, that the first trial needn't wait for
+
     ledger = supervisor.ledger
     results = collect(supervisor.sweep, supervisor.history, ledger.directory)
     write(results, ledger.directory)

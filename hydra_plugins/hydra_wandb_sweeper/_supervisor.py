@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ._attention import LeftSweep
 from ._client import SweepClient
@@ -21,13 +22,15 @@ from ._history import AgentHistory, History
 from ._ledger import Ledger, SweepRecord, Trial
 from ._news import Heard, News
 from ._progress import Progress
-from ._progress_view import JobView
 from ._put_back import PutBack
 from ._signs import Signs
 from ._takeover import offer_forgotten, record_lost, take_over
 from ._trial_table import QUEUED, RUNNING
 from ._verdict import why_failed
 from ._watch import SILENCE_S, Watch
+
+if TYPE_CHECKING:
+    from ._progress_view import JobView
 
 log = logging.getLogger(__name__)
 
@@ -362,6 +365,8 @@ class Supervisor:
             self.progress.look(self._job_views, self._control.orders)
 
     def _job_views(self) -> list[JobView]:
+        from ._progress_view import JobView  # some milliseconds, that the first trial needn't wait for
+
         return [JobView(handle.number, handle.job_id, handle.is_waiting()) for handle in self.fleet.live]
 
     def _tell_of_death(self, agent: AgentHistory) -> None:

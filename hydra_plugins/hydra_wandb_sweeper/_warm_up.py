@@ -8,6 +8,7 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
+from ._config_text import config_text
 from ._errors import SweepError
 from ._ledger import SweepRecord, Trial
 from ._trial import TaskContext, overrides_of, records_directly
@@ -18,8 +19,7 @@ def warm_up(context: TaskContext, sweep: SweepRecord) -> None:
 
     Starts neither a thread nor W&B's service process.
     """
-    with contextlib.suppress(SweepError):  # it has been edited; its trials say so
-        context.composer.prepare(overrides_of(sweep, sample_args(sweep.parameters)))
+    _prepare(context, sweep, sample_args(sweep.parameters))
     if not gather_if_needed(context, sweep):
         import wandb  # noqa: F401 (half a second)
 
@@ -35,8 +35,18 @@ def warm_up(context: TaskContext, sweep: SweepRecord) -> None:
 
 def prepare_trial(context: TaskContext, sweep: SweepRecord, trial: Trial) -> None:
     """Compose what a trial has in common with others of the same choices, unless that has been done."""
-    with contextlib.suppress(SweepError):
-        context.composer.prepare(overrides_of(sweep, trial.args))
+    _prepare(context, sweep, trial.args)
+
+
+def _prepare(context: TaskContext, sweep: SweepRecord, args: Mapping[str, Any]) -> None:
+    try:
+        overrides = overrides_of(sweep, args)
+    except SweepError:  # it has been edited; its trials say so
+        return
+    config = context.composer.prepare(overrides)
+    if config is not None:
+        with contextlib.suppress(Exception):  # as Hydra will say when a trial writes it
+            config_text(config)  # most of the words that trials will write
 
 
 def gather_for_later(context: TaskContext, sweep: SweepRecord) -> None:

@@ -36,6 +36,7 @@ def test_a_sample_has_a_value_for_each_parameter() -> None:
 
 def test_what_a_trial_shares_is_composed_for_its_own_overrides() -> None:
     context: Any = Mock()
+    context.composer.prepare.return_value = None
     sweep = replace(RECORD, parameters=PARAMETERS, template=Template((Slot("model", "model"), "fixed=1")))
     prepare_trial(context, sweep, Trial(0, 0, "run", {"model": "wide"}))
     context.composer.prepare.assert_called_once_with(["model=wide", "fixed=1"])
