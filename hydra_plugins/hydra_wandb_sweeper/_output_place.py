@@ -1,4 +1,4 @@
-"""Where an attempt's output is, noted beside its result while it runs: for when its process ends without a word."""
+"""Where an attempt's output is, noted beside its result before it begins: for when it ends without a word."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ _TAIL_BYTES = 64_000
 
 
 def note_place(result_path: Path, output_dir: Path) -> None:
-    """Note it, in one step of the file system; without it only the place of a dead process' log isn't known."""
+    """Note it, in one step of the file system; without it only the place of a dead process' log isn't known.
+
+    It stays when the result says it too: ext4 looks at every inode that was deleted within five minutes before it
+    takes another, and a sweep of short trials would delete thousands.
+    """
     with contextlib.suppress(OSError):
         os.symlink(output_dir, _link(result_path))
-
-
-def forget_place(result_path: Path) -> None:
-    """The result says it now."""
-    with contextlib.suppress(OSError):
-        os.unlink(_link(result_path))
 
 
 def noted_place(result_path: Path) -> str | None:

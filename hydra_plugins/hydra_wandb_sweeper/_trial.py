@@ -33,7 +33,7 @@ from ._git_facts import GitFacts, ask, ask_git
 from ._ledger import SweepRecord, Trial
 from ._notice import Notice, preempt_signal
 from ._outcome import RESULT_LOST_CODE, Outcome, TrialPreempted
-from ._output_place import TRIAL_LOG, forget_place, note_place
+from ._output_place import TRIAL_LOG, note_place
 from ._run_client import RunClient
 from ._run_facts import RunFacts, gather_facts, list_packages
 from ._run_files import REQUIREMENTS
@@ -141,7 +141,6 @@ def run_trial(
     _wait_for_user_threads()
     try:
         write_whole(result_path, outcome.to_dict())
-        forget_place(result_path)
     except OSError as error:
         outcome.exit_code = RESULT_LOST_CODE
         with contextlib.suppress(OSError):  # the same disk

@@ -68,8 +68,8 @@ def test_a_trial_that_fails_for_good_is_recorded_and_the_sweep_goes_on(
     assert f"(its log: {log})" in sweep.output
     assert f"({log})" in sweep.output.partition("1 trial(s) failed; the last:")[2]
     assert f"To run them again: hydra-sweep retry {sweep.directory}" in sweep.output
-    left = (sweep.directory / ".sweep" / "results").glob("*.dir")
-    assert {path.name for path in left} == ({"000000.0.dir", "000000.1.dir"} if behave == "segfault" else set())
+    places = [sweep.directory / ".sweep" / "results" / f"000000.{attempt}.dir" for attempt in (0, 1)]
+    assert [str(place.readlink()) for place in places] == [row["directory"]] * 2
 
 
 def test_too_many_failures_end_the_sweep_and_the_exit_status_says_so(project: Project) -> None:
