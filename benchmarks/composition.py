@@ -35,6 +35,7 @@ from scratch import scratch
 
 from hydra_plugins.hydra_wandb_sweeper._composing import Composer
 from hydra_plugins.hydra_wandb_sweeper._run_job import run_job
+from hydra_plugins.hydra_wandb_sweeper._warm_up import compose_ahead
 
 OURS, HYDRAS = "this plugin", "Hydra's own functions"
 APPS: Mapping[str, tuple[Mapping[str, str], Callable[[int], list[str]]]] = {
@@ -124,7 +125,7 @@ def measure(app: str, trials: int, repeat: int) -> list[Row]:
                     taken = []
                     for number in range(trials):
                         overrides, directory = overrides_of(number), Path(folder, f"{name}{repetition}")
-                        composer.prepare(overrides)
+                        compose_ahead(composer, overrides)
                         way = ours if name == OURS else hydras
                         source = composer if name == OURS else master
                         taken.append(in_fork(lambda: way(source, overrides, number, directory, context)))  # noqa: B023

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import gc
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ._composing import Composer
 from ._config_text import config_text
 from ._errors import SweepError
 from ._ledger import SweepRecord, Trial
@@ -43,10 +44,15 @@ def _prepare(context: TaskContext, sweep: SweepRecord, args: Mapping[str, Any]) 
         overrides = overrides_of(sweep, args)
     except SweepError:  # it has been edited; its trials say so
         return
-    config = context.composer.prepare(overrides)
+    compose_ahead(context.composer, overrides)
+
+
+def compose_ahead(composer: Composer, overrides: Sequence[str]) -> None:
+    """Have composed, and know how to write, what forked trials with such overrides have in common."""
+    config = composer.prepare(overrides)
     if config is not None:
         with contextlib.suppress(Exception):  # as Hydra will say when a trial writes it
-            config_text(config)  # most of the words that trials will write
+            config_text(config)
 
 
 def gather_for_later(context: TaskContext, sweep: SweepRecord) -> None:
