@@ -36,9 +36,14 @@ class _NotOfWords(Exception):
 
 
 class ConfigWriter:
-    """Writes configs, and remembers how. most_words: how many, before it begins anew."""
+    """Writes configs, and remembers how.
 
-    def __init__(self, most_words: int = 20_000) -> None:
+    few_words: of up to so many new ones it is cheaper to ask for each than to have the whole config written.
+    most_words: it begins anew when it knows more.
+    """
+
+    def __init__(self, few_words: int = 50, most_words: int = 20_000) -> None:
+        self._few_words = few_words
         self._most_words = most_words
         # How each is written; None: in several lines, which depend on where it stands.
         self._words: dict[str, str | None] = {}
@@ -50,18 +55,19 @@ class ConfigWriter:
         """Return what OmegaConf.to_yaml(config) does. Errors: its own."""
         content = OmegaConf.to_container(config, enum_to_str=True)
         try:
-            if not self._words:
-                # Nearly all that there will ever be to know, at the price of being told it once.
-                text = OmegaConf.to_yaml(config)
-                self._read(content, text)
-                return text
             try:
                 return self._write(content)
             except KeyError:
-                self._learn(content)
-                return self._write(content)
+                new = self._new_words(content)
+                if len(new) <= self._few_words:
+                    self._ask(new)
+                    return self._write(content)
         except (_NotOfWords, KeyError):
             return OmegaConf.to_yaml(config)
+        # Nearly all that there will ever be to know, at the price of being told it once.
+        text = OmegaConf.to_yaml(config)
+        self._read(content, text)
+        return text
 
     def _write(self, content: Any) -> str:
         """Errors: KeyError for a word that isn't known; _NotOfWords."""
@@ -111,33 +117,37 @@ class ConfigWriter:
             self._entries[known] = lines[-1][column:]
         return self._entries[known]
 
-    def _learn(self, content: Any) -> None:
-        """Ask OmegaConf for all words of a config that aren't known yet."""
-        if len(self._words) + len(self._floats) + len(self._entries) > self._most_words:
-            for known in (self._words, self._floats, self._entries):
-                known.clear()
+    def _new_words(self, content: Any) -> list[str | float]:
+        """The keys and values of which it isn't known how they are written."""
         parts = list(chain.from_iterable(place[1:] for place in _places(content, "", "")))
         words = {part: part for part in parts if type(part) is str and part not in self._words}
         floats = {repr(part): part for part in parts if type(part) is float and repr(part) not in self._floats}
-        asked = [*words, *floats.values()]
+        return [*words, *floats.values()]
+
+    def _ask(self, words: list[str | float]) -> None:
         try:
-            text = OmegaConf.to_yaml(OmegaConf.create(asked))
-        except Exception as error:
+            text = OmegaConf.to_yaml(OmegaConf.create(words))
+        except Exception as error:  # what OmegaConf takes for an interpolation that isn't one
             raise _NotOfWords from error
-        self._read(asked, text)
+        self._read(words, text)
 
     def _read(self, content: Any, text: str) -> None:
         """Remember how the words of a content are written in its text, as far as that is plain to see."""
+        if len(self._words) + len(self._floats) + len(self._entries) > self._most_words:
+            for known in (self._words, self._floats, self._entries):
+                known.clear()
         lines = text.split("\n")
         at = 0
         for place in _places(content, "", ""):
             first, key, value = place
-            head = first + ("- " if key is None else f"{key}:" if value is _BELOW else f"{key}: ")
-            if not lines[at].startswith(head) or type(key) not in (str, type(None)):
-                return  # a key that is quoted, or is no word
+            written = [""] if key is None else [key, f"'{key}'"] if type(key) is str else []
+            heads = [first + (word + ":" if word else "-") + ("" if value is _BELOW else " ") for word in written]
+            head = next(filter(lines[at].startswith, heads), None)
+            if head is None:
+                return  # a key that is written in another way, or is no word
             begin, at = at, at + 1
             if key is not None:
-                self._words[key] = key
+                self._words[key] = written[heads.index(head)]
             if value is not _BELOW:
                 while at < len(lines) - 1 and (not lines[at] or lines[at].startswith(" " * len(first) + "  ")):
                     at += 1

@@ -49,17 +49,22 @@ CASES: dict[str, Any] = {
 }
 
 
+ASKS_FOR = pytest.mark.parametrize("few_words", [0, 1000], ids=["whole configs", "words"])
+
+
+@ASKS_FOR
 @pytest.mark.parametrize("content", CASES.values(), ids=CASES)
-def test_a_config_is_written_as_by_omegaconf_the_first_and_every_other_time(content: Any) -> None:
+def test_a_config_is_written_as_by_omegaconf_the_first_and_every_other_time(content: Any, few_words: int) -> None:
     config, expected = OmegaConf.create(content), OmegaConf.to_yaml(OmegaConf.create(content))
-    new, knows_another = ConfigWriter(), ConfigWriter()
+    new, knows_another = ConfigWriter(few_words), ConfigWriter(few_words)
     knows_another.to_yaml(OmegaConf.create({"a": {"b": "c"}}))
     for writer in (new, knows_another):
         assert [writer.to_yaml(config) for _ in range(3)] == [expected] * 3
 
 
-def test_what_one_config_has_taught_is_right_for_all_others() -> None:
-    writer = ConfigWriter()
+@ASKS_FOR
+def test_what_one_config_has_taught_is_right_for_all_others(few_words: int) -> None:
+    writer = ConfigWriter(few_words)
     for _ in range(2):
         for content in CASES.values():
             config = OmegaConf.create(content)
@@ -97,9 +102,12 @@ contents = st.recursive(
 )
 
 
-@given(st.lists(st.dictionaries(words, contents, max_size=5) | st.lists(contents, max_size=5), max_size=4))
-def test_any_series_of_configs_is_written_as_by_omegaconf(series: list[Any]) -> None:
-    writer = ConfigWriter(most_words=40)
+@given(
+    st.lists(st.dictionaries(words, contents, max_size=5) | st.lists(contents, max_size=5), max_size=4),
+    st.sampled_from([0, 5, 1000]),
+)
+def test_any_series_of_configs_is_written_as_by_omegaconf(series: list[Any], few_words: int) -> None:
+    writer = ConfigWriter(few_words, most_words=40)
     for content in series:
         try:
             config = OmegaConf.create(content)
