@@ -45,7 +45,7 @@ _ALMOST_ALL = 0.8
 _ALL_CLAIMED = "every trial has been claimed"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class _Work:
     """The answer to a claim: a trial, or why there is none."""
 

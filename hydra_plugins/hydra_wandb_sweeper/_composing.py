@@ -27,7 +27,7 @@ from ._pickling import copied
 _MOST_BASES = 100
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class _Plan:
     """overrides: all of a trial's. choices: the texts of those that choose from config groups. values: the others."""
 

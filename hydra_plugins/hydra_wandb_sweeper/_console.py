@@ -23,14 +23,14 @@ _HELD = 2_000
 STREAMS = ("stdout", "stderr")
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _Line:
     number: int
     time: str
     text: str = ""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _Cursor:
     """Where a stream is written on. lines: its last ones."""
 

@@ -17,7 +17,7 @@ from ._trial_table import QUEUED, RUNNING
 log = logging.getLogger(__name__)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Demand:
     """jobs: how many at a time the sweep was begun with. floor, ceiling: how many there are at least and at most as
     long as there is work for them, whatever was asked for since.

@@ -79,7 +79,7 @@ def needs_sdk(environ: Mapping[str, str], directory: Path) -> str | None:
     return None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Order:
     """What is to be recorded. env: from trial_environment, in force already. config: the task's, resolved.
 

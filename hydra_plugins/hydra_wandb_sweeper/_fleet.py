@@ -28,7 +28,7 @@ def restart_wait_s(setbacks: int) -> float:
     return 0.0 if setbacks == 0 else min(_FIRST_WAIT_S * 2.0 ** (setbacks - 1), _LONGEST_WAIT_S)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Fleet:
     """The jobs of one process's making, and those of others that it adopts.
 

@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 _TICK_S = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class AgentJob:
     """What a job does. directory: the sweep directory, absolute.
 
@@ -248,7 +248,7 @@ def _received(pipe: Connection) -> dict[str, Any] | None:
         return summary
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class LauncherTask:
     """A job as the task function of any Hydra launcher; hydra.job.num is the job's number.
 
@@ -268,7 +268,7 @@ class LauncherTask:
         return {**vars(self), "on_wait": None}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class SubmititTask:
     """A job as submitit runs it.
 

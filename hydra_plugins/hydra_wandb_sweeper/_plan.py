@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 START_PATIENCE_S = 60.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Plan:
     """A checked sweep, before anything was created.
 
@@ -53,7 +53,7 @@ class Plan:
     existing: SweepRef | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Basis:
     """What a plan is made on."""
 

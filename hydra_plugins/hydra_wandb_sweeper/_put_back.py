@@ -10,7 +10,7 @@ from ._dispatch import JobHandle
 from ._history import AgentHistory, History
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class PutBack:
     """Finds what such jobs have left. A job sees to that itself when it begins again, but that may be hours later."""
 

@@ -147,7 +147,7 @@ def _parse(parser: OverridesParser, text: str) -> Override:
     return override
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class _Entry:
     """A key's meaning before it has a W&B name: either fixed `literal` text or the makings of a Parameter."""
 

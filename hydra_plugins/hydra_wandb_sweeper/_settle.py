@@ -68,7 +68,7 @@ class AgentSummary:
     found_no_more: bool = False
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Settler:
     """Settles the attempts of one agent. summary: the agent's, kept up to date here.
 

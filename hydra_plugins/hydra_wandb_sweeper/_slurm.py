@@ -139,7 +139,7 @@ def queued_states(job_ids: Iterable[str], run: Run = call) -> dict[str, str]:
     return {job_id: state for job_id, _, state in (line.partition(" ") for line in listed.splitlines())}
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Queue:
     """The states of this sweep's jobs, asked for all at once and not more often than is useful.
 

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 _FILE = "submission.pkl"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Submission:
     """job: what each job of the sweep runs. jobs: how many at a time. traits: of the launcher.
 

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 _CANCEL_S = 20.0
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Supervisor:
     """progress: shows what happens, None if nobody is to see it. check: called in every round; it may raise.
 

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 _PIECE_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class TaskContext:
     """What Hydra hands to a launcher, as far as trials need it; the same for all trials of a sweep.
 

@@ -19,7 +19,7 @@ SILENCE_S = 90.0
 _FILE = "supervisor.json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Watcher:
     """A supervisor: host and pid of its process, when that started (see process_start).
 
