@@ -16,8 +16,8 @@ _TAIL_BYTES = 64_000
 def note_place(result_path: Path, output_dir: Path) -> None:
     """Note it, in one step of the file system; without it only the place of a dead process' log isn't known.
 
-    It stays when the result says it too: ext4 looks at every inode that was deleted within five minutes before it
-    takes another, and a sweep of short trials would delete thousands.
+    It stays when the result says it too: ext4 without a journal looks at every inode that was deleted within five
+    minutes before it takes another, and a sweep of short trials would delete thousands.
     """
     with contextlib.suppress(OSError):
         os.symlink(output_dir, _link(result_path))
