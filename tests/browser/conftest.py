@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from PIL import Image
+from selenium.common.exceptions import ElementClickInterceptedException, StaleElementReferenceException
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -19,6 +20,8 @@ from selenium.webdriver.remote.webelement import WebElement
 from tests.browser import chromium, stand_in
 from tests.browser.stand_in import StandIn
 from tests.waiting import wait_for
+
+_T = TypeVar("_T")
 
 # The graphics driver's remarks on how Plotly uses it.
 _OF_THE_DRIVER = ("GL Driver Message", "GroupMarkerNotSet", "willReadFrequently", "[.WebGL-")
@@ -61,13 +64,29 @@ class Page:
         return json.loads(answer["value"])
 
     def find(self, selector: str) -> WebElement:
-        """The element, once it is there."""
+        """The element, once it is there. For nodes that stay; what is drawn anew meanwhile is nowhere afterwards."""
         self.wait("document.querySelector(arguments[0]) !== null", selector)
         return self.driver.find_element(By.CSS_SELECTOR, selector)
 
+    def on(self, selector: str, action: Callable[[WebElement], _T]) -> _T:
+        """What an action on an element returns. If the page draws the element anew before, the new one it is."""
+
+        def done() -> list[_T]:
+            try:
+                return [action(self.find(selector))]
+            except (StaleElementReferenceException, ElementClickInterceptedException):
+                return []
+
+        found: list[_T] = wait_for(done, f"{selector} stays where it is", 120.0)
+        return found[0]
+
     def text(self, selector: str) -> str:
         """What an element shows."""
-        return self.find(selector).text
+        return self.on(selector, lambda node: node.text)
+
+    def attribute(self, selector: str, name: str) -> str:
+        """An element's attribute or property, "" if it has none."""
+        return self.on(selector, lambda node: node.get_attribute(name) or "")
 
     def texts(self, selector: str) -> list[str]:
         """What all such elements hold, seen or not."""
@@ -77,9 +96,12 @@ class Page:
 
     def click(self, selector: str) -> None:
         """Click as a person does, after scrolling there."""
-        node = self.find(selector)
-        self.run("arguments[0].scrollIntoView({block: 'center'})", node)
-        node.click()
+
+        def click(node: WebElement) -> None:
+            self.run("arguments[0].scrollIntoView({block: 'center'})", node)
+            node.click()
+
+        self.on(selector, click)
 
     def press(self, *keys: str) -> None:
         """Press keys, wherever the focus is."""
@@ -118,9 +140,12 @@ class Page:
 
     def colour_count(self, panel: str) -> int:
         """How many colours can be seen in a panel's chart."""
-        plot = self.find(f"[data-panel={panel}] .plot")
-        self.run("arguments[0].scrollIntoView({block: 'center'})", plot)
-        with Image.open(io.BytesIO(plot.screenshot_as_png)) as image:
+
+        def picture(plot: WebElement) -> bytes:
+            self.run("arguments[0].scrollIntoView({block: 'center'})", plot)
+            return plot.screenshot_as_png
+
+        with Image.open(io.BytesIO(self.on(f"[data-panel={panel}] .plot", picture))) as image:
             return len(image.convert("RGB").getcolors(maxcolors=2**24))
 
     def emulate(self, *, width: int = 1280, height: int = 900, scheme: str = "light", zone: str = "") -> None:

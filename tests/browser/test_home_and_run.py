@@ -74,15 +74,15 @@ def test_a_run_s_page_shows_config_summary_log_and_files(page: Page) -> None:
     assert page.text(".warning") == "ValueError: no"
     assert "exit code\n1\ntags\na, b" in page.text("main > .facts")
     assert "1 min 15 s" in page.text("main > .facts")
-    assert page.find("main > .facts a").get_attribute("href").endswith("/local/app/sweeps/ab12cd34#run=run00001")
+    assert page.attribute("main > .facts a", "href").endswith("/local/app/sweeps/ab12cd34#run=run00001")
     assert page.texts("#config th") == ["lr", "model.name", "model.layers", "empty"]
     assert page.texts("#config td") == ["0.01", "cnn", "[1,2]", "{}"]
     assert page.texts("#summary td") == ["0.12346"]
-    assert page.find("#summary td").get_attribute("title") == "0.123456789"
+    assert page.attribute("#summary td", "title") == "0.123456789"
     assert page.text("#log pre").startswith("line 500\n")
     assert page.text("#log pre").endswith("line 1499")
     assert "The last 1,000 lines" in page.text("#log .quiet")
-    assert page.find("#files a").get_attribute("href").endswith("/files/local/app/run00001/out/trial.log")
+    assert page.attribute("#files a", "href").endswith("/files/local/app/run00001/out/trial.log")
     assert page.run("return document.querySelector('#log').getBoundingClientRect().top") < 900
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.browser.conftest import Page
-from tests.browser.sweeps import histories, sweep_data
+from tests.browser.sweeps import histories, run_id, sweep_data
 from tests.waiting import wait_for
 
 
@@ -59,7 +59,20 @@ def test_what_the_reader_does_survives_events(page: Page) -> None:
     page.server.emit({"runs": change(7)})
     page.wait("document.querySelector('[data-card=progress] .big').innerText === '8'")
     assert page.run("return document.activeElement.dataset.focus") == "run run00003"
-    assert page.find(".runs input").get_attribute("value") == "trial"
+    assert page.attribute(".runs input", "value") == "trial"
+
+
+def test_a_button_of_the_chosen_run_stays_under_the_pointer_when_others_end(page: Page) -> None:
+    page.server.show(sweep_data(9, states=("failed", "running")))
+    page.open(fragment=f"#run={run_id(7)}")
+    listening(page)
+    page.run("window.button = document.querySelector('.chosen header button'); window.button.focus()")
+    page.server.emit({"runs": change(8)})
+    page.wait("document.querySelector('[data-card=progress] .big').innerText === '9'")
+    assert page.run("return document.activeElement === window.button && window.button.innerText === 'Run again'")
+    page.server.emit({"runs": change(7)})
+    page.wait("document.querySelector('.chosen .state').innerText === 'finished'")
+    assert page.texts(".chosen header button") == ["Close"]
 
 
 def test_a_lost_connection_is_said_and_comes_back(page: Page) -> None:

@@ -47,7 +47,7 @@ def test_a_report_shows_the_same_as_the_page_without_a_server(page: Page, tmp_pa
     open_report(page, tmp_path, data, [histories(data), histories(data, "accuracy")])
     assert page.text(".notice") == "A note."
     assert page.text("h1") == "digits"
-    assert page.find("main > p a").get_attribute("href") == "https://example.org/sweep"
+    assert page.attribute("main > p a", "href") == "https://example.org/sweep"
     assert [page.drawn(panel) for panel in CHARTS] == [1] * len(CHARTS)
     assert page.colour_count("parallel") > 50
     assert page.text("[data-panel=parallel] .caption").startswith("Drag along an axis")

@@ -94,11 +94,11 @@ def test_the_page_s_table_filters_and_sorts(page: Page) -> None:
     assert page.text(".filters [role=status]") == "28 of 30 runs"
     head = "th[data-key='parameter:lr']"
     page.click(f"{head} button")
-    assert page.find(head).get_attribute("aria-sort") == "ascending"
+    assert page.attribute(head, "aria-sort") == "ascending"
     rates = data["runs"]["parameters"]["lr"]
     assert page.texts(".runs tbody th") == [f"trial-{i}" for i in sorted(range(28), key=lambda index: rates[index])]
     page.click(f"{head} button")
-    assert page.find(head).get_attribute("aria-sort") == "descending"
+    assert page.attribute(head, "aria-sort") == "descending"
     cells = [float(text.replace("e", "E")) for text in page.texts(".runs tbody td.number:nth-child(4)")]
     assert cells == pytest.approx(sorted(rates[:28], reverse=True), rel=1e-3)
     page.find(".runs input").send_keys("nothing like it")
@@ -120,7 +120,7 @@ def test_thousands_of_runs_are_shown_page_by_page(page: Page) -> None:
     assert page.text(".pages span") == "51\u2013100 of 120"
     page.click(".pages button:last-child")
     assert page.texts(".runs tbody th") == [f"trial-{index}" for index in range(100, 120)]
-    assert page.find(".pages button:last-child").get_attribute("disabled")
+    assert page.attribute(".pages button:last-child", "disabled")
     page.open(fragment="#sort=name&page=99")
     assert page.text(".pages span") == "101\u2013120 of 120"
 

@@ -49,7 +49,7 @@ function bestCard(data, view, choose) {
   return card("best", "Best",
     element("p.big", { title: String(value) }, formatNumber(value)),
     element("p", {}, element("span.quiet", {}, `${view.metric}, ${goal}: `),
-      element("button.link", { type: "button", data: { focus: "best" }, onclick: () => choose(id) }, shortened(data.runs.name[best] || id, CARD_CHARS))),
+      element("button.link", { type: "button", data: { focus: "best", run: id }, onclick: () => choose(id) }, shortened(data.runs.name[best] || id, CARD_CHARS))),
     parameterList(data, best, MOST_PARAMETERS));
 }
 
@@ -121,7 +121,7 @@ function chosenRun(data, index, view, links, actions, close) {
     ...data.parameters.map(({ name }) => [name, cutValue(runs.parameters[name]?.[index], FACT_CHARS)]),
   ];
   return [
-    element("header", {}, element("h2", {}, runs.name[index] || runs.id[index]), stateBadge(runs.state[index]),
+    element("header", { data: { run: runs.id[index] } }, element("h2", {}, runs.name[index] || runs.id[index]), stateBadge(runs.state[index]),
       ...linksTo(links), ...actions,
       element("button", { type: "button", onclick: close, "aria-label": "Let go of this run" }, "Close")),
     runs.reason[index] ? element("p.warning", {}, cutValue(runs.reason[index], FACT_CHARS)) : null,

@@ -23,6 +23,21 @@ function element(tag, settings = {}, ...children) {
   return made;
 }
 
+/**
+ * Have a node hold these elements. Each that looks as before stays as it is, with the focus and a click that has begun;
+ * what its listeners depend on has to be seen in its attributes.
+ * @param {HTMLElement} node holds elements only
+ * @param {...HTMLElement} children
+ */
+function showChildren(node, ...children) {
+  children.forEach((child, index) => {
+    const old = node.children[index];
+    if (!old) node.append(child);
+    else if (!old.isEqualNode(child)) old.replaceWith(child);
+  });
+  while (node.children.length > children.length) node.lastElementChild.remove();
+}
+
 /** A state as a coloured dot and its name. */
 function stateBadge(state, title = "") {
   return element("span.state", { title, data: { state: state.toLowerCase() } }, element("span.dot", { "aria-hidden": true }), state.toLowerCase());
@@ -80,4 +95,4 @@ function findWebgl() {
   return kind;
 }
 
-export { element, labelledSelect, segmented, stateBadge, webglKind };
+export { element, labelledSelect, segmented, showChildren, stateBadge, webglKind };

@@ -1,7 +1,7 @@
 // Sweep data as a page: cards, charts and table, and what the reader chooses among them. Requests nothing.
 import { bestSoFar, curves, importance, parallelCoordinates, runsWithin, scatter } from "./charts.js";
 import { chosenRun, summaryCards, unknownRun } from "./cards.js";
-import { element, labelledSelect, segmented, stateBadge, webglKind } from "./dom.js";
+import { element, labelledSelect, segmented, showChildren, stateBadge, webglKind } from "./dom.js";
 import { goalOf, metricNames, metricValues } from "./facts.js";
 import { counted, formatNumber } from "./format.js";
 import { Drawing, Panel } from "./panel.js";
@@ -145,7 +145,7 @@ class SweepView {
     [this._metricAxis, this._metricName] = [axis, view.metric];
     this._showToolbar(data, view);
     const focused = document.activeElement?.dataset?.focus;
-    this._cards.replaceChildren(...summaryCards(data, view, (id) => this._choose(id)));
+    showChildren(this._cards, ...summaryCards(data, view, (id) => this._choose(id)));
     if (focused === "best") this._cards.querySelector("[data-focus=best]")?.focus({ preventScroll: true });
     this._showChosen(data, view);
     this._showRuns(this._place.now);
@@ -159,7 +159,7 @@ class SweepView {
     if (id === null) return;
     const at = data.runs.id.indexOf(id);
     const close = () => this._choose(null);
-    this._chosen.replaceChildren(...(at < 0 ? unknownRun(id, close)
+    showChildren(this._chosen, ...(at < 0 ? unknownRun(id, close)
       : chosenRun(data, at, view, this._links?.(id) ?? null, this._actions(id, data.runs.state[at]), close)));
   }
 
