@@ -17,7 +17,7 @@ from .errors import ClientError
 # How long a request may look for patterns in texts.
 _MATCHING_S = 2.0
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 
 class SchemaVersionError(RuntimeError):

@@ -20,9 +20,9 @@ MOST_SWEEPS = 64
 
 @dataclass
 class _Known:
-    """A sweep's runs by row number. config: the configuration that they were read by."""
+    """A sweep's runs by row number. config_digest: of the configuration that they were read by."""
 
-    config: str
+    config_digest: str
     seen: dict[int, Seen] = field(default_factory=dict)
     changed: set[int] = field(default_factory=set)
 
@@ -51,8 +51,8 @@ class Observations:
             self._undone = self._db.undone_transactions
             self._known.clear()
         known = self._known.get(sweep.id)
-        if known is None or known.config != sweep.config:
-            known = _Known(sweep.config)
+        if known is None or known.config_digest != sweep.config_digest:
+            known = _Known(sweep.config_digest)
             self._known.put(sweep.id, known)
             rows = self._db.rows(f"{_SELECT} WHERE sweep_id = ?", (sweep.id,))
         else:

@@ -23,12 +23,12 @@ class Project:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep; `config` is YAML, `name` the short id that users see."""
+    """A sweep; `config_digest` tells one configuration from another, `name` is the short id that users see."""
 
     id: int
     project_id: int
     name: str
-    config: str
+    config_digest: str
     method: str
     state: str
     seed: int

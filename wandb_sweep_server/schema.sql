@@ -18,7 +18,7 @@ CREATE TABLE sweeps (
     id           INTEGER PRIMARY KEY AUTOINCREMENT,
     project_id   INTEGER NOT NULL REFERENCES projects (id),
     name         TEXT NOT NULL,                -- the 8 characters users know as the sweep id
-    config       TEXT NOT NULL,                -- YAML, as it was sent
+    config_digest TEXT NOT NULL,               -- of sweep_configs.text: tells whether that has changed
     method       TEXT NOT NULL,
     state        TEXT NOT NULL,
     seed         INTEGER NOT NULL,             -- used where the config names none
@@ -32,6 +32,12 @@ CREATE TABLE sweeps (
     created_at   REAL NOT NULL,
     updated_at   REAL NOT NULL,
     UNIQUE (project_id, name)
+);
+
+-- Apart from what changes with every trial: a list of trials has megabytes, and SQLite writes rows as a whole.
+CREATE TABLE sweep_configs (
+    sweep_id INTEGER PRIMARY KEY REFERENCES sweeps (id) ON DELETE CASCADE,
+    text     TEXT NOT NULL                     -- YAML, as it was sent
 );
 
 CREATE TABLE agents (

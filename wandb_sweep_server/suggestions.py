@@ -23,16 +23,16 @@ _MOST_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Order:
-    """A problem to be solved for a sweep. config: of the sweep when it was put."""
+    """A problem to be solved for a sweep. config_digest: the sweep's when it was put."""
 
     sweep_id: int
-    config: str
+    config_digest: str
     problem: Problem
 
 
 @dataclass(frozen=True)
 class _Chosen:
-    config: str
+    config_digest: str
     args: Args
 
 
@@ -56,7 +56,7 @@ class Suggestions:
     def _find(self, sweep: Sweep, number: int) -> Args | None:
         chosen = self._chosen.get(sweep.id, {}).get(number)
         # One that was chosen before the user changed the sweep is of no use.
-        return chosen.args if chosen is not None and chosen.config == sweep.config else None
+        return chosen.args if chosen is not None and chosen.config_digest == sweep.config_digest else None
 
     def order(self, sweep_id: int, wanted: int) -> Order | None:
         """What has to be solved for so many trials more, or None if the sweep will have no more."""
@@ -75,7 +75,7 @@ class Suggestions:
         seen = self._observations.of_sweep(sweep, search)
         seen += tuple(Seen(point, None, is_running=True) for point in waiting if point is not None)
         first = sweep.next_trial + len(waiting)
-        return Order(sweep_id, sweep.config, Problem(search, seen, first, min(wanted, _MOST_AT_ONCE)))
+        return Order(sweep_id, sweep.config_digest, Problem(search, seen, first, min(wanted, _MOST_AT_ONCE)))
 
     def put(self, order: Order, found: list[Args]) -> None:
         """Have trials handed out to whoever asks next."""
@@ -84,7 +84,7 @@ class Suggestions:
         for number in [] if sweep is None else [n for n in chosen if n < sweep.next_trial - _MOST_AT_ONCE]:
             del chosen[number]  # handed out for good
         for number, args in enumerate(found, order.problem.first):
-            chosen[number] = _Chosen(order.config, args)
+            chosen[number] = _Chosen(order.config_digest, args)
 
     def forget_ended(self) -> None:
         """Give back what is held in memory for sweeps that have ended; one that is opened again is read again."""

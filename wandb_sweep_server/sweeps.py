@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ class SweepChange:
 
 @dataclass(frozen=True)
 class _Parsed:
-    text: str
+    digest: str
     seed: int
     config: SweepConfig
 
@@ -98,12 +99,17 @@ class Sweeps:
         """The sweep's configuration; parsed once for each text, and again if it was long out of use."""
         known = self._configs.get(sweep.id)
         # The seed too: a sweep whose creation is undone leaves its number to the next one.
-        if known is None or (known.text, known.seed) != (sweep.config, sweep.seed):
-            known = self._keep(sweep.id, sweep.config, sweep.seed, parse_sweep_config(sweep.config, sweep.seed))
+        if known is None or (known.digest, known.seed) != (sweep.config_digest, sweep.seed):
+            text = self.config_text(sweep)
+            known = self._keep(sweep.id, text, sweep.seed, parse_sweep_config(text, sweep.seed))
         return known.config
 
+    def config_text(self, sweep: Sweep) -> str:
+        """The sweep's configuration as it is now, in YAML as it was sent."""
+        return str(self._db.value("SELECT text FROM sweep_configs WHERE sweep_id = ?", (sweep.id,)))
+
     def _keep(self, sweep_id: int, text: str, seed: int, config: SweepConfig) -> _Parsed:
-        parsed = _Parsed(text, seed, config)
+        parsed = _Parsed(_digest(text), seed, config)
         self._configs.put(sweep_id, parsed, len(text))
         return parsed
 
@@ -123,7 +129,7 @@ class Sweeps:
             {
                 "project_id": project.id,
                 "name": self._new_name(),
-                "config": change.config,
+                "config_digest": _digest(change.config),
                 "method": config.method,
                 "state": scheduling.requested_state(scheduling.PENDING, change.state or scheduling.PENDING),
                 "seed": seed,
@@ -136,6 +142,7 @@ class Sweeps:
                 "updated_at": now_s,
             },
         )
+        self._db.insert("sweep_configs", {"sweep_id": sweep_id, "text": change.config})
         self._keep(sweep_id, change.config, seed, config)
         return self._reload(sweep_id)
 
@@ -170,7 +177,7 @@ class Sweeps:
             if (value := getattr(change, key)) is not None
         }
         if change.config is not None:
-            columns |= self._config_columns(sweep, change.config)
+            columns |= self._change_config(sweep, change.config)
         if change.state is not None:
             columns["state"] = scheduling.requested_state(sweep.state, change.state)
         self._db.update("sweeps", sweep.id, {**columns, "updated_at": self._clock.wall_s()})
@@ -178,7 +185,7 @@ class Sweeps:
             self._stop_runs(sweep)
         return self._reload(sweep.id)
 
-    def _config_columns(self, sweep: Sweep, text: str) -> dict[str, Any]:
+    def _change_config(self, sweep: Sweep, text: str) -> dict[str, Any]:
         new, old = self._usable(text, sweep.seed), self.config(sweep)
         # repr tells 1 from 1.0 and keeps the order, both of which a grid depends on.
         moved = new.method != old.method or repr(new.parameters) != repr(old.parameters)
@@ -187,7 +194,8 @@ class Sweeps:
                 f"sweep {sweep.name}: the parameters of a grid cannot change after {sweep.next_trial} trials "
                 "of it were handed out; create a new sweep"
             )
-        return {"config": text, "method": new.method}
+        self._db.execute("UPDATE sweep_configs SET text = ? WHERE sweep_id = ?", (text, sweep.id))
+        return {"config_digest": _digest(text), "method": new.method}
 
     def _stop_runs(self, sweep: Sweep) -> None:
         self._db.execute(
@@ -246,3 +254,7 @@ class Sweeps:
         if sweep is None:
             raise LookupError(f"sweep row {sweep_id} is missing")
         return sweep
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -16,7 +16,7 @@ _COUNTED = 2**31
 _RUN_COLUMNS = (
     "sweep_id agent_id state queued_at stop_reason exit_code args display_name host config summary".split()  # noqa: SIM905
 )
-_SWEEP_COLUMNS = ("config", "method", "state", "display_name", "description")
+_SWEEP_COLUMNS = ("config_digest", "method", "state", "display_name", "description")
 
 
 class OutdatedError(Exception):

@@ -32,7 +32,7 @@ _FINISHED = (
 class _Goal:
     """What a sweep's configuration says that is shown here."""
 
-    config: str
+    config_digest: str
     metric: dict[str, str] | None
     expected: int | None
 
@@ -83,9 +83,10 @@ class SweepList:
 
     def _goal(self, sweep: Sweep) -> _Goal:
         known = self._goals.get(sweep.id)
-        if known is None or known.config != sweep.config:
+        if known is None or known.config_digest != sweep.config_digest:
             config = self._store.sweeps.config(sweep)
-            known = self._goals[sweep.id] = _Goal(sweep.config, metric_of(config.document), expected_of(config))
+            known = _Goal(sweep.config_digest, metric_of(config.document), expected_of(config))
+            self._goals[sweep.id] = known
         return known
 
     async def _best_of(self, sweep_id: int, goal: _Goal) -> dict[str, Any] | None:

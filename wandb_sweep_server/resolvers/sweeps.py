@@ -25,6 +25,11 @@ _sweep.set_field("heartbeatAt", lambda s, _: time_text(s.updated_at))
 _sweep.set_field("earlyStopJobRunning", lambda *_: False)
 
 
+@_sweep.field("config")
+def _config(sweep: Sweep, info: Info) -> str:
+    return store_of(info).sweeps.config_text(sweep)
+
+
 @_sweep.field("runCount")
 def _run_count(sweep: Sweep, info: Info) -> int:
     return sweep.run_count - store_of(info).runs.deleted.count_of_sweep(sweep.id)

@@ -82,6 +82,9 @@ class Server:
         assert found is not None
         return found
 
+    def config_text(self, sweep: Sweep) -> str:
+        return self.store.sweeps.config_text(sweep)
+
     def set_sweep(self, sweep: Sweep, state: str) -> Sweep:
         return self.do(lambda: self.store.sweeps.change(self.sweep_now(sweep), SweepChange(state=state)))
 

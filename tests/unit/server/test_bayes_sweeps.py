@@ -141,7 +141,7 @@ def test_a_change_of_the_metric_has_all_runs_read_again(server: Server) -> None:
     for x in (0.25, 0.5):
         finish(server, claim(server, sweep, agent, x), f'{{"loss": 1, "acc": {x}}}')
     assert [item.values for item in seen(server, sweep)] == [(1.0,), (1.0,)]
-    config = server.sweep_now(sweep).config.replace('"name": "loss"', '"name": "acc", "goal": "maximize"')
+    config = server.config_text(sweep).replace('"name": "loss"', '"name": "acc", "goal": "maximize"')
     server.do(lambda: server.store.sweeps.change(server.sweep_now(sweep), SweepChange(config=config)))
     assert [item.values for item in seen(server, sweep)] == [(-0.25,), (-0.5,)]
 
@@ -311,7 +311,7 @@ def test_what_was_chosen_before_a_change_of_the_space_is_dropped(server: Server)
     sweep = bayes(server)
     agent = server.agent(sweep)
     ready(server, sweep, 0.5)
-    config = server.sweep_now(sweep).config.replace('"max": 1.0', '"max": 0.25')
+    config = server.config_text(sweep).replace('"max": 1.0', '"max": 0.25')
     server.do(lambda: server.store.sweeps.change(server.sweep_now(sweep), SweepChange(config=config)))
     assert server.heartbeat(agent) == []
 

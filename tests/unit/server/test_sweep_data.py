@@ -23,6 +23,7 @@ from wandb_sweep_server.pages.run_facts import reason_of, times_of
 from wandb_sweep_server.pages.sweep_data import metric_of, sweep_data
 from wandb_sweep_server.pages.sweep_rows import whole_sweep
 from wandb_sweep_server.records import Sweep
+from wandb_sweep_server.sweeps import SweepChange
 
 # --- metrics ---
 
@@ -235,7 +236,7 @@ def test_a_sweep_is_told_as_the_contract_has_it(server: Server, app: App) -> Non
             "now": began + 45,
             "metric": metric,
             "expected": 2,
-            "config": json.loads(sweep.config),
+            "config": json.loads(server.config_text(sweep)),
         },
         "parameters": [{"name": "lr", "kind": "number", "scale": "log"}],
         "runs": {
@@ -300,7 +301,7 @@ def test_a_run_that_no_agent_began_has_its_values_from_its_config(server: Server
 def test_a_configuration_may_hold_what_only_yaml_has(server: Server, app: App, text: str) -> None:
     sweep = server.sweep()
     config = f"{{method: grid, parameters: {{a: {{values: [1, 2]}}}}, description: x, controller: {{odd: {text}}}}}"
-    server.do(lambda: server.store.database.update("sweeps", sweep.id, {"config": config}))
+    server.do(lambda: server.store.sweeps.change(sweep, SweepChange(config=config)))
     assert "odd" in whole(app, sweep)["sweep"]["config"]["controller"]
 
 

@@ -110,7 +110,7 @@ def test_a_grid_that_was_begun_cannot_move(server: Server, keys: dict[str, objec
     server.claim(server.agent(sweep))
     with pytest.raises(ClientError, match="cannot change after 1 trials of it were handed out; create a new sweep"):
         change(server, sweep, **keys)
-    assert json.loads(server.sweep_now(sweep).config)["parameters"] == GRID_OF_FOUR
+    assert json.loads(server.config_text(sweep))["parameters"] == GRID_OF_FOUR
 
 
 def test_a_scheduler_chooses_the_trials_and_the_end(server: Server) -> None:
@@ -202,7 +202,7 @@ def test_a_sweep_that_takes_the_number_of_an_undone_one_has_its_own_seed(server:
     with pytest.raises(ZeroDivisionError):
         server.do(create_and_fail)
     sweep = server.sweep(parameters, method="random")
-    assert (sweep.id, sweep.config) == (undone[0].id, undone[0].config)
+    assert (sweep.id, sweep.config_digest) == (undone[0].id, undone[0].config_digest)
     before = server.store.sweeps.config(sweep).search.args(0)
     server.reopen()
     assert server.store.sweeps.config(sweep).search.args(0) == before
