@@ -42,7 +42,7 @@ from scratch import scratch
 from server import Server
 
 from hydra_plugins.hydra_wandb_sweeper._control import Control
-from hydra_plugins.hydra_wandb_sweeper._ledger import DIRECTORY
+from hydra_plugins.hydra_wandb_sweeper._events import DIRECTORY
 from hydra_plugins.hydra_wandb_sweeper._server import LOCAL_DIRECTORY
 from wandb_sweep_server.address import ServerAddress, write_address
 

@@ -244,7 +244,8 @@ def measure_sizes(sizes: Sequence[int], repeat: int) -> list[dict[str, Any]]:
 def leave_ledger(directory: Path, trials: int) -> None:
     """What a sweep of so many finished trials leaves in its directory's ledger."""
     from hydra_plugins.hydra_wandb_sweeper._client import SweepRef
-    from hydra_plugins.hydra_wandb_sweeper._ledger import DIRECTORY, Ledger, SweepRecord
+    from hydra_plugins.hydra_wandb_sweeper._events import DIRECTORY
+    from hydra_plugins.hydra_wandb_sweeper._ledger import Ledger, SweepRecord
     from hydra_plugins.hydra_wandb_sweeper._server import ServerRef
     from hydra_plugins.hydra_wandb_sweeper._template import Form, Slot, Template
 
@@ -281,8 +282,9 @@ def _events(trials: int) -> Iterator[dict[str, Any]]:
 
 def conclude(directory: Path) -> dict[str, float]:
     """Seconds that a supervisor takes for each of the things it does with a ledger; see the module."""
+    from hydra_plugins.hydra_wandb_sweeper._events import EventReader
     from hydra_plugins.hydra_wandb_sweeper._history import History
-    from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger
+    from hydra_plugins.hydra_wandb_sweeper._ledger import Ledger
     from hydra_plugins.hydra_wandb_sweeper._results import collect, write
 
     record = Ledger.open(directory, "supervisor").sweep()

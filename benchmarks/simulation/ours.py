@@ -18,10 +18,11 @@ from typing import Any
 
 from hydra_plugins.hydra_wandb_sweeper._agent import Agent
 from hydra_plugins.hydra_wandb_sweeper._client import SweepRef
+from hydra_plugins.hydra_wandb_sweeper._events import EventReader
 from hydra_plugins.hydra_wandb_sweeper._fleet import Fleet
 from hydra_plugins.hydra_wandb_sweeper._history import History
 from hydra_plugins.hydra_wandb_sweeper._job import AgentJob, agent_names
-from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger, SweepRecord
+from hydra_plugins.hydra_wandb_sweeper._ledger import Ledger, SweepRecord
 from hydra_plugins.hydra_wandb_sweeper._notice import preempt_signal
 from hydra_plugins.hydra_wandb_sweeper._outcome import FAILED, FINISHED
 from hydra_plugins.hydra_wandb_sweeper._requeue import Ending, should_requeue

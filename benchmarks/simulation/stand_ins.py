@@ -10,9 +10,10 @@ from typing import Any
 
 from hydra_plugins.hydra_wandb_sweeper._client import Command, SweepInfo, SweepRef
 from hydra_plugins.hydra_wandb_sweeper._errors import SweepFailedError
+from hydra_plugins.hydra_wandb_sweeper._events import EventReader
 from hydra_plugins.hydra_wandb_sweeper._files import write_whole
 from hydra_plugins.hydra_wandb_sweeper._job import AgentJob
-from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger, Trial
+from hydra_plugins.hydra_wandb_sweeper._ledger import Ledger, Trial
 from hydra_plugins.hydra_wandb_sweeper._outcome import FAILED, FINISHED
 from hydra_plugins.hydra_wandb_sweeper._settle import failed_result
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ._errors import SweepError
+from ._events import EventReader
 from ._history import History
-from ._ledger import EventReader, Ledger
+from ._ledger import Ledger
 from ._report import why_no_best
 from ._rerun import override_line
 from ._results import best_trials, overrides_of_trial

@@ -13,9 +13,10 @@ from . import _slurm
 from ._client import SweepClient
 from ._control import Control, without_restarts
 from ._errors import SweepError, SweepFailedError
+from ._events import EventReader
 from ._follow import follow
 from ._history import History, JobRecord
-from ._ledger import EventReader, Ledger, SweepRecord
+from ._ledger import Ledger, SweepRecord
 from ._outcome import FAILED, STOPPED
 from ._plan import START_PATIENCE_S
 from ._processes import process_start, terminate

@@ -15,9 +15,9 @@ from hydra.utils import get_class
 from omegaconf import DictConfig
 
 from ._errors import SettingError, SweepDirectoryError, SweepFailedError
+from ._events import DIRECTORY
 from ._history import AgentHistory, JobRecord
 from ._job import AgentJob, LauncherTask
-from ._ledger import DIRECTORY
 from ._onlooker import looking_on
 from ._settings import Settings
 

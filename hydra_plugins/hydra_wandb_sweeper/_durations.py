@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ._ledger import EventReader
+from ._events import EventReader
 from ._outcome import FINISHED
 
 

@@ -15,8 +15,9 @@ from wandb_sweep_server.importance import is_finite, is_number
 from ._client import RunInfo, SweepInfo
 from ._disk import output_file
 from ._errors import SweepError
+from ._events import EventReader
 from ._history import History
-from ._ledger import EventReader, Ledger
+from ._ledger import Ledger
 from ._page_data import Work
 from ._report_data import cached_parse, of_run, value_reader
 from ._results import UNENCODABLE, collect, columns_of, with_values, write_csv

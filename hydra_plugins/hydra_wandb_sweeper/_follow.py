@@ -9,8 +9,9 @@ from typing import Any
 
 from . import _slurm
 from ._control import Control
+from ._events import EventReader, in_batches
 from ._history import History, JobRecord
-from ._ledger import EventReader, Ledger, in_batches
+from ._ledger import Ledger
 from ._progress import Progress, display_if_possible
 from ._progress_view import JobView
 from ._status import job_states

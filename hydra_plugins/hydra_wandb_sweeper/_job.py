@@ -26,9 +26,10 @@ from ._child import die_with
 from ._client import SweepClient
 from ._disk import while_it_runs
 from ._errors import SweepDirectoryError
+from ._events import DIRECTORY, EventReader
 from ._history import History
 from ._isolation import fork_hazard, make_isolation
-from ._ledger import DIRECTORY, EventReader, Ledger
+from ._ledger import Ledger
 from ._notice import preempt_signal
 from ._pickling import dumps
 from ._settle import AgentSettings

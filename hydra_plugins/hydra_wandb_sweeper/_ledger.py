@@ -20,18 +20,18 @@ that each file of events has a single writer.
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ._client import SweepRef
 from ._errors import SweepError
+from ._events import DIRECTORY, EventReader
 from ._failures import DIRECTORIES as FAILURES
 from ._failures import Failures
 from ._files import append_durably, create_first, create_once, read_json, write_whole
@@ -40,8 +40,6 @@ from ._server import ServerRef
 from ._tally import first_free
 from ._template import Template
 
-DIRECTORY = ".sweep"
-_PIECE_BYTES = 1 << 16
 _SUBDIRECTORIES = tuple(
     "trials runs attempts offers events results jobs job_numbers signs".split()  # noqa: SIM905
 )
@@ -51,6 +49,7 @@ _SUBDIRECTORIES = tuple(
 class SweepRecord:
     """What every process of a sweep needs to know of it; holds no credential.
 
+    parameters: as in the sweep config; as read from a ledger, with only the first value where several are listed.
     expected_trials: how many there will be, None if only the server knows. swept: names of the parameters that
     differ between trials. url: of the sweep's page. is_ours: it was made by this plugin, not by other tools of W&B's.
     start: how the app was started, None where that isn't known.
@@ -74,6 +73,17 @@ class SweepRecord:
     def swept(self) -> tuple[str, ...]:
         """Names of the parameters that differ between trials, nested ones dotted."""
         return tuple(name for name, spec in _flat_names(self.parameters) if "value" not in spec)
+
+
+def outline(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a sweep config with only the first value where several are listed."""
+    return {
+        name: {
+            key: outline(value) if key == "parameters" else value[:1] if key == "values" else value
+            for key, value in spec.items()
+        }
+        for name, spec in parameters.items()
+    }
 
 
 def _flat_names(parameters: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -156,7 +166,9 @@ class Ledger:
 
     def sweep(self) -> SweepRecord:
         """Read what the sweep is."""
-        data = json.loads((self._root / "sweep.json").read_text(encoding="utf-8"))
+        data = self._read_record()
+        # Of a grid of 10^5 values the agent would keep megabytes, which each fork of a trial has to copy.
+        data["parameters"] = outline(data["parameters"])
         data["sweep"] = SweepRef(**data["sweep"])
         data["server"] = ServerRef(**data["server"])
         data["template"] = Template.from_json(data["template"])
@@ -164,6 +176,15 @@ class Ledger:
         if data.get("start") is not None:
             data["start"] = StartCommand(**{name: tuple(words) for name, words in data["start"].items()})
         return SweepRecord(**data)
+
+    def parameters(self) -> dict[str, Any]:
+        """Read the sweep's parameters with all their values, as in the sweep config."""
+        parameters: dict[str, Any] = self._read_record()["parameters"]
+        return parameters
+
+    def _read_record(self) -> dict[str, Any]:
+        data: dict[str, Any] = json.loads((self._root / "sweep.json").read_text(encoding="utf-8"))
+        return data
 
     # --- claims ---
 
@@ -332,65 +353,3 @@ class Ledger:
             line |= {"trial": trial.number, "attempt": trial.attempt, "run_id": trial.run_id}
         data = json.dumps({**line, **details}).encode() + b"\n"
         append_durably(self._root / "events" / f"{self.writer}.jsonl", data)
-
-
-class EventReader:
-    """Reads the events of all writers, each once.
-
-    Files are opened to see whether there is more in them: only that makes a network file system ask its server. Those
-    of agents that have ended, of which there are more and more, only if they have grown, should a launcher run the
-    same agent again.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self._events = directory / DIRECTORY / "events"
-        self._offsets: dict[str, int] = {}
-        self._ended: set[str] = set()
-
-    def new_events(self) -> Iterator[dict[str, Any]]:
-        """Yield what was written since the last call: in order of time, and each writer's in its own order.
-
-        Never more than a piece of each file is held: what 10^5 trials left, parsed at once, would make this process
-        so large that each fork of it took long, for good.
-        """
-        entries = list(os.scandir(self._events))
-        files = [
-            self._read(entry.name, entry.path)
-            for entry in entries
-            if entry.name not in self._ended or entry.stat().st_size != self._offsets[entry.name]
-        ]
-        return heapq.merge(*files, key=lambda event: float(event["time"]))
-
-    def _read(self, name: str, path: str) -> Iterator[dict[str, Any]]:
-        offset = self._offsets.get(name, 0)
-        for line in _whole_lines(path, offset):
-            event = json.loads(line)
-            yield event
-            offset += len(line)
-            self._offsets[name] = offset
-            if event["event"] == "agent_ended":
-                self._ended.add(name)
-
-
-def in_batches(events: Iterable[dict[str, Any]], size: int = 1000) -> Iterator[list[dict[str, Any]]]:
-    """Yield lists of at most so many events, never an empty one."""
-    rest = iter(events)
-    return iter(lambda: list(itertools.islice(rest, size)), [])
-
-
-def _whole_lines(path: str, offset: int) -> Iterator[bytes]:
-    """Yield the whole lines from an offset on, with their ends. The file is open only while a piece of it is read."""
-    rest = b""
-    is_more = True
-    while is_more:
-        with open(path, "rb") as file:
-            file.seek(offset)
-            data = file.read(_PIECE_BYTES)
-        offset += len(data)
-        is_more = len(data) == _PIECE_BYTES
-        # A writer may be in the middle of a line; the rest of it is read with the next piece, or the next time.
-        whole, newline, end = data.rpartition(b"\n")
-        if newline:
-            yield from (rest + whole + newline).splitlines(keepends=True)
-            rest = b""
-        rest += end

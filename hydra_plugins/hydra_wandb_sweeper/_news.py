@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ._events import EventReader, in_batches
 from ._history import AgentHistory, History
-from ._ledger import EventReader, in_batches
 
 # Events are read later the longer there were none: by so much of that time, and at most by so much. Each look opens a
 # file per agent, on what is a network file system where there are many of them.

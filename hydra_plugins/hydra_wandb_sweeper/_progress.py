@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ._control import Orders
 from ._history import History
 from ._ledger import SweepRecord
+from ._number_set import NumberSet
 from ._outcome import FAILED, FINISHED
 from ._output_place import log_of
 from ._terminal import TerminalDisplay, log_terminal, shown_in_display
@@ -54,7 +55,7 @@ class Progress:
         self._tells_events = tells_events
         self._clock = clock
         self._timer = timer
-        self._ended: set[int] = set()
+        self._ended = NumberSet()
         self._line_s = self._began_s = timer()
         self._drawn_s = float("-inf")
 

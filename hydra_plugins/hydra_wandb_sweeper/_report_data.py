@@ -14,8 +14,9 @@ from wandb_sweep_server.importance import is_finite, is_number
 
 from ._client import RunInfo, SweepInfo
 from ._control import Control, Orders
+from ._events import EventReader, in_batches
 from ._history import History
-from ._ledger import EventReader, Ledger, SweepRecord, in_batches
+from ._ledger import Ledger, SweepRecord
 from ._outcome import FAILED, FINISHED, STOPPED, numbers
 from ._output_place import TRIAL_LOG
 from ._page_data import RunTimes, Work
@@ -59,7 +60,7 @@ def ledger_data(
         metric_name=record.metric_name,
         metric_goal=record.metric_goal,
         expected=record.expected_trials,
-        config=server.config if server is not None else _known_config(record),
+        config=server.config if server is not None else _known_config(record, ledger.parameters()),
     )
     values = value_reader(record.template, {"parameters": record.parameters}, number_or_text)
     trials = [history.trials[number] for number in sorted(history.trials)]
@@ -231,12 +232,12 @@ def _state(record: SweepRecord, history: History, orders: Orders) -> str:
     return "FINISHED"
 
 
-def _known_config(record: SweepRecord) -> dict[str, Any]:
+def _known_config(record: SweepRecord, parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": record.name,
         "method": record.method,
         "metric": {"name": record.metric_name, "goal": record.metric_goal},
-        "parameters": record.parameters,
+        "parameters": parameters,
     }
 
 

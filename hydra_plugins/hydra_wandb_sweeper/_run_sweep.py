@@ -18,9 +18,10 @@ from ._config_text import config_text
 from ._disk import before_the_sweep, check_usable, words
 from ._early_service import early_service
 from ._errors import SweepDirectoryError
+from ._events import DIRECTORY
 from ._garbage import rarely_searched
 from ._job import AgentJob
-from ._ledger import DIRECTORY, Ledger, SweepRecord
+from ._ledger import Ledger, SweepRecord
 from ._plan import START_PATIENCE_S, Basis, Plan, make_plan, read_basis
 from ._rerun import StartCommand, read_start
 from ._server import prepared_if_local

@@ -11,9 +11,10 @@ from typing import Any
 
 from ._client import SweepClient
 from ._errors import ServerError, ServerUnreachableError
+from ._events import EventReader
 from ._files import read_json
 from ._isolation import TrialProcess
-from ._ledger import EventReader, Ledger, SweepRecord, Trial
+from ._ledger import Ledger, SweepRecord, Trial
 from ._outcome import FAILED, FINISHED, RESULT_LOST_CODE, STOPPED, STOPPED_CODE, numbers
 from ._output_place import log_of, log_tail, noted_place
 from ._wandb_run import run_name

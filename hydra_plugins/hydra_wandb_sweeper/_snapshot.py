@@ -18,8 +18,8 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from ._errors import SettingError
+from ._events import DIRECTORY
 from ._git_facts import may_be_in_repository
-from ._ledger import DIRECTORY
 from ._pickling import copied
 from ._values import render
 

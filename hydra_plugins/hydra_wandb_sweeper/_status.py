@@ -13,8 +13,9 @@ from typing import Any
 from . import _slurm
 from ._client import RunInfo, SweepInfo
 from ._control import Control, Orders
+from ._events import EventReader
 from ._history import AgentHistory, History, JobRecord
-from ._ledger import EventReader, Ledger, SweepRecord
+from ._ledger import Ledger, SweepRecord
 from ._outcome import FAILED, FINISHED, STOPPED, numbers
 from ._output_place import TRIAL_LOG
 from ._processes import is_alive, process_start

@@ -15,7 +15,8 @@ import requests
 
 from ._client import SweepClient, SweepRef
 from ._errors import ServerError, ServerUnreachableError, SettingError, SweepError
-from ._ledger import DIRECTORY, Ledger
+from ._events import DIRECTORY
+from ._ledger import Ledger
 from ._plan import START_PATIENCE_S
 from ._server import LOCAL_DIRECTORY, ServerRef, find_login, start_if_local, wandb_base_url
 from ._settings import SweepPath, parse_sweep_path

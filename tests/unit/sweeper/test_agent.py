@@ -13,9 +13,10 @@ import pytest
 from hydra_plugins.hydra_wandb_sweeper._agent import Agent
 from hydra_plugins.hydra_wandb_sweeper._client import Command, SweepRef
 from hydra_plugins.hydra_wandb_sweeper._errors import ServerError, ServerUnreachableError
+from hydra_plugins.hydra_wandb_sweeper._events import EventReader
 from hydra_plugins.hydra_wandb_sweeper._files import write_whole
 from hydra_plugins.hydra_wandb_sweeper._history import History
-from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger, Trial
+from hydra_plugins.hydra_wandb_sweeper._ledger import Ledger, Trial
 from hydra_plugins.hydra_wandb_sweeper._output_place import note_place
 from hydra_plugins.hydra_wandb_sweeper._server import ServerRef
 from hydra_plugins.hydra_wandb_sweeper._settle import AgentSettings, AgentSummary, Settler

@@ -16,8 +16,9 @@ import pytest
 from hydra_plugins.hydra_wandb_sweeper._client import Command
 from hydra_plugins.hydra_wandb_sweeper._disk import before_the_sweep, check_usable, while_it_runs
 from hydra_plugins.hydra_wandb_sweeper._errors import SweepDirectoryError
+from hydra_plugins.hydra_wandb_sweeper._events import EventReader
 from hydra_plugins.hydra_wandb_sweeper._files import append_durably, create_once, write_whole
-from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger, Trial
+from hydra_plugins.hydra_wandb_sweeper._ledger import Ledger, Trial
 from hydra_plugins.hydra_wandb_sweeper._results import SweepResults, write
 from hydra_plugins.hydra_wandb_sweeper._run_sweep import make_ledger
 from hydra_plugins.hydra_wandb_sweeper._takeover import offer_forgotten

@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hydra_plugins.hydra_wandb_sweeper._events import EventReader
 from hydra_plugins.hydra_wandb_sweeper._files import create_first
 from hydra_plugins.hydra_wandb_sweeper._history import History
-from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger
+from hydra_plugins.hydra_wandb_sweeper._ledger import Ledger
 from hydra_plugins.hydra_wandb_sweeper._outcome import FAILED, FINISHED
 from hydra_plugins.hydra_wandb_sweeper._slurm import Queue
 from hydra_plugins.hydra_wandb_sweeper._trial_table import RUNNING

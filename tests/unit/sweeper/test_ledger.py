@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from hypothesis import strategies as st
 
 from hydra_plugins.hydra_wandb_sweeper._client import SweepRef
 from hydra_plugins.hydra_wandb_sweeper._errors import SweepError
+from hydra_plugins.hydra_wandb_sweeper._events import EventReader, in_batches
 from hydra_plugins.hydra_wandb_sweeper._history import History
-from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger, SweepRecord, Trial, in_batches
+from hydra_plugins.hydra_wandb_sweeper._ledger import Ledger, SweepRecord, Trial, outline
 from hydra_plugins.hydra_wandb_sweeper._server import ServerRef
 from hydra_plugins.hydra_wandb_sweeper._template import Form, Slot, Template
 
@@ -52,8 +54,24 @@ def history_of(directory: Path) -> History:
 
 
 def test_the_record_of_a_sweep_survives_the_disk(ledger: Ledger) -> None:
-    assert ledger.sweep() == RECORD
+    assert ledger.parameters() == RECORD.parameters
+    assert ledger.sweep() == replace(RECORD, parameters=outline(RECORD.parameters))
     assert ledger.sweep().swept == ("lr", "opt.m")
+
+
+def test_of_many_values_processes_know_one() -> None:
+    parameters = {
+        "lr": {"values": list(range(1000)), "distribution": "categorical"},
+        "batch": {"value": [3, 4]},
+        "dropout": {"min": 0.0, "max": 0.5},
+        "opt": {"parameters": {"m": {"values": ["a", "b"]}}},
+    }
+    assert outline(parameters) == {
+        "lr": {"values": [0], "distribution": "categorical"},
+        "batch": {"value": [3, 4]},
+        "dropout": {"min": 0.0, "max": 0.5},
+        "opt": {"parameters": {"m": {"values": ["a"]}}},
+    }
 
 
 def test_a_directory_takes_one_sweep_only(ledger: Ledger, tmp_path: Path) -> None:

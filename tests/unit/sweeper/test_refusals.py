@@ -31,11 +31,12 @@ from hydra_plugins.hydra_wandb_sweeper._errors import (
     SweepError,
     SweepFailedError,
 )
+from hydra_plugins.hydra_wandb_sweeper._events import EventReader
 from hydra_plugins.hydra_wandb_sweeper._fleet import Fleet
 from hydra_plugins.hydra_wandb_sweeper._history import History
 from hydra_plugins.hydra_wandb_sweeper._job import AgentJob, _come_back
 from hydra_plugins.hydra_wandb_sweeper._keeper import leave_to_keeper
-from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger, Trial
+from hydra_plugins.hydra_wandb_sweeper._ledger import Ledger, Trial
 from hydra_plugins.hydra_wandb_sweeper._outcome import Outcome
 from hydra_plugins.hydra_wandb_sweeper._report import report
 from hydra_plugins.hydra_wandb_sweeper._results import collect

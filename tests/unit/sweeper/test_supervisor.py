@@ -13,10 +13,11 @@ from hydra_plugins.hydra_wandb_sweeper._attention import LeftSweep
 from hydra_plugins.hydra_wandb_sweeper._client import SweepInfo, SweepRef
 from hydra_plugins.hydra_wandb_sweeper._control import Control
 from hydra_plugins.hydra_wandb_sweeper._errors import ServerUnreachableError, SweepFailedError
+from hydra_plugins.hydra_wandb_sweeper._events import EventReader
 from hydra_plugins.hydra_wandb_sweeper._files import write_whole
 from hydra_plugins.hydra_wandb_sweeper._fleet import Fleet, restart_wait_s
 from hydra_plugins.hydra_wandb_sweeper._history import AgentHistory, History, JobRecord
-from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger, Trial
+from hydra_plugins.hydra_wandb_sweeper._ledger import Ledger, Trial
 from hydra_plugins.hydra_wandb_sweeper._signs import SignOfLife
 from hydra_plugins.hydra_wandb_sweeper._supervisor import Supervisor
 from hydra_plugins.hydra_wandb_sweeper._takeover import take_over

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from hydra_plugins.hydra_wandb_sweeper._events import EventReader
 from hydra_plugins.hydra_wandb_sweeper._history import History
-from hydra_plugins.hydra_wandb_sweeper._ledger import EventReader, Ledger, Trial
+from hydra_plugins.hydra_wandb_sweeper._ledger import Ledger, Trial
 from hydra_plugins.hydra_wandb_sweeper._takeover import take_over
 from hydra_plugins.hydra_wandb_sweeper._timeline import HANDED_OVER, LOST, Timeline
 from tests.unit.sweeper.test_ledger import RECORD
