@@ -113,7 +113,7 @@ class ConfigWriter:
             content: Any = {"x": [place.value]} if place.key is None else {place.key: place.value}
             for _ in range(column // 2):
                 content = {"x": content}
-            lines = OmegaConf.to_yaml(OmegaConf.create(content)).split("\n", column // 2 + (place.key is None))
+            lines = _written(content).split("\n", column // 2 + (place.key is None))
             self._entries[known] = lines[-1][column:]
         return self._entries[known]
 
@@ -125,11 +125,7 @@ class ConfigWriter:
         return [*words, *floats.values()]
 
     def _ask(self, words: list[str | float]) -> None:
-        try:
-            text = OmegaConf.to_yaml(OmegaConf.create(words))
-        except Exception as error:  # what OmegaConf takes for an interpolation that isn't one
-            raise _NotOfWords from error
-        self._read(words, text)
+        self._read(words, _written(words))
 
     def _read(self, content: Any, text: str) -> None:
         """Remember how the words of a content are written in its text, as far as that is plain to see."""
@@ -185,6 +181,14 @@ def _places(content: Any, first: str, pad: str) -> Iterator[_Place]:
             below = pad + "  " if kind is dict else pad
             yield from _places(value, below, below)
         first = pad
+
+
+def _written(content: Any) -> str:
+    """Errors: _NotOfWords."""
+    try:
+        return OmegaConf.to_yaml(OmegaConf.create(content))
+    except Exception as error:  # what OmegaConf takes for an interpolation that isn't one
+        raise _NotOfWords from error
 
 
 def _fits(text: str | None, column: int) -> bool:
