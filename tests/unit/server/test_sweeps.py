@@ -189,6 +189,15 @@ def test_of_many_sweeps_only_those_in_use_have_their_configurations_in_memory(se
     assert repr(config(unused).parameters) == repr(known[1].parameters)
 
 
+def test_what_each_trial_changes_is_small_however_many_values_there_are(server: Server) -> None:
+    parameters = {"a": {"values": list(range(50_000))}}
+    sweep = server.sweep(parameters)
+    assert json.loads(server.config_text(sweep))["parameters"] == parameters
+    row = server.store.database.row("SELECT * FROM sweeps WHERE id = ?", (sweep.id,))
+    assert row is not None
+    assert len(repr(tuple(row))) < 1000
+
+
 def test_a_sweep_that_takes_the_number_of_an_undone_one_has_its_own_seed(server: Server) -> None:
     parameters = {"a": {"min": 0.0, "max": 1.0}}
     server.project()
