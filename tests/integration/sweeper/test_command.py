@@ -79,6 +79,13 @@ def begun(project: Project, count: int) -> None:
     wait_for(lambda: len(list((project.directory / "marks").glob("*"))) == count, f"{count} trials have begun")
 
 
+def number_of(directory: Path, x: int) -> int:
+    """The number of the trial that has begun with x: agents that claim at the same moment number in any order."""
+    overrides = {path.parents[1].name: path.read_text() for path in directory.glob("*/.hydra/overrides.yaml")}
+    (number,) = (int(name) for name, text in overrides.items() if text == f"- x={x}\n")
+    return number
+
+
 def results(directory: Path) -> dict[str, Any]:
     loaded: dict[str, Any] = yaml.safe_load((directory / "optimization_results.yaml").read_text())
     return loaded
@@ -237,16 +244,17 @@ def test_status_says_what_runs_what_is_best_and_what_has_failed(gated: Project) 
     go(gated, 1, 2)
     begun(gated, 3)
     wait_for(lambda: len([e for e in events(directory) if e["event"] == "ended"]) == 2, "two have ended")
+    best, failed = number_of(directory, 1), number_of(directory, 2)
     shown = answer(gated, "status", str(directory))
     assert (shown["state"], shown["expected"], shown["trials"]["running"]) == ("running", 3, 1)
-    assert (shown["best_value"], shown["best_trial"], shown["best_overrides"]) == (1.0, 0, ["x=1"])
+    assert (shown["best_value"], shown["best_trial"], shown["best_overrides"]) == (1.0, best, ["x=1"])
     (failure,) = shown["failures"]
-    assert (failure["trial"], failure["error"]) == (1, "ValueError: x=2 is no good")
-    assert failure["log"] == str(directory / "1" / "trial.log")
+    assert (failure["trial"], failure["error"]) == (failed, "ValueError: x=2 is no good")
+    assert failure["log"] == str(directory / str(failed) / "trial.log")
     assert "ValueError: x=2 is no good" in failure["last_line"]
     text = command(gated, "status", str(directory)).stdout
-    for words in ("Trials of 3: 1 finished, 1 failed, 1 running", "Best objective: 1 (trial 0: x=1)", "trial 2 for",
-                  "RUNNING", "ValueError: x=2 is no good"):  # fmt: skip
+    for words in ("Trials of 3: 1 finished, 1 failed, 1 running", f"Best objective: 1 (trial {best}: x=1)",
+                  "trial 2 for", "RUNNING", "ValueError: x=2 is no good"):  # fmt: skip
         assert words in text
     go(gated, 3)
     assert process.wait(timeout=60) == 0
@@ -277,14 +285,15 @@ def test_no_trial_begins_in_a_paused_sweep(gated: Project) -> None:
 def test_a_drained_agent_ends_after_its_trial_and_is_not_replaced(gated: Project) -> None:
     process, directory = gated.start("x=1,2,3,4", *TWO_JOBS)
     begun(gated, 2)
-    first = next(e["by"] for e in events(directory) if e["event"] == "claimed" and e["trial"] == 0)
+    drained = number_of(directory, 1)
+    first = next(e["by"] for e in events(directory) if e["event"] == "claimed" and e["trial"] == drained)
     assert answer(gated, "drain", str(directory), first) == {"agents": [first]}
     go(gated, 1)
     wait_for(lambda: first in {e["by"] for e in events(directory) if e["event"] == "agent_ended"}, "it has ended")
     go(gated, "all")
     assert process.wait(timeout=60) == 0
     assert finished(directory) == [0, 1, 2, 3]
-    assert [e["trial"] for e in events(directory) if e["event"] == "claimed" and e["by"] == first] == [0]
+    assert [e["trial"] for e in events(directory) if e["event"] == "claimed" and e["by"] == first] == [drained]
     assert len({e["by"] for e in events(directory) if e["event"] == "agent_started"}) == 2
     unknown = command(gated, "drain", str(directory), "agent-7", check=False)
     assert unknown.returncode == 1

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.sweeper.conftest import Project
-from tests.integration.sweeper.test_command import LAUNCHERS, begun, go
+from tests.integration.sweeper.test_command import LAUNCHERS, begun, go, number_of
 from tests.integration.sweeper.test_failures import events
 from tests.terminal import TerminalProcess, in_terminal
 from tests.waiting import wait_for
@@ -110,10 +110,12 @@ def test_a_terminal_has_one_display_in_place_and_what_is_logged_above_it(gated: 
         assert not process.screen.has_cursor
         go(gated, 1, 2)
         process.read_until(
-            lambda p: shows(p, "2/3 ended", "1 failed", "best objective 1  trial 0  x=1", "about .* left"),
+            lambda p: shows(p, "2/3 ended", "1 failed", r"best objective 1  trial \d  x=1", "about .* left"),
             "a display after two of three have ended",
         )
-        assert shows(process, "trial 1 failed: ValueError: x=2 is no good", r"1/trial\.log")
+        best, failed = (number_of(gated.directory / "sweep", x) for x in (1, 2))
+        assert shows(process, f"trial {best}  x=1")
+        assert shows(process, f"trial {failed} failed: ValueError: x=2 is no good", rf"{failed}/trial\.log")
         go(gated, "all")
         assert process.wait() == 0, process.screen.text()
     # It was redrawn in place: no picture has it twice.
