@@ -29,11 +29,12 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import run_job as hydras_run_job
 from hydra.types import HydraContext
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 from results import Row, Table, spread
 from scratch import scratch
 
 from hydra_plugins.hydra_wandb_sweeper._composing import Composer
+from hydra_plugins.hydra_wandb_sweeper._job_config import JobConfig
 from hydra_plugins.hydra_wandb_sweeper._run_job import run_job
 from hydra_plugins.hydra_wandb_sweeper._warm_up import compose_ahead
 
@@ -62,25 +63,28 @@ class NoCallbacks:
         """See hydra.experimental.callback.Callback."""
 
 
-def finish(config: DictConfig, number: int, directory: Path) -> str:
+def finish(job: JobConfig, number: int, directory: Path) -> str:
     """Do what a launcher does between composition and job; returns the output directory."""
-    with open_dict(config.hydra):
-        config.hydra.job.num, config.hydra.job.id = number, str(number)
-        config.hydra.sweep.dir, config.hydra.sweep.subdir = str(directory), str(number)
-    HydraConfig.instance().cfg = config  # type: ignore[assignment]
-    return os.path.join(str(config.hydra.sweep.dir), str(config.hydra.sweep.subdir))
+
+    def note(part: Any) -> None:
+        part.num, part.id = number, str(number)
+
+    job.change_hydra("job", note)
+    job.change_hydra("sweep", lambda sweep: sweep.update(dir=str(directory), subdir=str(number)))
+    HydraConfig.instance().cfg = job.config  # type: ignore[assignment]
+    return os.path.join(str(job.config.hydra.sweep.dir), str(job.config.hydra.sweep.subdir))
 
 
 def ours(composer: Composer, overrides: Sequence[str], number: int, directory: Path, context: HydraContext) -> None:
     """One trial's part of Hydra, as this plugin does it."""
-    config = composer.compose(overrides, is_last=True)
-    run_job(lambda _: 0.0, config, finish(config, number, directory), context)
+    job = composer.compose_last(overrides)
+    run_job(lambda _: 0.0, job, finish(job, number, directory), context)
 
 
 def hydras(master: DictConfig, overrides: Sequence[str], number: int, directory: Path, context: HydraContext) -> None:
     """The same with Hydra's own functions."""
     config = context.config_loader.load_sweep_config(master, list(overrides))
-    finish(config, number, directory)
+    finish(JobConfig(config), number, directory)
     hydras_run_job(
         task_function=lambda _: 0.0,
         config=config,
@@ -126,6 +130,7 @@ def measure(app: str, trials: int, repeat: int) -> list[Row]:
                     for number in range(trials):
                         overrides, directory = overrides_of(number), Path(folder, f"{name}{repetition}")
                         compose_ahead(composer, overrides)
+                        composer.prepare_further()
                         way = ours if name == OURS else hydras
                         source = composer if name == OURS else master
                         taken.append(in_fork(lambda: way(source, overrides, number, directory, context)))  # noqa: B023

@@ -19,6 +19,8 @@ from ._notice import Notice, preempt_signal
 from ._wakeup import Wakeup
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# Looked for here, and not in each child.
+_PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 _POLL_S = 0.05
 _LONGEST_WAIT_S = 5.0
 
@@ -128,8 +130,8 @@ class ChildProcess:
 
 def die_with(parent_pid: int) -> None:
     """In a child: be killed when its parent is gone, however that ended (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if _PRCTL is not None:
+        _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent_pid:  # it died before the line above
             os._exit(70)
 

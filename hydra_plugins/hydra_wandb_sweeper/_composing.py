@@ -6,13 +6,16 @@ Hydra itself, and forked trials find the result in their memory. Where an overri
 value, Hydra does it all.
 
 The choices that all trials have in common, Hydra has made before any sweeper is asked: see Composer._from_master.
+
+hydra.sweeper.trials isn't in what is composed, else each trial's .hydra/hydra.yaml would list all trials.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +24,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 
+from ._job_config import Held, JobConfig
 from ._pickling import copied
 
-# Each takes some 300 kB.
-_MOST_BASES = 100
+# Each takes some 500 kB.
+_MOST_BASES = 60
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -45,7 +49,8 @@ class Composer:
     def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
         self._loader = loader
         self._master = master
-        self._bases: dict[tuple[str, ...], DictConfig] = {}
+        self._bases: dict[tuple[str, ...], JobConfig] = {}
+        self._latest_bases: list[tuple[str, ...]] = []
         self._groups: dict[str, bool] = {}
         self._latest: tuple[tuple[str, ...], _Plan | None] = ((), None)
 
@@ -61,8 +66,20 @@ class Composer:
             base = self._from_master(plan) or self._loader.load_sweep_config(self._master, list(plan.choices))
         except Exception:  # noqa: BLE001 (the trial's failure, which it will report in Hydra's words)
             return None
-        self._bases[plan.choices] = base
+        self._add(plan.choices, JobConfig(_without_trials(base)))
         return base
+
+    def _add(self, choices: tuple[str, ...], base: JobConfig) -> None:
+        self._bases[choices] = base
+        self._latest_bases.append(choices)
+
+    def prepare_further(self) -> None:
+        """Do beforehand what later trials gain by, and the first one needn't wait for."""
+        while self._latest_bases:
+            choices = self._latest_bases.pop()
+            config = self._bases[choices].config
+            with contextlib.suppress(Exception):  # as Hydra will say in the trial
+                self._bases[choices] = JobConfig(config, Held.of(config))
 
     def _from_master(self, plan: _Plan) -> DictConfig | None:
         """The base of such trials if it is the sweep's own config, but for what `_on_top` sets anew; else None.
@@ -97,22 +114,28 @@ class Composer:
         places = zip(other._loader.get_sources(), self._loader.get_sources(), strict=True)
         moved = {before.path: now.path for before, now in places}
         for choices, base in other._bases.items():
-            for source in base.hydra.runtime.config_sources:
+            for source in base.config.hydra.runtime.config_sources:
                 source.path = moved.get(source.path, source.path)
-            self._bases[choices] = base
+            self._add(choices, JobConfig(base.config))
         self._groups |= other._groups
 
-    def compose(self, overrides: Sequence[str], *, is_last: bool = False) -> DictConfig:
-        """Return a trial's config. is_last: of this process. Errors: Hydra's."""
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        """Return a trial's config. Errors: Hydra's."""
+        return self._compose(overrides, lambda choices: JobConfig(copied(self._bases[choices].config))).config
+
+    def compose_last(self, overrides: Sequence[str]) -> JobConfig:
+        """Return the config of the last trial that this process composes: without a copy. Errors: Hydra's."""
+        return self._compose(overrides, self._bases.pop)
+
+    def _compose(self, overrides: Sequence[str], base: Callable[[tuple[str, ...]], JobConfig]) -> JobConfig:
+        """base: returns one that may be changed, of choices that were prepared."""
         try:
             plan = self._plan(overrides)
-            base = self._bases.get(plan.choices) if plan is not None else None
-            if plan is not None and base is not None:
-                # A copy, that a process of one trial only can do without.
-                return self._on_top(self._bases.pop(plan.choices) if is_last else copied(base), plan)
+            if plan is not None and plan.choices in self._bases:
+                return _on_top(base(plan.choices), plan)
         except Exception:  # noqa: BLE001, S110 (Hydra says it better)
             pass
-        return self._loader.load_sweep_config(self._master, list(overrides))
+        return JobConfig(_without_trials(self._loader.load_sweep_config(self._master, list(overrides))))
 
     def _plan(self, overrides: Sequence[str]) -> _Plan | None:
         """Tell choices from values; None if there are other things among the overrides."""
@@ -149,19 +172,32 @@ class Composer:
             return False  # to be told so by Hydra takes 5 ms
         return bool(self._loader.get_group_options(key, None, hydra.job.config_name, list(hydra.overrides.hydra)))
 
-    def _on_top(self, config: DictConfig, plan: _Plan) -> DictConfig:
-        """The rest of a composition: what Hydra does with values, and what it notes of all overrides."""
-        for override in plan.values:
-            _apply(override, config)
-        hydra = config.hydra
-        hydra.overrides.task = [override.input_line for override in plan.overrides]
-        with open_dict(hydra):
-            for key in hydra.job.env_copy:
-                hydra.job.env_set[key] = os.environ[key]
-        hydra.runtime.cwd = os.getcwd()
-        how = hydra.job.config.override_dirname
-        hydra.job.override_dirname = _dirname(plan.overrides, how)
-        return config
+
+def _on_top(base: JobConfig, plan: _Plan) -> JobConfig:
+    """The rest of a composition: what Hydra does with values, and what it notes of all overrides."""
+    for override in plan.values:
+        _apply(override, base.config)
+    dirname = _dirname(plan.overrides, base.config.hydra.job.config.override_dirname)
+
+    def note(job: Any) -> None:
+        for key in job.env_copy:
+            job.env_set[key] = os.environ[key]
+        job.override_dirname = dirname
+
+    lines, cwd = [override.input_line for override in plan.overrides], os.getcwd()
+    base.change_hydra("overrides", lambda overrides: setattr(overrides, "task", lines))
+    base.change_hydra("job", note)
+    base.change_hydra("runtime", lambda runtime: setattr(runtime, "cwd", cwd))
+    return base
+
+
+def _without_trials(config: DictConfig) -> DictConfig:
+    """hydra.sweeper.trials is taken out of it."""
+    sweeper = config.hydra.sweeper
+    if OmegaConf.is_list(sweeper.get("trials")):
+        with open_dict(sweeper):
+            sweeper.trials = None
+    return config
 
 
 def _is_set_only(override: Override) -> bool:

@@ -8,7 +8,8 @@ forked processes too, and only put into lines here. What isn't made of such word
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -20,6 +21,10 @@ _WIDTH = 80
 _LONGEST_KEY = 100
 # PyYAML leaves these as they are, in a text that it takes for several lines.
 _OTHER_LINE_BREAKS = "\x85\u2028\u2029"
+# What each trial has of its own (overrides, directories, ids) is mostly like this, and written as it stands: no
+# number, truth or null begins with a letter and has one of these signs in it, and none of them means a thing to YAML.
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9.-]*[=/_][A-Za-z0-9.=/_-]*|/[A-Za-z0-9.=/_-]*")
+_PLAIN_FLOAT = re.compile(r"-?[0-9]+\.[0-9]+")
 _BELOW = object()  # instead of a value: its entries are in the lines below
 
 
@@ -53,7 +58,13 @@ class ConfigWriter:
 
     def to_yaml(self, config: DictConfig | ListConfig) -> str:
         """Return what OmegaConf.to_yaml(config) does. Errors: its own."""
-        content = OmegaConf.to_container(config, enum_to_str=True)
+        return self._to_yaml(OmegaConf.to_container(config, enum_to_str=True), lambda: OmegaConf.to_yaml(config))
+
+    def content_to_yaml(self, content: Any) -> str:
+        """The same of a container, as OmegaConf.to_container returns it. Errors: as of OmegaConf.create too."""
+        return self._to_yaml(content, lambda: OmegaConf.to_yaml(OmegaConf.create(content)))
+
+    def _to_yaml(self, content: Any, by_omegaconf: Callable[[], str]) -> str:
         try:
             try:
                 return self._write(content)
@@ -63,9 +74,9 @@ class ConfigWriter:
                     self._ask(new)
                     return self._write(content)
         except (_NotOfWords, KeyError):
-            return OmegaConf.to_yaml(config)
+            return by_omegaconf()
         # Nearly all that there will ever be to know, at the price of being told it once.
-        text = OmegaConf.to_yaml(config)
+        text = by_omegaconf()
         self._read(content, text)
         return text
 
@@ -85,14 +96,18 @@ class ConfigWriter:
 
     def _key(self, key: Any) -> str:
         is_word = type(key) is str and 0 < len(key) <= _LONGEST_KEY and key.isprintable()
-        if not is_word or (word := self._words[key]) is None:
+        if not is_word or (word := self._word(key)) is None:
             raise _NotOfWords  # PyYAML may write it with a question mark
         return word
+
+    def _word(self, text: str) -> str | None:
+        """Errors: KeyError if it isn't known."""
+        return text if _is_plain(text) else self._words[text]
 
     def _scalar(self, value: Any) -> str | None:
         kind = type(value)
         if kind is str:
-            return self._words[value]
+            return self._word(value)
         if value is None:
             return "null"
         if kind is bool:
@@ -100,7 +115,8 @@ class ConfigWriter:
         if kind is int:
             return str(value)
         if kind is float:
-            return self._floats[repr(value)]
+            text = repr(value)
+            return text if _PLAIN_FLOAT.fullmatch(text) else self._floats[text]
         if kind is dict or kind is list:  # an empty one
             return "{}" if kind is dict else "[]"
         raise _NotOfWords
@@ -120,7 +136,9 @@ class ConfigWriter:
     def _new_words(self, content: Any) -> list[str | float]:
         """The keys and values of which it isn't known how they are written."""
         parts = list(chain.from_iterable(place[1:] for place in _places(content, "", "")))
-        words = {part: part for part in parts if type(part) is str and part not in self._words}
+        words = {
+            part: part for part in parts if type(part) is str and part not in self._words and not _is_plain(part)
+        }
         floats = {repr(part): part for part in parts if type(part) is float and repr(part) not in self._floats}
         return [*words, *floats.values()]
 
@@ -183,6 +201,10 @@ def _places(content: Any, first: str, pad: str) -> Iterator[_Place]:
         first = pad
 
 
+def _is_plain(text: str) -> bool:
+    return _PLAIN.fullmatch(text) is not None
+
+
 def _written(content: Any) -> str:
     """Errors: _NotOfWords."""
     try:
@@ -196,4 +218,6 @@ def _fits(text: str | None, column: int) -> bool:
     return text is not None and (column + len(text) <= _WIDTH or (" " not in text and text[0] != '"'))
 
 
-config_text = ConfigWriter().to_yaml
+_writer = ConfigWriter()
+config_text = _writer.to_yaml
+content_text = _writer.content_to_yaml

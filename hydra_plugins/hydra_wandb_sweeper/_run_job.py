@@ -22,16 +22,17 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from ._config_text import config_text
+from ._job_config import JobConfig
+from ._named_values import with_values
 
 
-def run_job(
-    task_function: TaskFunction, config: DictConfig, output_dir: str, hydra_context: HydraContext
-) -> JobReturn:
+def run_job(task_function: TaskFunction, job: JobConfig, output_dir: str, hydra_context: HydraContext) -> JobReturn:
     """Run a task as one job of a multirun.
 
-    config: of the job, with `hydra`; its own, as it is changed. output_dir: what hydra.sweep.dir and
-    hydra.sweep.subdir give for it. The job's errors are in its return; others are those of Hydra's run_job.
+    job: its own, as it is changed. output_dir: what hydra.sweep.dir and hydra.sweep.subdir give for it. The job's
+    errors are in its return; others are those of Hydra's run_job.
     """
+    config = job.config
     if config.hydra.job.chdir is None and not version.base_at_least("1.2"):
         # The old default, which is announced with a warning of Hydra's.
         return hydra.core.utils.run_job(
@@ -41,21 +42,22 @@ def run_job(
             job_subdir_key="hydra.sweep.subdir",
             hydra_context=hydra_context,
         )
-    cwd, hydra_config = os.getcwd(), HydraConfig.instance().cfg
-    with read_write(config.hydra), read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
-        config.hydra.runtime.output_dir = os.path.abspath(output_dir)
-    HydraConfig.instance().set_config(config)
+    cwd, held_before = os.getcwd(), HydraConfig.instance().cfg
+    absolute = os.path.abspath(output_dir)
+    job.change_hydra("runtime", lambda runtime: setattr(runtime, "output_dir", absolute))
+    held = job.hold()
     try:
-        return _run(task_function, config, output_dir, hydra_context.callbacks)
+        return _run(task_function, job, held, output_dir, hydra_context.callbacks)
     finally:
-        HydraConfig.instance().cfg = hydra_config
+        HydraConfig.instance().cfg = held_before
         if config.hydra.job.chdir:
             os.chdir(cwd)
 
 
-def _run(task_function: TaskFunction, config: DictConfig, output_dir: str, callbacks: Any) -> JobReturn:
-    hydra_cfg = HydraConfig.instance().cfg
-    assert isinstance(hydra_cfg, DictConfig)
+def _run(
+    task_function: TaskFunction, job_config: JobConfig, hydra_cfg: DictConfig, output_dir: str, callbacks: Any
+) -> JobReturn:
+    config = job_config.config
     if hydra_cfg.hydra.job.env_set:
         # In a copy, interpolations don't reach the task's part of the config: then Hydra's job fails, so does this.
         hydra_cfg = copy.deepcopy(hydra_cfg)
@@ -67,13 +69,18 @@ def _run(task_function: TaskFunction, config: DictConfig, output_dir: str, callb
     if config.hydra.job.chdir:
         os.chdir(output_dir)
     job.working_dir = output_dir if config.hydra.job.chdir else os.getcwd()
-    configure_log(config.hydra.job_logging, config.hydra.verbose)
+    with with_values(config, config.hydra.job_logging):
+        configure_log(config.hydra.job_logging, config.hydra.verbose)
     if config.hydra.output_subdir is not None:
         directory = Path(config.hydra.runtime.output_dir) / Path(config.hydra.output_subdir)
         directory.mkdir(parents=True, exist_ok=True)
-        saved = {"config.yaml": task_cfg, "hydra.yaml": hydra_cfg, "overrides.yaml": config.hydra.overrides.task}
-        for name, part in saved.items():
-            (directory / name).write_text(config_text(part), encoding="utf-8")
+        saved = {
+            "config.yaml": config_text(task_cfg),
+            "hydra.yaml": job_config.held_text(hydra_cfg),
+            "overrides.yaml": config_text(config.hydra.overrides.task),
+        }
+        for name, text in saved.items():
+            (directory / name).write_text(text, encoding="utf-8")
     with env_override(hydra_cfg.hydra.job.env_set):
         callbacks.on_job_start(config=config, task_function=task_function)
         try:

@@ -21,7 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, setup_globals
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig
 
 from ._client import RunInfo, SweepClient
 from ._composing import Composer
@@ -30,7 +30,9 @@ from ._disk import words
 from ._errors import ServerError, ServerUnreachableError
 from ._files import write_whole
 from ._git_facts import GitFacts, ask, ask_git
+from ._job_config import JobConfig
 from ._ledger import SweepRecord, Trial
+from ._named_values import text_at
 from ._notice import Notice, preempt_signal
 from ._outcome import RESULT_LOST_CODE, Outcome, TrialPreempted
 from ._output_place import TRIAL_LOG, note_place
@@ -108,19 +110,19 @@ def run_trial(
     outcome = Outcome()
     run: DirectRun | SdkRun | None = None
     try:
-        config = _compose(context, sweep, trial, is_last=notice is not None)
-        job_dir = _job_dir(config)
+        job = _compose(context, sweep, trial, is_last=notice is not None)
+        job_dir = _job_dir(job)
         output_dir = Path(job_dir).absolute()
         output_dir.mkdir(parents=True, exist_ok=True)
         tee.to(output_dir / (f"trial.rank{context.rank}.log" if context.rank else TRIAL_LOG))
         if not context.rank:
             note_place(result_path, output_dir)
-        run = _enter_run(context, sweep, trial, config, output_dir, tee)
+        run = _enter_run(context, sweep, trial, job.config, output_dir, tee)
         if run is not None:
             run.begin()
         outcome.output_dir = str(output_dir)
         with _preemptible(notice):
-            outcome.take(_run_task(context, config, job_dir, run), sweep.metric_name)
+            outcome.take(_run_task(context, job, job_dir, run), sweep.metric_name)
     except TrialPreempted as cause:
         outcome.preempted(cause)
     except SystemExit as exit_:
@@ -154,15 +156,17 @@ def overrides_of(sweep: SweepRecord, args: Mapping[str, Any]) -> list[str]:
     return sweep.template.overrides(flat_args(args, {"parameters": sweep.parameters}))
 
 
-def _compose(context: TaskContext, sweep: SweepRecord, trial: Trial, *, is_last: bool) -> DictConfig:
-    config = context.composer.compose(overrides_of(sweep, trial.args), is_last=is_last)
-    if OmegaConf.is_list(config.hydra.sweeper.get("trials")):
-        with open_dict(config.hydra.sweeper):
-            config.hydra.sweeper.trials = None  # else each trial's .hydra/hydra.yaml would list all trials
-    with open_dict(config.hydra.job):
-        config.hydra.job.id = f"{sweep.sweep.sweep_id}_{trial.number}"
-        config.hydra.job.num = trial.number
-    return config
+def _compose(context: TaskContext, sweep: SweepRecord, trial: Trial, *, is_last: bool) -> JobConfig:
+    """is_last: of this process."""
+    composer, overrides = context.composer, overrides_of(sweep, trial.args)
+    job = composer.compose_last(overrides) if is_last else JobConfig(composer.compose(overrides))
+
+    def note(part: Any) -> None:
+        part.id = f"{sweep.sweep.sweep_id}_{trial.number}"
+        part.num = trial.number
+
+    job.change_hydra("job", note)
+    return job
 
 
 def _find_run(sweep: SweepRecord, trial: Trial) -> RunInfo | None:
@@ -173,12 +177,13 @@ def _find_run(sweep: SweepRecord, trial: Trial) -> RunInfo | None:
         return None
 
 
-def _job_dir(config: DictConfig) -> str:
+def _job_dir(job: JobConfig) -> str:
     """The job's directory, as Hydra's run_job makes it out."""
     # hydra.sweep.subdir may interpolate hydra:…, which reads the global HydraConfig; run_job sets that too. Its
     # set_config() would copy the whole config to hide all but `hydra`, which nobody looks at before run_job.
-    HydraConfig.instance().cfg = cast(HydraConf, config)
-    return os.path.join(str(config.hydra.sweep.dir), str(config.hydra.sweep.subdir))
+    HydraConfig.instance().cfg = cast(HydraConf, job.config)
+    times = job.held.times if job.held is not None else {}
+    return os.path.join(*(text_at(job.config, "hydra.sweep", key, times) for key in ("dir", "subdir")))
 
 
 def records_directly(context: TaskContext, sweep: SweepRecord) -> bool:
@@ -226,13 +231,13 @@ def _enter_run(
     return SdkRun(trial, client, own_files, opens_run=context.opens_run, find_run=find_run, printed=tee.printed)
 
 
-def _run_task(context: TaskContext, config: DictConfig, job_dir: str, run: DirectRun | SdkRun | None) -> JobReturn:
+def _run_task(context: TaskContext, job: JobConfig, job_dir: str, run: DirectRun | SdkRun | None) -> JobReturn:
     hydra_context = context.hydra_context
     if run is not None:
         # The server hears of the run while Hydra makes the job; the task itself begins when both are done.
         callbacks = BeforeTask(hydra_context.callbacks, run.wait_until_ready)
         hydra_context = replace(hydra_context, callbacks=cast(Any, callbacks))
-    return run_job(context.task_function, config, job_dir, hydra_context)
+    return run_job(context.task_function, job, job_dir, hydra_context)
 
 
 class BeforeTask:

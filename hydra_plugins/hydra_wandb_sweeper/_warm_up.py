@@ -57,6 +57,7 @@ def compose_ahead(composer: Composer, overrides: Sequence[str]) -> None:
 
 def gather_for_later(context: TaskContext, sweep: SweepRecord) -> None:
     """Have ready, once, what the first trial needn't wait for: it asks for it at its end, or by itself."""
+    context.composer.prepare_further()
     if records_directly(context, sweep):
         context.packages  # noqa: B018 (computed by being asked for, once)
     else:

@@ -12,6 +12,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import run_job
 from hydra.types import HydraContext, RunMode
 from hypothesis import HealthCheck, assume, given, settings
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from hydra_plugins.hydra_wandb_sweeper._composing import Composer
+from hydra_plugins.hydra_wandb_sweeper._job_config import JobConfig
 
 CONFIG = {
     "config.yaml": """
@@ -248,12 +250,63 @@ def test_a_choice_that_is_missing_in_the_sweep_is_refused_by_hydra(master: DictC
     assert attempt(lambda: composer.compose(["x=1"])) == hydras
 
 
-def test_a_process_of_one_trial_needs_no_copy(master: DictConfig) -> None:
+def test_the_last_trial_of_a_process_needs_no_copy(master: DictConfig) -> None:
     composer = Composer(loader(), master)
     composer.prepare(["x=1"])
     hydras = composed(loader().load_sweep_config(master, ["x=2"]))
-    for _ in range(2):
-        assert composed(composer.compose(["x=2"], is_last=True)) == hydras
+    for _ in range(2):  # even if it wasn't the last one
+        assert composed(composer.compose_last(["x=2"]).config) == hydras
+
+
+@pytest.mark.parametrize("overrides", TRIALS, ids=" ".join)
+def test_what_hydra_holds_of_a_trial_is_what_it_would_make_of_it(master: DictConfig, overrides: list[str]) -> None:
+    hydras = attempt(lambda: held_of(JobConfig(loader().load_sweep_config(master, overrides))))
+    composer = Composer(loader(), master)
+    composer.prepare(overrides)
+    composer.prepare_further()
+    assert attempt(lambda: held_of(composer.compose_last(overrides))) == hydras
+
+
+def held_of(job: JobConfig) -> DictConfig:
+    """What Hydra holds of a job, when the job's number stands in it."""
+    job.change_hydra("job", lambda part: part.update(id="job", num=3))
+    before = HydraConfig.instance().cfg
+    try:
+        held: DictConfig = job.hold()
+        assert HydraConfig.instance().cfg is held
+        assert job.held_text(held) == OmegaConf.to_yaml(held)
+        assert OmegaConf.is_readonly(job.config.hydra)
+        assert held.hydra.sweep.subdir == f"3_{held.hydra.job.override_dirname}"
+    finally:
+        HydraConfig.instance().cfg = before
+    return held
+
+
+def test_what_hydra_holds_is_made_once_for_each_choice_and_by_no_trial(
+    master: DictConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    composer = Composer(loader(), master)
+    made: list[DictConfig] = []
+    set_config = HydraConfig.instance().set_config
+    monkeypatch.setattr(HydraConfig.instance(), "set_config", lambda cfg: (made.append(cfg), set_config(cfg)))
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
+    for overrides in (["x=1"], ["x=2"], ["model=wide", "x=1"], ["model=wide"]):
+        composer.prepare(overrides)
+        composer.prepare_further()
+    assert [config.model.name for config in made] == ["small", "wide"]
+    composer.compose_last(["x=3"]).hold()
+    assert len(made) == 2
+
+
+def test_no_trial_lists_all_trials(tmp_path: Path) -> None:
+    text = "defaults: [_self_, {override hydra/sweeper: wandb}]\nx: 0\nhydra: {sweeper: {trials: [x=1, x=2]}}\n"
+    (tmp_path / "config.yaml").write_text(text)
+    with initialize_config_dir(str(tmp_path), version_base="1.3", job_name="app"):
+        config = compose("config", return_hydra_config=True)
+        composer = Composer(loader(), config)
+        composer.prepare(["x=1"])
+        for overrides in (["x=1"], ["+y=1", "x=2"], ["~x"]):
+            assert composer.compose(overrides).hydra.sweeper.trials is None
 
 
 def test_a_choice_that_was_not_prepared_is_composed_by_hydra(master: DictConfig) -> None:

@@ -84,6 +84,10 @@ words = (
     st.text(letters, max_size=12)
     | st.text(letters, min_size=60, max_size=130)
     | st.lists(st.sampled_from(["word", "it's", "a:", '"', "é", "no"]), max_size=40).map(" ".join)
+    # What trials have of their own: overrides, directories, ids.
+    | st.lists(
+        st.sampled_from([*"=/_.-ye1", "x", "lr", "nan", "inf", "no", "null", "True", "0x", "1e", "2026"]), min_size=1
+    ).map("".join)
     | st.sampled_from(
         ["yes", "No", "on", "null", "~", "nan", ".inf", "1e5", "0o7", "2026-11-28", "<<", "=", "${a}", "???"]
     )

@@ -19,6 +19,7 @@ from hydra.core.utils import JobReturn
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from hydra_plugins.hydra_wandb_sweeper._job_config import Held, JobConfig
 from hydra_plugins.hydra_wandb_sweeper._run_job import run_job, without_hydra
 from tests.unit.sweeper.test_composing import composed, loader, master
 
@@ -111,11 +112,15 @@ def hydras(function: Any, config: DictConfig, context: HydraContext) -> JobRetur
     )  # fmt: skip
 
 
-def ours(function: Any, config: DictConfig, context: HydraContext) -> JobReturn:
+def ours(function: Any, config: DictConfig, context: HydraContext, held: Held | None = None) -> JobReturn:
     HydraConfig.instance().cfg, before = config, HydraConfig.instance().cfg  # type: ignore[assignment]
     output_dir = os.path.join(str(config.hydra.sweep.dir), str(config.hydra.sweep.subdir))
     HydraConfig.instance().cfg = before
-    return run_job(function, config, output_dir, context)
+    return run_job(function, JobConfig(config, held), output_dir, context)
+
+
+def prepared(function: Any, config: DictConfig, context: HydraContext) -> JobReturn:
+    return ours(function, config, context, Held.of(config))
 
 
 @pytest.fixture(autouse=True)
@@ -147,13 +152,14 @@ def test_a_job_is_hydra_s_to_the_byte(
     seen = []
     # In the same place, one after the other: what they see of it is compared too.
     place = tmp_path / "place"
-    for number, runs in enumerate((hydras, ours)):
+    for number, runs in enumerate((hydras, ours, prepared)):
         place.mkdir()
         monkeypatch.chdir(place)
         seen.append(observe(runs, copy.deepcopy(config), task, place))
         monkeypatch.chdir(tmp_path)
         place.rename(tmp_path / f"done{number}")
     assert seen[0] == seen[1]
+    assert seen[0] == seen[2]
 
 
 def test_hydra_s_run_job_is_the_one_that_ours_was_made_after() -> None:
