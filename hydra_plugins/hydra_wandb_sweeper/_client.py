@@ -222,21 +222,11 @@ class SweepClient:
 
     def sweep_runs(self, ref: SweepRef) -> Iterator[RunInfo]:
         """Yield a sweep's runs, oldest first."""
-        return self._runs(ref, {"sweep": ref.sweep_id})
+        return _runs(self._transport, ref, {"sweep": ref.sweep_id})
 
     def get_run(self, ref: SweepRef, run_id: str) -> RunInfo | None:
         """Return a run of the sweep's project, None if the server shows none (yet)."""
-        return next(self._runs(ref, {"name": run_id}), None)
-
-    def _runs(self, ref: SweepRef, filters: Mapping[str, str]) -> Iterator[RunInfo]:
-        variables = {"entity": ref.entity, "project": ref.project, "filters": json.dumps(filters), "cursor": None}
-        while True:
-            runs = self._transport.graphql(_GET_RUNS, variables)["project"]["runs"]
-            for node in (edge["node"] for edge in runs["edges"]):
-                yield _run(node)
-            if not runs["pageInfo"]["hasNextPage"]:
-                return
-            variables["cursor"] = runs["pageInfo"]["endCursor"]
+        return find_run(self._transport, ref, run_id)
 
     def pause_sweep(self, ref: SweepRef) -> None:
         """Let no new trial begin until it is resumed (W&B: `wandb sweep --pause`)."""
@@ -343,6 +333,24 @@ class SweepClient:
     def _end_run(self, ref: SweepRef, run_id: str, exit_code: int, body: Mapping[str, Any]) -> None:
         path = f"/files/{ref.entity}/{ref.project}/{run_id}/file_stream"
         self._transport.post(path, {**body, "complete": True, "exitcode": exit_code})
+
+
+def find_run(transport: Transport, ref: SweepRef, run_id: str, patience_s: float | None = None) -> RunInfo | None:
+    """SweepClient.get_run over another client's connection. patience_s: as of Transport.graphql."""
+    return next(_runs(transport, ref, {"name": run_id}, patience_s), None)
+
+
+def _runs(
+    transport: Transport, ref: SweepRef, filters: Mapping[str, str], patience_s: float | None = None
+) -> Iterator[RunInfo]:
+    variables = {"entity": ref.entity, "project": ref.project, "filters": json.dumps(filters), "cursor": None}
+    while True:
+        runs = transport.graphql(_GET_RUNS, variables, patience_s)["project"]["runs"]
+        for node in (edge["node"] for edge in runs["edges"]):
+            yield _run(node)
+        if not runs["pageInfo"]["hasNextPage"]:
+            return
+        variables["cursor"] = runs["pageInfo"]["endCursor"]
 
 
 def _run(node: Mapping[str, Any]) -> RunInfo:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from ._client import SweepRef
+from ._client import RunInfo, SweepRef, find_run
 from ._transport import ServerAccess, Transport
 
 _UPSERT = """
@@ -92,6 +92,10 @@ class RunClient:
             step=step,
             summary=summary,
         )
+
+    def find(self, run_id: str) -> RunInfo | None:
+        """Return what the server says of a run, None if it shows none; asked once."""
+        return find_run(self._transport, self._ref, run_id, patience_s=0)
 
     def begin(self, run: NewRun) -> None:
         """Create the run, or begin it anew."""

@@ -23,7 +23,7 @@ from hydra.core.utils import JobReturn, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from ._client import RunInfo, SweepClient
+from ._client import RunInfo
 from ._composing import Composer
 from ._direct_run import DirectRun, Order, needs_sdk
 from ._disk import words
@@ -136,7 +136,8 @@ def run_trial(
         if run is not None:
             outcome.summary = run.finish(*end)
         elif not context.rank:  # its configuration is no good
-            outcome.summary = record_and_finish(*end, partial(_find_run, sweep, trial), is_first=not trial.attempt)
+            find_run = partial(_find_run, RunClient(sweep.sweep, sweep.server.open, patience_s=0), trial)
+            outcome.summary = record_and_finish(*end, find_run, is_first=not trial.attempt)
     except Exception as error:  # noqa: BLE001 (a run that W&B can't record must not look like a success)
         if outcome.error is None:  # else that came first, and says more
             outcome.fail(error)
@@ -169,10 +170,10 @@ def _compose(context: TaskContext, sweep: SweepRecord, trial: Trial, *, is_last:
     return job
 
 
-def _find_run(sweep: SweepRecord, trial: Trial) -> RunInfo | None:
+def _find_run(client: RunClient, trial: Trial) -> RunInfo | None:
     """The trial's run at the server, None if it can't be told: then it is opened again, which says why."""
     try:
-        return SweepClient(sweep.server.open, patience_s=0).get_run(sweep.sweep, trial.run_id)
+        return client.find(trial.run_id)
     except (ServerError, ServerUnreachableError):
         return None
 
@@ -211,7 +212,7 @@ def _enter_run(
     env = trial_environment(sweep.server.open_patiently(), sweep, trial, output_dir, os.environ)
     os.environ.update(env)
     client = RunClient(sweep.sweep, sweep.server.open, patience_s=context.server_patience_s)
-    find_run = partial(_find_run, sweep, trial)
+    find_run = partial(_find_run, client, trial)
     if is_direct:
         order = Order(trial, env, resolved_config(config), output_dir, context.sdk_after_s)
         return DirectRun(order, client, context.facts, lambda: context.packages, find_run)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gc
 import platform
+import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from ._composing import Composer
@@ -58,10 +61,21 @@ def compose_ahead(composer: Composer, overrides: Sequence[str]) -> None:
 def gather_for_later(context: TaskContext, sweep: SweepRecord) -> None:
     """Have ready, once, what the first trial needn't wait for: it asks for it at its end, or by itself."""
     context.composer.prepare_further()
+    codecs.lookup("ascii")  # a module, which HTTP has need of
     if records_directly(context, sweep):
         context.packages  # noqa: B018 (computed by being asked for, once)
     else:
         context.git  # noqa: B018 (as above)
+        if "wandb" in sys.modules:
+            _make_settings()
+
+
+@cache
+def _make_settings() -> None:
+    """What W&B's settings compile when they are made for the first time, is known then."""
+    import wandb
+
+    wandb.Settings(base_url="http://localhost")
 
 
 def gather_if_needed(context: TaskContext, sweep: SweepRecord) -> bool:

@@ -13,6 +13,7 @@ import pytest
 
 from hydra_plugins.hydra_wandb_sweeper._client import Command, SweepClient, SweepRef
 from hydra_plugins.hydra_wandb_sweeper._errors import ServerError, ServerUnreachableError, SettingError
+from hydra_plugins.hydra_wandb_sweeper._run_client import RunClient
 from hydra_plugins.hydra_wandb_sweeper._transport import ServerAccess
 
 KEY = "local-" + "a" * 40
@@ -117,6 +118,24 @@ def test_a_command_s_values_are_unwrapped(server: ScriptedServer, client: SweepC
     assert path == "/graphql"
     assert json.loads(body["variables"]["runState"]) == {"r2": True}
     assert authorization.startswith("Basic ")
+
+
+def test_a_trial_asks_for_its_own_run_once(server: ScriptedServer) -> None:
+    client = RunClient(SWEEP, lambda: ServerAccess(server.url, server.url, KEY, is_local=True), patience_s=100)
+    node = {"name": "r1", "state": "finished", "config": None, "summaryMetrics": '{"loss": 1}'}
+    runs = [{"edges": edges, "pageInfo": {"hasNextPage": False}} for edges in ([{"node": node}], [])]
+    server.answers = [*(data(project={"runs": found}) for found in runs), Answer(503, "busy")]
+    found = client.find("r1")
+    assert found is not None
+    assert (found.run_id, found.state, found.summary) == ("r1", "finished", {"loss": 1})
+    assert client.find("r2") is None
+    with pytest.raises(ServerUnreachableError, match="busy"):
+        client.find("r1")
+    assert [json.loads(body["variables"]["filters"]) for _, body, _ in server.requests] == [
+        {"name": "r1"},
+        {"name": "r2"},
+        {"name": "r1"},
+    ]
 
 
 def test_too_many_requests_waits_as_long_as_the_server_asks(
