@@ -228,6 +228,8 @@ def _enter_run(
         # which takes as long as all the rest of opening it.
         own_files[REQUIREMENTS] = context.packages
         settings["x_save_requirements"] = False
+        # Whose login it is, which wandb.init() prints: there is none but the server's key.
+        settings["x_disable_viewer"] = True
     prepare_run(env, trial.args, resolved_config(config), settings)
     return SdkRun(trial, client, own_files, opens_run=context.opens_run, find_run=find_run, printed=tee.printed)
 

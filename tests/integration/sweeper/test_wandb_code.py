@@ -163,6 +163,15 @@ def test_a_run_that_its_task_has_finished_was_one_trial_of_its_agent_all_the_tim
     ]
 
 
+def test_the_sdk_does_not_ask_a_server_without_accounts_who_is_logged_in(project: Project) -> None:
+    app(project, *BODIES["uses its run as a context"])
+    del project.env["WANDB_SILENT"]
+    log = (project.sweep("x=1").directory / "0" / "trial.log").read_text()
+    assert "W&B API key is configured" in log
+    assert "logged in as" not in log
+    assert f"View run at {project.server().url}" in log
+
+
 def page_data(project: Project, sweep: Any) -> Any:
     """What the sweep's page shows."""
     address = project.server()
