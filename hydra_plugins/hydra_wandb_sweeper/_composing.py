@@ -78,6 +78,7 @@ class Composer:
         while self._latest_bases:
             choices = self._latest_bases.pop()
             config = self._bases[choices].config
+            OmegaConf.copy_cache(from_config=self._master, to_config=config)
             with contextlib.suppress(Exception):  # as Hydra will say in the trial
                 self._bases[choices] = JobConfig(config, Held.of(config))
 
@@ -132,7 +133,10 @@ class Composer:
         try:
             plan = self._plan(overrides)
             if plan is not None and plan.choices in self._bases:
-                return _on_top(base(plan.choices), plan)
+                job = base(plan.choices)
+                # As Hydra does: a time that the sweep has asked for since is the same in all its trials.
+                OmegaConf.copy_cache(from_config=self._master, to_config=job.config)
+                return _on_top(job, plan)
         except Exception:  # noqa: BLE001, S110 (Hydra says it better)
             pass
         return JobConfig(_without_trials(self._loader.load_sweep_config(self._master, list(overrides))))

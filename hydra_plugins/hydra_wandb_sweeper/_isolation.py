@@ -28,7 +28,7 @@ from ._server import ServerRef
 from ._trial import TaskContext, records_directly, run_trial
 from ._wakeup import Wakeup
 from ._wandb_run import server_environment
-from ._warm_up import gather_for_later, gather_if_needed, prepare_trial, warm_up
+from ._warm_up import gather_for_later, gather_if_needed, prepare_for_later, prepare_trial, warm_up
 
 if TYPE_CHECKING:
     from ._wandb_service import SharedService
@@ -88,7 +88,7 @@ def make_isolation(kind: str, context: TaskContext, sweep: SweepRecord, wakeup: 
         wakeup,
         service,
         prepare=lambda trial: prepare_trial(context, sweep, trial),
-        meanwhile=lambda: gather_for_later(context, sweep),
+        meanwhile=lambda: prepare_for_later(context, sweep),
     )
 
 

@@ -34,7 +34,10 @@ class Held:
 
     @classmethod
     def of(cls, config: DictConfig) -> Held:
-        """Make it of a config: there it finds what is interpolated from outside `hydra`, which is read-only then."""
+        """Make it of a config: there it finds what is interpolated from outside `hydra`, which is read-only then.
+
+        Errors: TypeError if the parts of `hydra` can't be written one by one; Hydra's.
+        """
         singleton = HydraConfig.instance()
         before = singleton.cfg
         try:
@@ -44,6 +47,8 @@ class Held:
             singleton.cfg = before
         content = OmegaConf.to_container(held.hydra, enum_to_str=True)
         assert isinstance(content, dict)
+        if not _is_plain(content):
+            raise TypeError("YAML writes what two parts have in common only once")
         texts = {str(part): _text(str(part), value) for part, value in content.items()}
         return cls(held, texts, known_time(config.hydra.sweep, "dir"))
 
@@ -81,6 +86,13 @@ class JobConfig:
                 changed = {part: _text(part, content) for part, content in parts.items()}
                 return _HEAD + "".join({**self.held.texts, **changed}.values())
         return config_text(holds)
+
+
+def _is_plain(content: Any) -> bool:
+    """True if there is nothing in a container that YAML would refer to where it comes again."""
+    if isinstance(content, dict | list):
+        return all(map(_is_plain, content.values() if isinstance(content, dict) else content))
+    return content is None or isinstance(content, str | bool | int | float)
 
 
 def _text(part: str, content: Any) -> str:

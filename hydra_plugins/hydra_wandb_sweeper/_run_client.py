@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from ._client import RunInfo, SweepRef, find_run
+from ._errors import ServerUnreachableError
 from ._transport import ServerAccess, Transport
 
 _UPSERT = """
@@ -94,8 +95,12 @@ class RunClient:
         )
 
     def find(self, run_id: str) -> RunInfo | None:
-        """Return what the server says of a run, None if it shows none; asked once."""
-        return find_run(self._transport, self._ref, run_id, patience_s=0)
+        """Return what the server says of a run, None if it shows none. Without patience."""
+        try:
+            return find_run(self._transport, self._ref, run_id, patience_s=0)
+        except ServerUnreachableError:
+            # Perhaps only where it was at the run's begin: the transport asks anew where it is.
+            return find_run(self._transport, self._ref, run_id, patience_s=0)
 
     def begin(self, run: NewRun) -> None:
         """Create the run, or begin it anew."""

@@ -58,16 +58,21 @@ def compose_ahead(composer: Composer, overrides: Sequence[str]) -> None:
             config_text(config)
 
 
-def gather_for_later(context: TaskContext, sweep: SweepRecord) -> None:
-    """Have ready, once, what the first trial needn't wait for: it asks for it at its end, or by itself."""
+def prepare_for_later(context: TaskContext, sweep: SweepRecord) -> None:
+    """Have ready what trials that are forked later inherit, and the first one needn't wait for."""
+    gather_for_later(context, sweep)
     context.composer.prepare_further()
     codecs.lookup("ascii")  # a module, which HTTP has need of
+    if "wandb" in sys.modules:
+        _make_settings()
+
+
+def gather_for_later(context: TaskContext, sweep: SweepRecord) -> None:
+    """Have ready, once, what the first trial needn't wait for: it asks for it at its end, or by itself."""
     if records_directly(context, sweep):
         context.packages  # noqa: B018 (computed by being asked for, once)
     else:
         context.git  # noqa: B018 (as above)
-        if "wandb" in sys.modules:
-            _make_settings()
 
 
 @cache

@@ -120,7 +120,7 @@ def test_a_command_s_values_are_unwrapped(server: ScriptedServer, client: SweepC
     assert authorization.startswith("Basic ")
 
 
-def test_a_trial_asks_for_its_own_run_once(server: ScriptedServer) -> None:
+def test_a_trial_asks_for_its_own_run_without_patience(server: ScriptedServer) -> None:
     client = RunClient(SWEEP, lambda: ServerAccess(server.url, server.url, KEY, is_local=True), patience_s=100)
     node = {"name": "r1", "state": "finished", "config": None, "summaryMetrics": '{"loss": 1}'}
     runs = [{"edges": edges, "pageInfo": {"hasNextPage": False}} for edges in ([{"node": node}], [])]
@@ -135,7 +135,20 @@ def test_a_trial_asks_for_its_own_run_once(server: ScriptedServer) -> None:
         {"name": "r1"},
         {"name": "r2"},
         {"name": "r1"},
+        {"name": "r1"},
     ]
+
+
+def test_a_run_is_found_at_a_server_that_has_moved_since_its_begin(server: ScriptedServer) -> None:
+    old = ScriptedServer()
+    old.answers = [Answer(200, {})]
+    urls = [old.url, server.url]
+    client = RunClient(SWEEP, lambda: ServerAccess(urls.pop(0), "", KEY, is_local=True), patience_s=0)
+    client.stream("r1", {})
+    old.close()
+    server.answers = [data(project={"runs": {"edges": [], "pageInfo": {"hasNextPage": False}}})]
+    assert client.find("r1") is None
+    assert len(server.requests) == 1
 
 
 def test_too_many_requests_waits_as_long_as_the_server_asks(

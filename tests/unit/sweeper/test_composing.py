@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from hydra_plugins.hydra_wandb_sweeper._composing import Composer
-from hydra_plugins.hydra_wandb_sweeper._job_config import JobConfig
+from hydra_plugins.hydra_wandb_sweeper._job_config import Held, JobConfig
 
 CONFIG = {
     "config.yaml": """
@@ -296,6 +296,31 @@ def test_what_hydra_holds_is_made_once_for_each_choice_and_by_no_trial(
     assert [config.model.name for config in made] == ["small", "wide"]
     composer.compose_last(["x=3"]).hold()
     assert len(made) == 2
+
+
+def test_a_time_that_a_sweep_has_asked_for_is_that_of_all_its_trials(master: DictConfig) -> None:
+    first = Composer(loader(), master)
+    first.prepare(["x=1"])
+    composer = Composer(loader(), master)
+    composer.take_over(first)
+    when = master.when
+    assert composer.compose(["x=2"]).when == when
+    composer.prepare_further()
+    assert composer.compose(["x=2"]).when == when
+    assert composer.compose_last(["x=3"]).config.when == when
+
+
+@pytest.mark.parametrize("content", [{"p": Path("x")}, {"p": [b"x"]}], ids=str)
+def test_what_yaml_may_refer_to_is_written_by_omegaconf(master: DictConfig, content: dict[str, Any]) -> None:
+    for part in ("job_logging", "hydra_logging"):
+        with open_dict(master.hydra[part]):
+            master.hydra[part].mine = content
+    composer = Composer(loader(), master)
+    with pytest.raises(TypeError, match="only once"):
+        Held.of(copy.deepcopy(master))
+    composer.prepare(["x=1"])
+    composer.prepare_further()
+    assert composer.compose_last(["x=1"]).held is None
 
 
 def test_no_trial_lists_all_trials(tmp_path: Path) -> None:
