@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -34,9 +35,13 @@ def test_more_agents_than_an_array_may_hold_are_split_over_arrays(project: Slurm
     process, directory = project.start(*SLURM, f"hydra.sweeper.agents={agents}", values(60), "steps=4", "step_s=0.5")
     assert process.wait(timeout=600) == 0, (directory / "supervisor.log").read_text()
     assert_all_finished_once(project, directory, 60)
+    # What is submitted later replaces jobs that SLURM could not begin: on a busy machine it may look for the
+    # directory of a job's log before submitit has made it.
+    log = (directory / "supervisor.log").read_text()
+    first = re.search(rf"Submitted {agents} job\(s\): (\d+)_\[0-15\], (\d+)_\[0-15\], (\d+)_\[0-7\]\n", log)
+    assert first is not None, log
     pickles = [path.name.split("_")[:2] for path in (directory / ".submitit").glob("*/*_submitted.pkl")]
-    assert len(pickles) == agents
-    assert len({array for array, _ in pickles}) == 3
+    assert len([array for array, _ in pickles if array in first.groups()]) == agents
 
 
 def test_what_the_cluster_refuses_for_now_follows_as_jobs_end(project: SlurmProject) -> None:
